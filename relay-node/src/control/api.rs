@@ -1,0 +1,185 @@
+//! What goes in and out of a control core: events in, actions out. The driver (`io`) moves bytes
+//! between these and sockets; the simulator moves them between cores on virtual time.
+
+use crate::media::api::{HopCredential, PlaneCommand, PlaneEvent};
+use soleil_protocol::message::{HostPort, Identity, StatsContainer};
+use soleil_protocol::pipeline::{PipelineDef, Wrapped};
+use soleil_protocol::{LinkId, Message, Mono, NodeId, Now, PipelineId, Role, Ssrc};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One control connection, numbered by the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// One attempt to dial, numbered by the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DialId(pub u64);
+
+/// SHA-256 of a certificate's SubjectPublicKeyInfo.
+pub type KeyHash = [u8; 32];
+
+/// Who TLS says is at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// A client that proved a join token (at the root only).
+    Joining {
+        /// The token's number, for the log.
+        token: String,
+        /// The role that the token grants.
+        role: Role,
+    },
+    /// A node with a certificate of our CA that has not run out.
+    Node {
+        /// The id in the certificate.
+        id: NodeId,
+        /// Its key.
+        key: KeyHash,
+    },
+}
+
+/// Whom to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialTarget {
+    /// The root, with the join token (and the certificate, if there is one already).
+    Root,
+    /// A parent, with mutual TLS; its certificate must carry this id.
+    Node(NodeId, HostPort),
+}
+
+/// What happens to a node.
+#[derive(Debug, Clone)]
+pub enum Event<C> {
+    /// Somebody connected to us.
+    Accepted {
+        /// The connection.
+        conn: ConnId,
+        /// Who it is.
+        peer: Peer,
+        /// From where.
+        remote: SocketAddr,
+    },
+    /// A dial worked.
+    Dialed {
+        /// Which attempt.
+        dial: DialId,
+        /// The connection.
+        conn: ConnId,
+        /// Our address on it.
+        local: SocketAddr,
+    },
+    /// A dial failed.
+    DialFailed {
+        /// Which attempt.
+        dial: DialId,
+        /// Why; for the log.
+        error: String,
+        /// The root refused the token: trying again soon is no use.
+        refused: bool,
+    },
+    /// A message came.
+    Message(ConnId, Message),
+    /// Something came that is not a message (the core answers ERROR and closes, or answers ERROR
+    /// alone for an unknown type).
+    Malformed {
+        /// The connection.
+        conn: ConnId,
+        /// What is wrong with it, ready to be sent.
+        report: soleil_protocol::message::ErrorReport,
+    },
+    /// The connection is gone.
+    Closed(ConnId),
+    /// From the forwarding plane.
+    Plane(PlaneEvent),
+    /// From the program around the core.
+    Command(C),
+    /// `poll_timeout`'s time has come.
+    Timeout,
+}
+
+/// What the program around any node can ask of it. The root has more of its own.
+#[derive(Debug, Clone)]
+pub enum NodeCommand {
+    /// This node itself wants a pipeline (a leaf has viewers for it).
+    Play(PipelineId),
+    /// It no longer does.
+    Stop(PipelineId),
+    /// One of its viewers needs a key frame.
+    KeyFrame(PipelineId, Ssrc),
+    /// What it measured itself: merged into the next STATS and answered to REQFULLSTATS.
+    LocalStats(Vec<StatsContainer>),
+    /// Say BYE and stop, children first.
+    Drain(String),
+}
+
+/// What a core wants done.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Dial somebody; answered by `Dialed` or `DialFailed`.
+    Dial(DialId, DialTarget),
+    /// Send a message.
+    Send(ConnId, Message),
+    /// Close a connection after what was sent has left.
+    Close(ConnId, String),
+    /// Tell the forwarding plane.
+    Plane(PlaneCommand),
+    /// A new identity: use it for every TLS connection from now on.
+    Identity(Identity),
+    /// The pipelines have changed.
+    Pipelines(Arc<BTreeMap<PipelineId, PipelineDef>>),
+    /// Attached to a parent (`true`) or not: readiness.
+    Attached(bool),
+    /// The node has drained or was killed: the program ends.
+    Stopped(String),
+}
+
+/// A control core: pure, driven by events and time.
+pub trait Core: Send {
+    /// The commands that it takes.
+    type Command: Send + 'static;
+    /// Takes an event.
+    fn handle(&mut self, now: Now, event: Event<Self::Command>);
+    /// The next thing to be done; call until it is `None`.
+    fn poll_action(&mut self) -> Option<Action>;
+    /// When to call `handle` with [`Event::Timeout`] at the latest.
+    fn poll_timeout(&self) -> Option<Mono>;
+}
+
+/// What a parent learns from a valid ticket.
+#[derive(Debug, Clone)]
+pub struct TicketClaims {
+    /// The child that may attach.
+    pub child: NodeId,
+    /// Its key.
+    pub child_key: KeyHash,
+    /// Its incarnation.
+    pub incarnation: soleil_protocol::Incarnation,
+    /// The media link.
+    pub link: LinkId,
+    /// The link's secret, unwrapped.
+    pub credential: HopCredential,
+}
+
+/// A node's own secrets, as the core uses them. The real one is in `identity`; the simulator has
+/// a cheap one.
+pub trait Vault: Send {
+    /// A PKCS #10 request (DER) for this node's key.
+    fn certificate_request(&mut self, name: &NodeId) -> Vec<u8>;
+    /// The X25519 public key for HPKE.
+    fn wrap_key(&self) -> Vec<u8>;
+    /// Opens what was wrapped for this node; `None` if it was not.
+    fn unwrap(&self, context: &str, wrapped: &Wrapped) -> Option<Vec<u8>>;
+    /// Checks a ticket that a child shows: signature, that it names `parent`, expiry; unwraps the
+    /// credential. The error is for the log and the ERROR message.
+    ///
+    /// # Errors
+    /// A sentence that says why the ticket is refused.
+    fn check_ticket(
+        &self,
+        ticket_key: &[u8],
+        parent: &NodeId,
+        ticket: &[u8],
+        now: Now,
+    ) -> Result<TicketClaims, String>;
+}

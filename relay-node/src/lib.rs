@@ -1,0 +1,5 @@
+//! The Soleil node. Root and leaf are relays with more functions (thesis 3.2.1), so everything
+//! that they share lives here: control links, forwarding plane, identity, operations endpoint.
+
+pub mod control;
+pub mod media;

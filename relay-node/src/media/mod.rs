@@ -1,0 +1,3 @@
+//! The forwarding plane: receive, verify, repair, fan out (DESIGN 3 and 4).
+
+pub mod api;
