@@ -1,0 +1,45 @@
+# Soleil's commands. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo build web test lint fmt fuzz clean
+
+CARGO ?= cargo
+# The demo and the tests run the same, optimised development build: one target directory, one build.
+PROFILE ?= dev
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BIN_DIR := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: ## Root, 2 relays, 3 leaves and a broadcaster on this machine; prints READY and the address
+	@scripts/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@exec $(BIN_DIR)/soleil-demo
+
+build: web ## Build every binary
+	@$(CARGO) build --workspace --bins --profile $(PROFILE)
+
+web: web/dist/index.html ## Build the web pages
+web/dist/index.html: $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
+	@scripts/setup.sh build
+	@cd web && npm run --silent build
+	@touch $@
+
+test: ## Install what is missing and run every test, the real-browser ones included
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+lint: ## Formatting, clippy without warnings, cargo-deny, the web's linter
+	@scripts/setup.sh build
+	@scripts/lint.sh
+
+fmt: ## Format everything
+	@$(CARGO) fmt --all
+	@cd web && npm run --silent format
+
+fuzz: ## Short fuzzing of every parser (FUZZ_SECONDS each, 30 by default)
+	@scripts/fuzz.sh
+
+clean: ## Remove what was built
+	@$(CARGO) clean
+	@rm -rf web/dist web/node_modules tests/browser/node_modules
