@@ -1,5 +1,8 @@
 //! The Soleil node. Root and leaf are relays with more functions (thesis 3.2.1), so everything
 //! that they share lives here: control links, forwarding plane, identity, operations endpoint.
 
+pub mod clock;
 pub mod control;
+pub mod identity;
+pub mod io;
 pub mod media;
