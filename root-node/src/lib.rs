@@ -1,1 +1,3 @@
 //! Soleil.
+
+pub mod core;

@@ -1,10 +1,17 @@
 //! What goes in and out of a control core: events in, actions out. The driver (`io`) moves bytes
 //! between these and sockets; the simulator moves them between cores on virtual time.
+//!
+//! Once a second the driver also hands in what the forwarding plane and the process measured
+//! ([`Event::PlaneReport`]); STATS, FULLSTATS and the positions in PLAYPIPELINE and PIPEDEFINFO
+//! come from it. The order of actions matters: an [`Action::Identity`] holds for every
+//! [`Action::Dial`] that comes after it, and plane commands are executed in their order.
 
 use crate::media::api::{HopCredential, PlaneCommand, PlaneEvent};
-use soleil_protocol::message::{HostPort, Identity, StatsContainer};
+use soleil_protocol::message::{Capacity, HostPort, Identity, StatsContainer};
 use soleil_protocol::pipeline::{PipelineDef, Wrapped};
-use soleil_protocol::{LinkId, Message, Mono, NodeId, Now, PipelineId, Role, Ssrc};
+use soleil_protocol::{
+    Epoch, LinkId, Message, Mono, NodeId, Now, PacketIndex, PipelineId, Role, Ssrc, Wall,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -92,10 +99,101 @@ pub enum Event<C> {
     Closed(ConnId),
     /// From the forwarding plane.
     Plane(PlaneEvent),
+    /// What the forwarding plane and the process measured: once a second.
+    PlaneReport(PlaneReport),
     /// From the program around the core.
     Command(C),
     /// `poll_timeout`'s time has come.
     Timeout,
+}
+
+/// What the driver measured since the node began (counters) or at present (the rest).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlaneReport {
+    /// CPU load of the process in percent of the whole machine (0 to 100).
+    pub cpu: f64,
+    /// Resident memory in bytes.
+    pub memory: u64,
+    /// What the media socket sends at present, bits per second.
+    pub egress: u64,
+    /// One row per (pipeline, SSRC) that the plane knows.
+    pub layers: Vec<LayerReport>,
+    /// One row per media link.
+    pub links: Vec<LinkReport>,
+}
+
+/// One layer as the forwarding plane sees it on arrival. Counters run since the plane began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerReport {
+    /// Its pipeline.
+    pub pipeline: PipelineId,
+    /// Its SSRC.
+    pub ssrc: Ssrc,
+    /// Packets received, duplicates left out.
+    pub received: u64,
+    /// Packets that never came, repair included (RFC 3550 cumulative number lost).
+    pub lost: u64,
+    /// Interarrival jitter (RFC 3550 section 6.4.1) in milliseconds.
+    pub jitter_ms: f64,
+    /// Bits per second received at present.
+    pub bitrate: u64,
+    /// NACKs sent to the parent for it.
+    pub nacks: u64,
+    /// Key-frame requests sent to the parent for it.
+    pub plis: u64,
+    /// Packets thrown away: no route, over budget.
+    pub drops: u64,
+    /// Lowest index that can still be resent.
+    pub first: Option<PacketIndex>,
+    /// Highest index received (sealed, at the root).
+    pub last: Option<PacketIndex>,
+    /// Epoch of the newest packet.
+    pub epoch: Option<Epoch>,
+}
+
+/// One media link as the forwarding plane sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkReport {
+    /// Which link.
+    pub link: LinkId,
+    /// Round-trip time from RTCP in milliseconds, once known.
+    pub rtt_ms: Option<f64>,
+    /// Share of packets lost on this hop in the last interval before repair, 0 to 1.
+    pub fraction_lost: Option<f64>,
+}
+
+/// The HPKE `info` for the hop credential of a link, wrapped for the child in a
+/// [`soleil_protocol::message::ParentOffer`]. Tickets have a context of their own.
+pub fn credential_context(child: &NodeId, link: LinkId) -> String {
+    format!("soleil hop credential {child} {link}")
+}
+
+/// The HPKE `info` for a pipeline's key (16 bytes key, 12 bytes salt) in a PIPEDEF.
+pub fn pipeline_key_context(receiver: &NodeId, pipeline: PipelineId, epoch: Epoch) -> String {
+    format!("soleil pipeline key {receiver} {pipeline} {epoch}")
+}
+
+/// Who a node is, as its configuration says it: the arguments of
+/// `NodeCore::new(params, vault, seed)` beside the vault and the seed. The core begins with the
+/// first [`Event::Timeout`], which it asks for at once through `poll_timeout`.
+#[derive(Debug, Clone)]
+pub struct NodeParams {
+    /// The name that it asks for (the root: its id).
+    pub name: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// Where it takes control links; `None` for nodes that take no children.
+    pub server: Option<HostPort>,
+    /// Where its media port can be reached.
+    pub media: Vec<SocketAddr>,
+    /// Public base URL of its HTTP service (leaves).
+    pub http: Option<String>,
+    /// What it can carry.
+    pub capacity: Capacity,
+    /// Where it stands, in the operator's words.
+    pub region: String,
+    /// Labels of the operator.
+    pub labels: Vec<(String, String)>,
 }
 
 /// What the program around any node can ask of it. The root has more of its own.
@@ -170,6 +268,9 @@ pub trait Vault: Send {
     fn wrap_key(&self) -> Vec<u8>;
     /// Opens what was wrapped for this node; `None` if it was not.
     fn unwrap(&self, context: &str, wrapped: &Wrapped) -> Option<Vec<u8>>;
+    /// When a certificate (DER) begins and ends to be valid; `None` if it can't be read. The core
+    /// renews at two thirds of the time between.
+    fn validity(&self, certificate: &[u8]) -> Option<(Wall, Wall)>;
     /// Checks a ticket that a child shows: signature, that it names `parent`, expiry; unwraps the
     /// credential. The error is for the log and the ERROR message.
     ///
