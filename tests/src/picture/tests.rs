@@ -6,8 +6,7 @@ use proptest::prelude::*;
 fn drawn(stamp: Stamp, width: usize, height: usize, clock: bool) -> Vec<u8> {
     let mut y = vec![0; width * height];
     let (mut u, mut v) = (vec![0; width * height / 4], vec![0; width * height / 4]);
-    let mut frame =
-        I420 { y: &mut y, u: &mut u, v: &mut v, y_stride: width, uv_stride: width / 2 };
+    let mut frame = I420 { y: &mut y, u: &mut u, v: &mut v, y_stride: width, uv_stride: width / 2 };
     Painter::new(width, height, clock).draw(stamp, &mut frame);
     y
 }
