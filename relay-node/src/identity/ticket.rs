@@ -1,0 +1,288 @@
+//! The link ticket: the root's word that one child may attach to one parent (DESIGN 6.2). The
+//! child shows it, the parent checks it without asking anybody.
+
+use super::IdentityError;
+use super::key::{SigningKey, verify};
+use super::wrap::{WrapKey, wrap};
+use crate::control::api::{KeyHash, TicketClaims};
+use crate::media::api::HopCredential;
+use soleil_protocol::pipeline::Wrapped;
+use soleil_protocol::{Incarnation, LinkId, NodeId, Wall};
+use zeroize::Zeroize;
+
+/// Longest ticket that is looked at, in bytes: two ids of 64, the wrapped secret and the
+/// signature make 350.
+pub const MAX_TICKET: usize = 512;
+const PURPOSE: &[u8] = b"soleil link ticket 1\0";
+const VERSION: u8 = 1;
+const SIGNATURE_LEN: usize = 64;
+
+/// What a link ticket says. Its wire form is binary: version, ids with a length byte, numbers big
+/// endian, the wrapped credential, an Ed25519 signature over all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkTicket {
+    /// The child that may attach.
+    pub child: NodeId,
+    /// SHA-256 of the child's SubjectPublicKeyInfo.
+    pub child_key: KeyHash,
+    /// The parent that it may attach to.
+    pub parent: NodeId,
+    /// Which life of the child.
+    pub incarnation: Incarnation,
+    /// The media link.
+    pub link: LinkId,
+    /// Last moment at which it is accepted.
+    pub expires: Wall,
+    /// The hop credential, wrapped for the parent.
+    credential: Wrapped,
+}
+
+/// The HPKE context of a ticket's credential: bound to the link and to both ends, so that it
+/// cannot be moved into another ticket.
+fn context(child: &NodeId, parent: &NodeId, link: LinkId) -> String {
+    format!("soleil ticket credential {child} {parent} {link}")
+}
+
+impl LinkTicket {
+    /// Makes a ticket: the credential is wrapped for the parent's X25519 key.
+    ///
+    /// # Errors
+    /// If the parent's key is none.
+    pub fn new(
+        claims: &TicketClaims,
+        parent: &NodeId,
+        parent_wrap_key: &[u8],
+        expires: Wall,
+    ) -> Result<LinkTicket, IdentityError> {
+        let context = context(&claims.child, parent, claims.link);
+        Ok(LinkTicket {
+            child: claims.child.clone(),
+            child_key: claims.child_key,
+            parent: parent.clone(),
+            incarnation: claims.incarnation,
+            link: claims.link,
+            expires,
+            credential: wrap(parent_wrap_key, &context, &claims.credential.0)?,
+        })
+    }
+
+    /// The ticket as it travels, signed by the root.
+    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        for id in [&self.child, &self.parent] {
+            // A node id has at most 64 bytes, so its length fits a byte.
+            out.push(id.as_str().len() as u8);
+            out.extend_from_slice(id.as_str().as_bytes());
+        }
+        out.extend_from_slice(&self.child_key);
+        for number in [self.incarnation.0, self.link.0, self.expires.0] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        for part in [&self.credential.enc, &self.credential.sealed] {
+            out.push(part.len() as u8);
+            out.extend_from_slice(part);
+        }
+        let signature = key.sign(PURPOSE, &out);
+        out.extend_from_slice(&signature);
+        out
+    }
+
+    /// Reads a ticket whose signature is right. Whom it is for and whether it has run out is
+    /// [`LinkTicket::check`]'s business.
+    ///
+    /// # Errors
+    /// If it is too long, the signature is wrong, or it cannot be read.
+    pub fn open(bytes: &[u8], ticket_key: &[u8]) -> Result<LinkTicket, IdentityError> {
+        let refuse = IdentityError::Ticket;
+        if bytes.len() > MAX_TICKET {
+            return Err(refuse("it is too long"));
+        }
+        let Some(length) = bytes.len().checked_sub(SIGNATURE_LEN) else {
+            return Err(refuse("it is too short"));
+        };
+        let (body, signature) = bytes.split_at(length);
+        if !verify(ticket_key, PURPOSE, body, signature) {
+            return Err(refuse("its signature is wrong"));
+        }
+        Self::parse(body).ok_or(refuse("it cannot be read"))
+    }
+
+    fn parse(body: &[u8]) -> Option<LinkTicket> {
+        let mut reader = Reader(body);
+        if reader.take(1)? != [VERSION] {
+            return None;
+        }
+        let child = reader.id()?;
+        let parent = reader.id()?;
+        let child_key = reader.take(32)?.try_into().ok()?;
+        let incarnation = Incarnation(reader.number()?);
+        let link = LinkId(reader.number()?);
+        let expires = Wall(reader.number()?);
+        let credential =
+            Wrapped { enc: reader.counted()?.to_vec(), sealed: reader.counted()?.to_vec() };
+        let ticket =
+            LinkTicket { child, child_key, parent, incarnation, link, expires, credential };
+        reader.0.is_empty().then_some(ticket)
+    }
+
+    /// All that a parent checks: signature, that it is named, expiry; unwraps the credential. That
+    /// the child is the one that TLS proved, with the key that the ticket names, is checked by
+    /// the caller, who knows the connection.
+    ///
+    /// # Errors
+    /// The reason, for the log and the ERROR message.
+    pub fn check(
+        bytes: &[u8],
+        ticket_key: &[u8],
+        parent: &NodeId,
+        parent_wrap_key: &WrapKey,
+        now: Wall,
+    ) -> Result<TicketClaims, IdentityError> {
+        let ticket = LinkTicket::open(bytes, ticket_key)?;
+        if ticket.parent != *parent {
+            return Err(IdentityError::Ticket("it is for another parent"));
+        }
+        if now > ticket.expires {
+            return Err(IdentityError::Ticket("it has expired"));
+        }
+        let context = context(&ticket.child, parent, ticket.link);
+        let refused = IdentityError::Ticket("its credential was wrapped for another key");
+        let secret = parent_wrap_key.unwrap(&context, &ticket.credential).ok_or(refused)?;
+        let mut credential: [u8; 32] = secret
+            .as_slice()
+            .try_into()
+            .map_err(|_| IdentityError::Ticket("its credential has a wrong length"))?;
+        let claims = TicketClaims {
+            child: ticket.child,
+            child_key: ticket.child_key,
+            incarnation: ticket.incarnation,
+            link: ticket.link,
+            credential: HopCredential(credential),
+        };
+        credential.zeroize();
+        Ok(claims)
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(n)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn counted(&mut self) -> Option<&'a [u8]> {
+        let n = self.take(1)?[0];
+        self.take(usize::from(n))
+    }
+
+    fn id(&mut self) -> Option<NodeId> {
+        NodeId::new(std::str::from_utf8(self.counted()?).ok()?).ok()
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Wall = Wall(1_760_000_000_000_000);
+
+    fn id(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    fn claims() -> TicketClaims {
+        TicketClaims {
+            child: id("leaf-1"),
+            child_key: [3; 32],
+            incarnation: Incarnation(4),
+            link: LinkId(99),
+            credential: HopCredential([5; 32]),
+        }
+    }
+
+    struct World {
+        root: SigningKey,
+        parent: WrapKey,
+        ticket: Vec<u8>,
+    }
+
+    fn world() -> World {
+        let root = SigningKey::generate().unwrap();
+        let parent = WrapKey::generate().unwrap();
+        let ticket = LinkTicket::new(&claims(), &id("relay-1"), &parent.public(), NOW).unwrap();
+        let ticket = ticket.sign(&root);
+        World { root, parent, ticket }
+    }
+
+    impl World {
+        fn check(&self, ticket: &[u8], parent: &str, now: Wall) -> Result<TicketClaims, String> {
+            LinkTicket::check(ticket, &self.root.public(), &id(parent), &self.parent, now)
+                .map_err(|e| e.to_string())
+        }
+    }
+
+    #[test]
+    fn a_good_ticket_gives_its_claims() {
+        let world = world();
+        let got = world.check(&world.ticket, "relay-1", NOW).unwrap();
+        assert_eq!(got.child, id("leaf-1"));
+        assert_eq!(got.child_key, [3; 32]);
+        assert_eq!(got.incarnation, Incarnation(4));
+        assert_eq!(got.link, LinkId(99));
+        assert_eq!(got.credential.0, [5; 32]);
+        assert!(world.ticket.len() < MAX_TICKET);
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let world = world();
+        for i in 0..world.ticket.len() {
+            let mut bad = world.ticket.clone();
+            bad[i] ^= 0x20;
+            assert!(world.check(&bad, "relay-1", NOW).unwrap_err().contains("signature"));
+        }
+        for n in [0, 1, 63, 64, 65, world.ticket.len() - 1] {
+            assert!(world.check(&world.ticket[..n], "relay-1", NOW).is_err());
+        }
+        assert!(world.check(&vec![0; 100_000], "relay-1", NOW).unwrap_err().contains("long"));
+    }
+
+    #[test]
+    fn it_is_for_one_parent_and_one_time() {
+        let world = world();
+        let refused = |parent: &str, now| world.check(&world.ticket, parent, now).unwrap_err();
+        assert!(refused("relay-2", NOW).contains("another parent"));
+        assert!(refused("relay-1", Wall(NOW.0 + 1)).contains("expired"));
+    }
+
+    #[test]
+    fn another_roots_ticket_and_another_parents_key_are_refused() {
+        let world = world();
+        let stranger = SigningKey::generate().unwrap();
+        let forged = LinkTicket::new(&claims(), &id("relay-1"), &world.parent.public(), NOW)
+            .unwrap()
+            .sign(&stranger);
+        assert!(world.check(&forged, "relay-1", NOW).unwrap_err().contains("signature"));
+        let elsewhere = WrapKey::generate().unwrap();
+        let ticket = LinkTicket::new(&claims(), &id("relay-1"), &elsewhere.public(), NOW)
+            .unwrap()
+            .sign(&world.root);
+        assert!(world.check(&ticket, "relay-1", NOW).unwrap_err().contains("another key"));
+    }
+
+    #[test]
+    fn a_credential_cannot_be_moved_into_another_ticket() {
+        let world = world();
+        let mut moved = LinkTicket::open(&world.ticket, &world.root.public()).unwrap();
+        moved.link = LinkId(100);
+        let moved = moved.sign(&world.root);
+        assert!(world.check(&moved, "relay-1", NOW).unwrap_err().contains("another key"));
+    }
+}
