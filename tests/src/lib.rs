@@ -2,6 +2,7 @@
 //! the link emulator, the headless viewer, and the harness that starts a tree of real processes.
 //! Nothing here is part of a running system.
 
+pub mod emulator;
 pub mod picture;
 pub mod source;
 pub mod wait;
