@@ -1,3 +1,6 @@
-//! Soleil.
+//! The Soleil root: it takes a broadcast in, owns the tree's certificate authority and keys,
+//! plans who gets media from whom, and sends viewers to their leaf. Everything that it shares with
+//! other nodes is in `relay_node`.
 
 pub mod core;
+pub mod ingest;

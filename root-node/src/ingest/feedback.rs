@@ -1,0 +1,111 @@
+//! When a broadcaster gets RTCP from us: a Receiver Report each second and merged key-frame
+//! requests, and only if it has shown RTCP itself. Pure; the bytes are made in `rtcp`.
+
+use super::layer::Port;
+use super::rtcp::{self, ReportBlock};
+use soleil_protocol::Mono;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How often the sender hears how its packets fare.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// At most two key-frame requests a second: an encoder that answers each of them would spend its
+/// bit rate on key frames.
+pub const PLI_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The RTCP side of one port.
+#[derive(Debug)]
+pub struct Feedback {
+    own: u32,
+    peer: Option<Peer>,
+    next_report: Mono,
+    wanted: bool,
+    last_pli: Option<Mono>,
+    queue: VecDeque<(Port, SocketAddr, Vec<u8>)>,
+}
+
+/// Where the sender's RTCP comes from, which is where ours goes (RFC 4961).
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    port: Port,
+    addr: SocketAddr,
+    report: Option<(u32, Mono)>,
+}
+
+impl Feedback {
+    /// With our SSRC.
+    pub fn new(own: u32) -> Self {
+        Self {
+            own,
+            peer: None,
+            next_report: Mono(0),
+            wanted: false,
+            last_pli: None,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Another sender has to show RTCP anew.
+    pub fn change_source(&mut self) {
+        self.peer = None;
+        self.queue.clear();
+    }
+
+    /// The sender's RTCP came, with the NTP time of a Sender Report.
+    pub fn sender_shows(&mut self, now: Mono, port: Port, addr: SocketAddr, ntp: Option<u64>) {
+        if self.peer.is_none() {
+            self.next_report = now.after(REPORT_INTERVAL);
+        }
+        let before = self.peer.and_then(|p| p.report);
+        // Sender Report time stamps are echoed by their middle 32 bits (RFC 3550 section 6.4.1).
+        let report = ntp.map(|ntp| ((ntp >> 16) as u32, now)).or(before);
+        self.peer = Some(Peer { port, addr, report });
+    }
+
+    /// Somebody needs a key frame.
+    pub fn want_key_frame(&mut self) {
+        self.wanted = true;
+    }
+
+    /// One has begun: whoever waited has it.
+    pub fn key_frame_came(&mut self) {
+        self.wanted = false;
+    }
+
+    /// Makes what is due; says whether a PLI was among it.
+    pub fn handle_timeout(&mut self, now: Mono, block: impl FnOnce() -> ReportBlock) -> bool {
+        let Some(peer) = self.peer else { return false };
+        let pli = self.pli_due().is_some_and(|due| due <= now);
+        if !pli && now < self.next_report {
+            return false;
+        }
+        let mut block = block();
+        if let Some((ntp, at)) = peer.report {
+            block.last_report = ntp;
+            block.delay = (now.since(at).as_micros() * 65_536 / 1_000_000) as u32;
+        }
+        self.queue.push_back((peer.port, peer.addr, rtcp::write(self.own, block, pli)));
+        self.next_report = now.after(REPORT_INTERVAL);
+        if pli {
+            self.wanted = false;
+            self.last_pli = Some(now);
+        }
+        pli
+    }
+
+    /// When [`Feedback::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.peer?;
+        Some(self.pli_due().map_or(self.next_report, |due| due.min(self.next_report)))
+    }
+
+    /// The next packet for the sender.
+    pub fn poll_send(&mut self) -> Option<(Port, SocketAddr, Vec<u8>)> {
+        self.queue.pop_front()
+    }
+
+    fn pli_due(&self) -> Option<Mono> {
+        self.wanted.then(|| self.last_pli.map_or(Mono(0), |last| last.after(PLI_INTERVAL)))
+    }
+}

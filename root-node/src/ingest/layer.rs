@@ -1,0 +1,504 @@
+//! One ingest port: a sender's RTP in, packets that are ready to be sealed out. Pure (DESIGN 2):
+//! time comes in, nothing is sent. It decides whom the port belongs to, puts packets in order,
+//! cuts what is too large and numbers what leaves.
+
+use super::clock::{CaptureClock, ClockShift, Timeline};
+use super::codec::{self, Cut, Info};
+use super::feedback::Feedback;
+use super::fragment::{Fragmenter, Place};
+use super::h264;
+use super::reason::{Counters, DropReason};
+use super::rtcp::{self, Reception};
+use super::rtp::{self, RtpView};
+use super::sequence::{Extender, Placed, Push, Reorder};
+use bytes::Bytes;
+use relay_node::media::api::FrameMarks;
+use soleil_protocol::pipeline::{Codec, MediaKind};
+use soleil_protocol::{Mono, Now, PacketIndex, Ssrc, Wall};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A port belongs to its sender until it was silent for this long (PROTOCOL "Plain RTP").
+pub const LOCK_TIME: Duration = Duration::from_secs(2);
+/// A sender may change its SSRC at most this often: two sources behind one address that alternate
+/// would otherwise restart the pipeline with every packet.
+const SWITCH_TIME: Duration = Duration::from_millis(200);
+
+/// Which of a layer's two sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Port {
+    /// The configured port: RTP, and RTCP by RFC 5761.
+    Rtp,
+    /// The next one: RTCP alone (RFC 3550 section 11).
+    Rtcp,
+}
+
+/// What a port is configured for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// The SSRC on the hops.
+    pub ssrc: Ssrc,
+    /// The codec.
+    pub codec: Codec,
+    /// The only payload type that is taken.
+    pub payload_type: u8,
+    /// RTP clock rate in Hz.
+    pub clock_rate: u32,
+    /// The largest payload that may leave.
+    pub limit: usize,
+}
+
+/// Where a layer's numbers begin: random, so that nobody can guess them (RFC 3550 section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSeed {
+    /// The first index; below 2^15 by convention, so that nobody mistakes the first wrap.
+    pub index: PacketIndex,
+    /// The first timestamp.
+    pub timestamp: u32,
+    /// Our SSRC in RTCP to the sender.
+    pub reporter: u32,
+}
+
+/// A packet that is ready to be sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Its SSRC on the hops.
+    pub ssrc: Ssrc,
+    /// Its index.
+    pub index: PacketIndex,
+    /// Our timestamp.
+    pub timestamp: u32,
+    /// Absolute capture time, NTP 32.32.
+    pub capture: u64,
+    /// The marker bit.
+    pub marker: bool,
+    /// The payload type.
+    pub payload_type: u8,
+    /// Key frame, discardable, temporal layer.
+    pub marks: FrameMarks,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// Whom the port belongs to.
+#[derive(Debug, Clone, Copy)]
+struct Lock {
+    from: SocketAddr,
+    ssrc: u32,
+    heard: Mono,
+    since: Mono,
+}
+
+/// A packet on its way through the reorder buffer.
+#[derive(Debug)]
+struct Held {
+    arrival: Now,
+    timestamp: u32,
+    marker: bool,
+    payload: Bytes,
+    info: Result<Info, DropReason>,
+}
+
+/// What belongs to a whole frame.
+#[derive(Debug, Clone, Copy)]
+struct Meta {
+    timestamp: u32,
+    capture: u64,
+    marks: u8,
+    key: bool,
+}
+
+/// Numbers packets and counts them.
+#[derive(Debug)]
+struct Outlet {
+    spec: LayerSpec,
+    next: PacketIndex,
+    gap: bool,
+    queue: VecDeque<Packet>,
+    counters: Counters,
+}
+
+/// One ingest port.
+#[derive(Debug)]
+pub struct LayerIngest {
+    lock: Option<Lock>,
+    /// The last source, also after its lock has gone.
+    source: Option<(SocketAddr, u32)>,
+    extender: Extender,
+    reorder: Reorder<Held>,
+    timeline: Timeline,
+    clock: CaptureClock,
+    reception: Reception,
+    fragmenter: Fragmenter<Meta>,
+    /// Timestamp of the frame whose start has been marked.
+    key_marked: Option<u32>,
+    feedback: Feedback,
+    outlet: Outlet,
+    size: Option<(u32, u32)>,
+    profile: Option<[u8; 3]>,
+}
+
+impl LayerIngest {
+    /// A port that nobody has sent to.
+    pub fn new(spec: LayerSpec, seed: LayerSeed) -> Self {
+        Self {
+            lock: None,
+            source: None,
+            extender: Extender::default(),
+            reorder: Reorder::default(),
+            timeline: Timeline::new(spec.clock_rate, seed.timestamp),
+            clock: CaptureClock::new(spec.clock_rate),
+            reception: Reception::default(),
+            fragmenter: Fragmenter::new(spec.limit),
+            key_marked: None,
+            feedback: Feedback::new(seed.reporter),
+            outlet: Outlet {
+                spec,
+                next: seed.index,
+                gap: false,
+                queue: VecDeque::new(),
+                counters: Counters::default(),
+            },
+            size: None,
+            profile: None,
+        }
+    }
+
+    /// Takes a datagram. `shift` is shared by all layers of a stream.
+    ///
+    /// # Errors
+    /// Why it was dropped; it is counted already.
+    pub fn handle_datagram(
+        &mut self,
+        now: Now,
+        port: Port,
+        from: SocketAddr,
+        datagram: &[u8],
+        shift: &mut ClockShift,
+    ) -> Result<(), DropReason> {
+        let taken = if port == Port::Rtcp || rtp::is_rtcp(datagram) {
+            self.handle_rtcp(now, port, from, datagram)
+        } else {
+            self.handle_rtp(now, from, datagram, shift)
+        };
+        if let Err(reason) = taken {
+            self.outlet.counters.drop(reason);
+        }
+        self.handle_timeout(now, shift);
+        taken
+    }
+
+    /// Gives up holes whose time has come, and makes the RTCP that is due.
+    pub fn handle_timeout(&mut self, now: Now, shift: &mut ClockShift) {
+        while let Some((held, lost)) = self.reorder.pop(now.mono) {
+            self.release(held, lost, shift);
+        }
+        if let Some(lock) = self.lock
+            && now.mono.since(lock.heard) < LOCK_TIME
+        {
+            let reception = &mut self.reception;
+            if self.feedback.handle_timeout(now.mono, || reception.report(lock.ssrc)) {
+                self.outlet.counters.plis += 1;
+            }
+        }
+    }
+
+    /// Viewers need a key frame, or could use one.
+    pub fn request_key_frame(&mut self) {
+        if self.outlet.spec.codec.kind() == MediaKind::Video {
+            self.feedback.want_key_frame();
+        }
+    }
+
+    /// The next packet to be sealed.
+    pub fn poll_packet(&mut self) -> Option<Packet> {
+        self.outlet.queue.pop_front()
+    }
+
+    /// The next RTCP packet for the sender, and the socket to send it from.
+    pub fn poll_send(&mut self) -> Option<(Port, SocketAddr, Vec<u8>)> {
+        self.feedback.poll_send()
+    }
+
+    /// When to call [`LayerIngest::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        let feedback = self.lock.as_ref().and_then(|_| self.feedback.poll_timeout());
+        [self.reorder.deadline(), feedback].into_iter().flatten().min()
+    }
+
+    /// When the sender was last heard (RTP that was taken).
+    pub fn heard(&self) -> Option<Mono> {
+        self.lock.map(|l| l.heard)
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &Counters {
+        &self.outlet.counters
+    }
+
+    /// Counts a packet that the caller had to drop.
+    pub fn count_drop(&mut self, reason: DropReason) {
+        self.outlet.counters.drop(reason);
+    }
+
+    /// Width and height, when a key frame has told them.
+    pub fn size(&self) -> Option<(u32, u32)> {
+        self.size
+    }
+
+    /// H.264 `profile-level-id`, when an SPS has told it.
+    pub fn profile(&self) -> Option<[u8; 3]> {
+        self.profile
+    }
+
+    /// What the port is configured for.
+    pub fn spec(&self) -> &LayerSpec {
+        &self.outlet.spec
+    }
+
+    fn handle_rtp(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        datagram: &[u8],
+        shift: &mut ClockShift,
+    ) -> Result<(), DropReason> {
+        let packet = rtp::parse(datagram)?;
+        if packet.payload_type != self.outlet.spec.payload_type {
+            return Err(DropReason::PayloadType);
+        }
+        let info = match packet.payload {
+            // Padding alone: a probe of the sender's, or the end of a burst.
+            [] => Ok(Info::default()),
+            payload => codec::inspect(self.outlet.spec.codec, payload),
+        };
+        self.admit(now, from, &packet, &info, shift)?;
+        let at = match self.extender.place(packet.seq) {
+            Placed::At(at) => at,
+            Placed::Doubtful => return Err(DropReason::Sequence),
+            Placed::Restart(at) => {
+                self.outlet.counters.sources += 1;
+                self.change_source(shift);
+                at
+            }
+        };
+        let arrival = self.arrival_ticks(now.mono);
+        let held = Held {
+            arrival: now,
+            timestamp: packet.timestamp,
+            marker: packet.marker,
+            payload: Bytes::copy_from_slice(packet.payload),
+            info,
+        };
+        match self.reorder.push(now.mono, at, held) {
+            Push::Queued => {}
+            Push::Duplicate => return Err(DropReason::Duplicate),
+            Push::Late => return Err(DropReason::Late),
+        }
+        self.reception.packet(at, packet.timestamp, arrival);
+        self.outlet.counters.accepted += 1;
+        self.outlet.counters.bytes += packet.payload.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the packet's sender may use the port; a new source starts here.
+    fn admit(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        packet: &RtpView<'_>,
+        info: &Result<Info, DropReason>,
+        shift: &mut ClockShift,
+    ) -> Result<(), DropReason> {
+        let held = self.lock.filter(|l| now.mono.since(l.heard) < LOCK_TIME);
+        if let Some(lock) = held
+            && (lock.from, lock.ssrc) == (from, packet.ssrc)
+        {
+            self.lock = Some(Lock { heard: now.mono, ..lock });
+            return Ok(());
+        }
+        let refused =
+            held.is_some_and(|lock| lock.from != from || now.mono.since(lock.since) < SWITCH_TIME);
+        if refused {
+            return Err(DropReason::SecondSender);
+        }
+        // Nobody gets a port with something that is not the port's codec.
+        info.as_ref().map_err(|reason| *reason)?;
+        if self.source != Some((from, packet.ssrc)) {
+            if self.source.is_some() {
+                self.change_source(shift);
+            }
+            self.source = Some((from, packet.ssrc));
+            self.outlet.counters.sources += 1;
+            self.extender = Extender::default();
+            self.request_key_frame();
+        }
+        self.lock = Some(Lock { from, ssrc: packet.ssrc, heard: now.mono, since: now.mono });
+        Ok(())
+    }
+
+    /// The pipeline goes on with packets that do not continue the last ones: one gap, so that
+    /// decoders notice, and a timestamp that continues by the time that has passed.
+    fn change_source(&mut self, shift: &mut ClockShift) {
+        while let Some((held, lost)) = self.reorder.flush() {
+            self.release(held, lost, shift);
+        }
+        self.reorder = Reorder::default();
+        self.fragmenter.abandon();
+        self.timeline.change_source();
+        self.clock.change_source();
+        self.reception = Reception::default();
+        self.feedback.change_source();
+        self.outlet.gap = true;
+        self.request_key_frame();
+    }
+
+    fn handle_rtcp(
+        &mut self,
+        now: Now,
+        port: Port,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let said = rtcp::parse(datagram).ok_or(DropReason::Rtcp)?;
+        let lock = self.lock.ok_or(DropReason::Rtcp)?;
+        if lock.from.ip() != from.ip() || lock.ssrc != said.ssrc {
+            return Err(DropReason::Rtcp);
+        }
+        self.outlet.counters.rtcp += 1;
+        if let Some((ntp, timestamp)) = said.report {
+            self.clock.sender_report(ntp, timestamp);
+        }
+        self.feedback.sender_shows(now.mono, port, from, said.report.map(|(ntp, _)| ntp));
+        if said.bye {
+            // The port is free for the next sender at once.
+            self.lock = None;
+        }
+        Ok(())
+    }
+
+    /// A packet whose turn has come.
+    fn release(&mut self, held: Held, lost: u64, shift: &mut ClockShift) {
+        if lost > 0 {
+            self.outlet.counters.lost += lost;
+            self.damaged();
+        }
+        if held.payload.is_empty() {
+            return;
+        }
+        let info = match held.info {
+            Ok(info) => info,
+            Err(reason) => {
+                self.outlet.counters.drop(reason);
+                return self.damaged();
+            }
+        };
+        let (timestamp, jumped) = self.timeline.map(held.arrival.mono, held.timestamp);
+        if jumped {
+            self.clock.change_source();
+        }
+        let capture = self.clock.capture(held.arrival, held.timestamp, shift);
+        let key = info.key && self.key_marked != Some(timestamp);
+        if key {
+            self.key_marked = Some(timestamp);
+            self.outlet.counters.key_frames += 1;
+            self.feedback.key_frame_came();
+        }
+        self.size = info.size.or(self.size);
+        self.profile = info.profile.or(self.profile);
+        let meta = Meta {
+            timestamp,
+            capture: Wall(u64::try_from(capture).unwrap_or(0)).ntp(),
+            marks: (if info.discardable { FrameMarks::DISCARDABLE } else { 0 })
+                | (info.temporal & 0x07),
+            key,
+        };
+        if let Err(reason) = self.send(&held.payload, held.marker, meta) {
+            self.outlet.counters.drop(reason);
+            self.damaged();
+        }
+    }
+
+    /// Something is missing from the pipeline for good.
+    fn damaged(&mut self) {
+        self.outlet.gap = true;
+        self.fragmenter.abandon();
+        self.request_key_frame();
+    }
+
+    fn send(&mut self, payload: &Bytes, marker: bool, meta: Meta) -> Result<(), DropReason> {
+        let limit = self.outlet.spec.limit;
+        let fits = payload.len() <= limit;
+        let outlet = &mut self.outlet;
+        if fits && !self.fragmenter.is_open() {
+            outlet.emit(payload.clone(), &meta, true, marker);
+            return Ok(());
+        }
+        let parts = match codec::cut(outlet.spec.codec, payload, limit)? {
+            Cut::Parts(parts) => parts,
+            Cut::Done(pieces) => {
+                outlet.counters.split += 1;
+                let last = pieces.len().saturating_sub(1);
+                for (i, piece) in pieces.into_iter().enumerate() {
+                    outlet.emit(piece, &meta, i == 0, marker && i == last);
+                }
+                return Ok(());
+            }
+        };
+        if fits && parts.first().is_some_and(|p| p.start) {
+            // A new unit although the last one was not finished.
+            self.fragmenter.flush(&mut |bytes, meta, place: Place| {
+                outlet.emit(bytes, meta, place.first, false);
+            });
+            outlet.emit(payload.clone(), &meta, true, marker);
+            return Ok(());
+        }
+        outlet.counters.split += 1;
+        let last = parts.len().saturating_sub(1);
+        for (i, part) in parts.into_iter().enumerate() {
+            let marker = marker && i == last;
+            let meta = Meta { key: meta.key && i == 0, ..meta };
+            let small = part.body.len() < limit;
+            if outlet.spec.codec == Codec::H264 && part.start && part.end && small {
+                self.fragmenter.flush(&mut |bytes, meta, place: Place| {
+                    outlet.emit(bytes, meta, place.first, false);
+                });
+                outlet.emit(h264::whole(&part), &meta, true, marker);
+                continue;
+            }
+            self.fragmenter.push(part, marker, meta, &mut |bytes, meta, place: Place| {
+                outlet.emit(bytes, meta, place.first, marker && place.last);
+            });
+        }
+        Ok(())
+    }
+
+    fn arrival_ticks(&self, now: Mono) -> u32 {
+        let rate = u128::from(self.outlet.spec.clock_rate);
+        (u128::from(now.0) * rate / 1_000_000) as u32
+    }
+}
+
+impl Outlet {
+    fn emit(&mut self, payload: Bytes, meta: &Meta, first: bool, marker: bool) {
+        if self.gap && self.counters.sent > 0 {
+            self.next = PacketIndex(self.next.0 + 1);
+            self.counters.gaps += 1;
+        }
+        self.gap = false;
+        let key = if meta.key && first { FrameMarks::KEY_START } else { 0 };
+        self.queue.push_back(Packet {
+            ssrc: self.spec.ssrc,
+            index: self.next,
+            timestamp: meta.timestamp,
+            capture: meta.capture,
+            marker,
+            payload_type: self.spec.payload_type,
+            marks: FrameMarks(meta.marks | key),
+            payload,
+        });
+        self.next = PacketIndex(self.next.0 + 1);
+        self.counters.sent += 1;
+    }
+}

@@ -1,0 +1,277 @@
+//! One stream's ingest: all its ports, the clock shift that they share, and whether it is on air.
+//! Pure (DESIGN 2); the sockets are in `driver`.
+
+use super::clock::ClockShift;
+use super::layer::{LayerIngest, LayerSeed, LayerSpec, Packet, Port};
+use super::reason::{Counters, DropReason};
+use soleil_protocol::pipeline::{Codec, Layer, PipelineDef, Track};
+use soleil_protocol::{Mono, Now, PacketIndex, PipelineId, Ssrc};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A stream without packets on any port for this long is off air: new viewers are told to come
+/// back. Longer than the lock on a port, so that an encoder may restart without that.
+pub const OFF_AIR_AFTER: Duration = Duration::from_secs(5);
+
+/// A track and how many layers it comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackSpec {
+    /// Short name, unique in the stream.
+    pub name: String,
+    /// The codec.
+    pub codec: Codec,
+    /// The payload type, in and out.
+    pub payload_type: u8,
+    /// RTP clock rate in Hz.
+    pub clock_rate: u32,
+    /// Audio channels (0 for video).
+    pub channels: u8,
+    /// Codec parameters as in an SDP `fmtp` line.
+    pub fmtp: String,
+    /// Layers, best first: one port each.
+    pub layers: usize,
+}
+
+/// What the core tells its driver.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamEvent {
+    /// The stream has come on air, or gone.
+    Live(bool),
+    /// The definition has changed: the source has shown its size or profile.
+    Defined(PipelineDef),
+}
+
+/// One stream's ingest.
+#[derive(Debug)]
+pub struct StreamIngest {
+    id: PipelineId,
+    name: String,
+    tracks: Vec<TrackSpec>,
+    /// Flat: the layers of the first track, then those of the next.
+    layers: Vec<LayerIngest>,
+    shift: ClockShift,
+    live: bool,
+    heard: Option<Mono>,
+    defined: PipelineDef,
+    events: std::collections::VecDeque<StreamEvent>,
+}
+
+impl StreamIngest {
+    /// A stream that is off air. `random` gives numbers that nobody can guess; SSRCs are made of
+    /// it and are unlike each other and unlike those in `taken`.
+    pub fn new(
+        id: PipelineId,
+        name: &str,
+        tracks: Vec<TrackSpec>,
+        limit: usize,
+        taken: &mut Vec<Ssrc>,
+        random: &mut dyn FnMut() -> u32,
+    ) -> Self {
+        let mut layers = Vec::new();
+        for track in &tracks {
+            for _ in 0..track.layers {
+                let ssrc = loop {
+                    let ssrc = Ssrc(random());
+                    if ssrc.0 != 0 && !taken.contains(&ssrc) {
+                        break ssrc;
+                    }
+                };
+                taken.push(ssrc);
+                let spec = LayerSpec {
+                    ssrc,
+                    codec: track.codec,
+                    payload_type: track.payload_type,
+                    clock_rate: track.clock_rate,
+                    limit,
+                };
+                let seed = LayerSeed {
+                    index: PacketIndex(u64::from(random() & 0x7fff)),
+                    timestamp: random(),
+                    reporter: random(),
+                };
+                layers.push(LayerIngest::new(spec, seed));
+            }
+        }
+        let defined = PipelineDef { id, name: name.to_owned(), live: false, tracks: Vec::new() };
+        let mut stream = Self {
+            id,
+            name: name.to_owned(),
+            tracks,
+            layers,
+            shift: ClockShift::default(),
+            live: false,
+            heard: None,
+            defined,
+            events: std::collections::VecDeque::new(),
+        };
+        stream.defined = stream.definition();
+        stream
+    }
+
+    /// Its number.
+    pub fn id(&self) -> PipelineId {
+        self.id
+    }
+
+    /// Whether packets flow.
+    pub fn live(&self) -> bool {
+        self.live
+    }
+
+    /// Takes a datagram for a layer (numbered through all tracks).
+    ///
+    /// # Errors
+    /// Why it was dropped; it is counted already.
+    pub fn handle_datagram(
+        &mut self,
+        now: Now,
+        layer: usize,
+        port: Port,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
+        let before = (ingest.size(), ingest.profile(), ingest.counters().accepted);
+        let taken = ingest.handle_datagram(now, port, from, datagram, &mut self.shift);
+        if ingest.counters().accepted != before.2 {
+            self.heard = Some(now.mono);
+        }
+        let changed = (ingest.size(), ingest.profile()) != (before.0, before.1);
+        // The definition first: who hears that the stream is live can describe it.
+        if changed {
+            self.redefine();
+        }
+        self.update_live(now.mono);
+        taken
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Now) {
+        for layer in &mut self.layers {
+            layer.handle_timeout(now, &mut self.shift);
+        }
+        self.redefine();
+        self.update_live(now.mono);
+    }
+
+    /// Viewers of a layer need a key frame.
+    pub fn request_key_frame(&mut self, now: Now, ssrc: Ssrc) {
+        for layer in self.layers.iter_mut().filter(|l| l.spec().ssrc == ssrc) {
+            layer.request_key_frame();
+        }
+        self.handle_timeout(now);
+    }
+
+    /// The next packet to be sealed.
+    pub fn poll_packet(&mut self) -> Option<Packet> {
+        self.layers.iter_mut().find_map(LayerIngest::poll_packet)
+    }
+
+    /// The next RTCP packet to a sender: layer, socket, destination, bytes.
+    pub fn poll_send(&mut self) -> Option<(usize, Port, SocketAddr, Vec<u8>)> {
+        self.layers
+            .iter_mut()
+            .enumerate()
+            .find_map(|(i, layer)| layer.poll_send().map(|(port, to, bytes)| (i, port, to, bytes)))
+    }
+
+    /// The next thing that the root has to know.
+    pub fn poll_event(&mut self) -> Option<StreamEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`StreamIngest::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        let off_air = self.heard.filter(|_| self.live).map(|h| h.after(OFF_AIR_AFTER));
+        self.layers.iter().filter_map(LayerIngest::poll_timeout).chain(off_air).min()
+    }
+
+    /// Counters of every layer: track, number of the layer within it, SSRC, counters.
+    pub fn counters(&self) -> Vec<(String, usize, Ssrc, Counters)> {
+        let places = self.tracks.iter().flat_map(|t| (0..t.layers).map(move |n| (&t.name, n)));
+        places
+            .zip(&self.layers)
+            .map(|((name, n), layer)| (name.clone(), n, layer.spec().ssrc, *layer.counters()))
+            .collect()
+    }
+
+    /// Counts packets that could not be sealed.
+    pub fn count_drop(&mut self, ssrc: Ssrc, reason: DropReason) {
+        for layer in self.layers.iter_mut().filter(|l| l.spec().ssrc == ssrc) {
+            layer.count_drop(reason);
+        }
+    }
+
+    /// The pipeline as it is known now.
+    pub fn definition(&self) -> PipelineDef {
+        let mut layers = self.layers.iter();
+        let tracks = self.tracks.iter().map(|track| {
+            let own: Vec<&LayerIngest> = layers.by_ref().take(track.layers).collect();
+            let profile = own.iter().find_map(|l| l.profile());
+            Track {
+                name: track.name.clone(),
+                codec: track.codec,
+                clock_rate: track.clock_rate,
+                channels: track.channels,
+                fmtp: fmtp(track, profile),
+                layers: own
+                    .into_iter()
+                    .map(|l| Layer {
+                        ssrc: l.spec().ssrc,
+                        payload_type: track.payload_type,
+                        width: l.size().map(|s| s.0),
+                        height: l.size().map(|s| s.1),
+                        bitrate: None,
+                    })
+                    .collect(),
+            }
+        });
+        PipelineDef {
+            id: self.id,
+            name: self.name.clone(),
+            live: self.live,
+            tracks: tracks.collect(),
+        }
+    }
+
+    fn redefine(&mut self) {
+        let definition = self.definition();
+        if definition.tracks != self.defined.tracks {
+            self.defined = definition.clone();
+            self.events.push_back(StreamEvent::Defined(definition));
+        }
+    }
+
+    fn update_live(&mut self, now: Mono) {
+        let live = self.heard.is_some_and(|h| now.since(h) < OFF_AIR_AFTER);
+        if live != self.live {
+            self.live = live;
+            self.events.push_back(StreamEvent::Live(live));
+        }
+    }
+}
+
+/// The `fmtp` parameters: as configured, and for H.264 what the source has shown (RFC 6184 section
+/// 8.1) where the configuration does not say it.
+fn fmtp(track: &TrackSpec, profile: Option<[u8; 3]>) -> String {
+    if track.codec != Codec::H264 {
+        return track.fmtp.clone();
+    }
+    let has = |name: &str| track.fmtp.split(';').any(|p| p.trim().split('=').next() == Some(name));
+    let mut parts = Vec::new();
+    if !track.fmtp.is_empty() {
+        parts.push(track.fmtp.clone());
+    }
+    if !has("packetization-mode") {
+        parts.push("packetization-mode=1".to_owned());
+    }
+    if !has("level-asymmetry-allowed") {
+        parts.push("level-asymmetry-allowed=1".to_owned());
+    }
+    if !has("profile-level-id")
+        && let Some([profile, constraints, level]) = profile
+    {
+        parts.push(format!("profile-level-id={profile:02x}{constraints:02x}{level:02x}"));
+    }
+    parts.join(";")
+}
