@@ -1,0 +1,35 @@
+// Builds the pages into `dist/`, which the root's binary embeds. Two rules come from the root's
+// content security policy (`script-src 'self'`): nothing inline, and nothing as a data: URL.
+
+import { fileURLToPath } from 'node:url';
+
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { defineConfig } from 'vitest/config';
+
+const page = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+
+// `npm run dev` serves the pages and passes the rest on to a running root.
+const ROOT = process.env.SOLEIL_ROOT ?? 'http://localhost:8080';
+
+export default defineConfig({
+  plugins: [
+    svelte(),
+    {
+      name: 'watch-page',
+      configureServer(server) {
+        server.middlewares.use((request, _response, next) => {
+          if (request.url?.startsWith('/watch/')) request.url = '/watch.html';
+          next();
+        });
+      },
+    },
+  ],
+  build: {
+    target: 'es2022',
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rollupOptions: { input: { index: page('index.html'), watch: page('watch.html') } },
+  },
+  server: { proxy: { '/whep': ROOT, '/api': ROOT } },
+  test: { include: ['src/**/*.test.ts'] },
+});
