@@ -6,9 +6,14 @@
 
 pub mod address;
 pub mod ids;
+pub mod limits;
 pub mod message;
 pub mod pipeline;
+pub mod routing;
+pub mod stats;
+mod text;
 pub mod time;
+pub mod xml;
 
 pub use address::Address;
 pub use ids::{
@@ -16,3 +21,4 @@ pub use ids::{
 };
 pub use message::{Body, Message};
 pub use time::{Millis, Mono, Now, Wall};
+pub use xml::XmlError;

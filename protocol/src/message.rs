@@ -1,11 +1,25 @@
-//! Every message of the protocol as typed data. The XML is in `xml`, the rules of who may send
-//! what to whom in `routing`.
+//! Every message of the protocol as typed data. The XML is in [`crate::xml`], the rules of who may
+//! send what to whom in [`crate::routing`], the words of enumerations in `message/words.rs`.
+
+mod words;
+
+pub use words::UnknownWord;
 
 use crate::address::Address;
 use crate::ids::{Epoch, Incarnation, LinkId, NodeId, PacketIndex, PipelineId, Rank, Role, Ssrc};
+use crate::limits;
 use crate::pipeline::{EpochKey, PipelineDef, Wrapped};
 use crate::time::Millis;
 use std::net::SocketAddr;
+
+/// The protocol version that this crate speaks. The thesis' messages carry none and count as 0.
+pub const VERSION: u32 = 1;
+
+/// The version that two neighbours speak: the lower of the two, if they are at most one apart
+/// (PROTOCOL "Versions": a version and its predecessor always interwork).
+pub fn common_version(theirs: u32) -> Option<u32> {
+    (theirs.abs_diff(VERSION) <= 1).then_some(theirs.min(VERSION))
+}
 
 /// One message: the envelope and its body (thesis 3.1).
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +120,30 @@ pub struct Hello {
     pub nonce: Option<Vec<u8>>,
 }
 
+impl Hello {
+    /// A HELLO that says nothing but a name, in our version.
+    pub fn new(name: NodeId) -> Self {
+        Self {
+            name,
+            server: None,
+            client: None,
+            pipelines: Vec::new(),
+            version: VERSION,
+            role: None,
+            incarnation: Incarnation(0),
+            capacity: Capacity::default(),
+            region: String::new(),
+            labels: Vec::new(),
+            media: Vec::new(),
+            http: None,
+            csr: None,
+            wrap_key: None,
+            ticket: None,
+            nonce: None,
+        }
+    }
+}
+
 /// How much a node can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capacity {
@@ -133,6 +171,31 @@ pub struct ChildsUpdate {
     pub removed: Vec<(NodeId, Incarnation)>,
 }
 
+impl ChildsUpdate {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+
+    /// Cuts it into parts that one message can carry ([`limits::MAX_CHILDREN`]), in order.
+    /// Nothing comes out if it is empty.
+    pub fn split(self) -> Vec<ChildsUpdate> {
+        let mut added = self.added.chunks(limits::MAX_CHILDREN);
+        let mut removed = self.removed.chunks(limits::MAX_CHILDREN);
+        let mut parts = Vec::new();
+        loop {
+            let part = ChildsUpdate {
+                removed: removed.next().unwrap_or_default().to_vec(),
+                added: added.next().unwrap_or_default().to_vec(),
+            };
+            if part.is_empty() {
+                return parts;
+            }
+            parts.push(part);
+        }
+    }
+}
+
 /// A node below the sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
@@ -142,7 +205,8 @@ pub struct Child {
     pub incarnation: Incarnation,
     /// Its parent.
     pub parent: NodeId,
-    /// Nodes in its subtree, itself included.
+    /// Nodes in its subtree, itself included, when it was announced. Receivers count for themselves
+    /// ([`crate::routing::SubtreeTable::weight`]).
     pub weight: u32,
 }
 
@@ -180,6 +244,19 @@ pub struct ErrorReport {
     pub failed_time: Option<Millis>,
     /// `type` of the message that failed.
     pub failed_type: String,
+}
+
+impl ErrorReport {
+    /// The report about a message that could not be handled. `None` if that message is an ERROR
+    /// itself: errors are never answered, or two nodes could throw them at each other for ever.
+    pub fn about(failed: &Message, code: ErrorCode, text: impl Into<String>) -> Option<Self> {
+        (!matches!(failed.body, Body::Error(_))).then(|| Self {
+            code,
+            text: text.into(),
+            failed_time: Some(failed.time),
+            failed_type: failed.body.kind().to_owned(),
+        })
+    }
 }
 
 /// KILL.

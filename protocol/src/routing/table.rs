@@ -1,0 +1,247 @@
+//! Who is below a node, and behind which child: fed by links that open and close and by the
+//! children's CHILDSUPDATE, and the source of the CHILDSUPDATE that goes up.
+//!
+//! A node may be announced by two children for a while (it moves, and the old parent has not yet
+//! noticed). The newer incarnation wins; between equal incarnations the later announcement wins;
+//! and a removal only counts if it comes from where the route leads, for that incarnation or a
+//! later one. So a late removal cannot delete a newer route.
+//!
+//! A child that lies about its subtree can draw its neighbours' messages to itself: the threat
+//! model counts nodes with a certificate as insiders.
+
+use crate::ids::{Incarnation, NodeId};
+use crate::limits::MAX_DESCENDANTS;
+use crate::message::{Child, ChildsUpdate};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everybody below a node, each with the child that leads there.
+#[derive(Debug, Clone, Default)]
+pub struct SubtreeTable {
+    routes: BTreeMap<NodeId, Route>,
+    links: BTreeMap<NodeId, Link>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Route {
+    via: NodeId,
+    parent: NodeId,
+    incarnation: Incarnation,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Link {
+    incarnation: Incarnation,
+    /// The nodes whose route leads over this link.
+    nodes: BTreeSet<NodeId>,
+}
+
+/// What a CHILDSUPDATE changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// To be passed on to the parent (see [`ChildsUpdate::split`]); may be empty.
+    pub forward: ChildsUpdate,
+    /// Entries that were not believed: this node itself, the child itself, a parent that is not
+    /// in the child's subtree, or more than [`MAX_DESCENDANTS`] nodes.
+    pub refused: usize,
+}
+
+impl SubtreeTable {
+    /// Nobody below.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The child that leads to a node.
+    pub fn next_hop(&self, id: &NodeId) -> Option<&NodeId> {
+        self.routes.get(id).map(|route| &route.via)
+    }
+
+    /// The incarnation of a node below.
+    pub fn incarnation(&self, id: &NodeId) -> Option<Incarnation> {
+        self.routes.get(id).map(|route| route.incarnation)
+    }
+
+    /// The parent of a node below.
+    pub fn parent(&self, id: &NodeId) -> Option<&NodeId> {
+        self.routes.get(id).map(|route| &route.parent)
+    }
+
+    /// Direct children with an open link.
+    pub fn children(&self) -> impl Iterator<Item = &NodeId> {
+        self.links.keys()
+    }
+
+    /// Whether a node is a direct child with an open link.
+    pub fn is_child(&self, id: &NodeId) -> bool {
+        self.links.contains_key(id)
+    }
+
+    /// Nodes below, all together.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether nobody is below.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Nodes behind a child, itself included: the thesis' weight p. 0 if it is no child.
+    pub fn weight(&self, child: &NodeId) -> u32 {
+        self.links.get(child).map_or(0, |link| link.nodes.len() as u32)
+    }
+
+    /// Nodes behind a child, itself included.
+    pub fn behind(&self, child: &NodeId) -> impl Iterator<Item = &NodeId> {
+        self.links.get(child).into_iter().flat_map(|link| link.nodes.iter())
+    }
+
+    /// A child's link has become primary. If it was a child already, what was behind it is
+    /// forgotten: it announces its subtree anew. Gives what to pass on.
+    ///
+    /// `None` if the incarnation is older than the one that is known, or the table is full: the
+    /// link has to be refused.
+    pub fn attach(
+        &mut self,
+        me: &NodeId,
+        child: &NodeId,
+        incarnation: Incarnation,
+    ) -> Option<ChildsUpdate> {
+        let known = self.routes.get(child);
+        let stale = known.is_some_and(|route| route.incarnation > incarnation);
+        if stale || child == me || (known.is_none() && self.routes.len() >= MAX_DESCENDANTS) {
+            return None;
+        }
+        let mut gone = self.links.remove(child).map_or_else(BTreeSet::new, |link| link.nodes);
+        gone.remove(child);
+        let removed = self.forget(gone);
+        self.links.insert(child.clone(), Link { incarnation, ..Link::default() });
+        let route = Route { via: child.clone(), parent: me.clone(), incarnation };
+        let changed = self.learn(child, route);
+        // Whoever is behind it is announced next, by itself.
+        let entry = Child { id: child.clone(), incarnation, parent: me.clone(), weight: 1 };
+        Some(ChildsUpdate { added: changed.then_some(entry).into_iter().collect(), removed })
+    }
+
+    /// A child's link is gone, with everybody whose route still leads over it. Gives what to pass
+    /// on. Does nothing if a newer incarnation of the child has attached meanwhile.
+    pub fn detach(&mut self, child: &NodeId, incarnation: Incarnation) -> ChildsUpdate {
+        match self.links.get(child) {
+            Some(link) if link.incarnation <= incarnation => {}
+            _ => return ChildsUpdate::default(),
+        }
+        let gone = self.links.remove(child).map_or_else(BTreeSet::new, |link| link.nodes);
+        ChildsUpdate { added: Vec::new(), removed: self.forget(gone) }
+    }
+
+    /// Merges a child's CHILDSUPDATE. Does nothing if there is no such child.
+    pub fn apply(&mut self, me: &NodeId, child: &NodeId, update: &ChildsUpdate) -> Applied {
+        let mut applied = Applied::default();
+        if !self.links.contains_key(child) {
+            applied.refused = update.added.len() + update.removed.len();
+            return applied;
+        }
+        let mut gone = BTreeSet::new();
+        for (id, incarnation) in &update.removed {
+            if id == child {
+                applied.refused += 1;
+                continue;
+            }
+            let counts = self
+                .routes
+                .get(id)
+                .is_some_and(|route| route.via == *child && route.incarnation <= *incarnation);
+            if counts {
+                gone.insert(id.clone());
+            }
+        }
+        let removed = self.forget(gone);
+        let mut added = Vec::new();
+        for entry in &update.added {
+            let inside = entry.parent == *child || self.next_hop(&entry.parent) == Some(child);
+            let known = self.routes.get(&entry.id);
+            let full = known.is_none() && self.routes.len() >= MAX_DESCENDANTS;
+            if entry.id == *me || entry.id == *child || entry.id == entry.parent || !inside || full
+            {
+                applied.refused += 1;
+                continue;
+            }
+            if known.is_some_and(|route| route.incarnation > entry.incarnation) {
+                continue;
+            }
+            let route = Route {
+                via: child.clone(),
+                parent: entry.parent.clone(),
+                incarnation: entry.incarnation,
+            };
+            if self.learn(&entry.id, route) {
+                added.push(entry.clone());
+            }
+        }
+        applied.forward = ChildsUpdate { added, removed };
+        applied
+    }
+
+    /// Everybody below, parents before their children: what a new parent has to be told.
+    pub fn snapshot(&self, me: &NodeId) -> ChildsUpdate {
+        let mut below: BTreeMap<&NodeId, Vec<&NodeId>> = BTreeMap::new();
+        for (id, route) in &self.routes {
+            below.entry(&route.parent).or_default().push(id);
+        }
+        let mut order: Vec<&NodeId> = below.remove(me).unwrap_or_default();
+        let mut next = 0;
+        while let Some(id) = order.get(next) {
+            order.extend(below.remove(*id).unwrap_or_default());
+            next += 1;
+        }
+        // Backwards every node comes before its parent.
+        let mut weights: BTreeMap<&NodeId, u32> = BTreeMap::new();
+        let mut added = Vec::with_capacity(order.len());
+        for id in order.into_iter().rev() {
+            let Some(route) = self.routes.get(id) else { continue };
+            let weight = weights.get(id).copied().unwrap_or(0) + 1;
+            *weights.entry(&route.parent).or_default() += weight;
+            added.push(Child {
+                id: id.clone(),
+                incarnation: route.incarnation,
+                parent: route.parent.clone(),
+                weight,
+            });
+        }
+        added.reverse();
+        ChildsUpdate { added, removed: Vec::new() }
+    }
+
+    /// Sets a route; whether what the parent knows (incarnation and parent) has changed.
+    fn learn(&mut self, id: &NodeId, route: Route) -> bool {
+        if let Some(link) = self.links.get_mut(&route.via) {
+            link.nodes.insert(id.clone());
+        }
+        let new = (route.parent.clone(), route.incarnation);
+        let via = route.via.clone();
+        match self.routes.insert(id.clone(), route) {
+            Some(old) => {
+                if old.via != via
+                    && let Some(link) = self.links.get_mut(&old.via)
+                {
+                    link.nodes.remove(id);
+                }
+                (old.parent, old.incarnation) != new
+            }
+            None => true,
+        }
+    }
+
+    fn forget(&mut self, gone: BTreeSet<NodeId>) -> Vec<(NodeId, Incarnation)> {
+        let mut removed = Vec::with_capacity(gone.len());
+        for id in gone {
+            if let Some(route) = self.routes.remove(&id) {
+                if let Some(link) = self.links.get_mut(&route.via) {
+                    link.nodes.remove(&id);
+                }
+                removed.push((id, route.incarnation));
+            }
+        }
+        removed
+    }
+}

@@ -1,0 +1,180 @@
+//! A tree of tables with links that deliver late, compared with the tree as it really is.
+
+use crate::ids::{Incarnation, NodeId};
+use crate::message::ChildsUpdate;
+use crate::routing::SubtreeTable;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, VecDeque};
+
+const NODES: usize = 8;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// A node leaves its parent (if any) and attaches to another one.
+    Move(usize, usize),
+    /// A parent notices that one of its old links is dead.
+    Notice(usize),
+    /// A link delivers one message.
+    Deliver(usize),
+}
+
+struct Link {
+    child: usize,
+    parent: usize,
+    incarnation: Incarnation,
+    queue: VecDeque<ChildsUpdate>,
+    /// The child has left; the parent does not know yet.
+    dead: bool,
+}
+
+struct Tree {
+    names: Vec<NodeId>,
+    tables: Vec<SubtreeTable>,
+    /// Every link that a parent still believes in.
+    links: Vec<Link>,
+    incarnations: Vec<u64>,
+}
+
+impl Tree {
+    fn new() -> Self {
+        Self {
+            names: (0..NODES).map(|n| NodeId::new(&format!("n{n}")).expect("legal")).collect(),
+            tables: vec![SubtreeTable::new(); NODES],
+            links: Vec::new(),
+            incarnations: vec![0; NODES],
+        }
+    }
+
+    fn parent(&self, node: usize) -> Option<usize> {
+        self.links.iter().find(|l| l.child == node && !l.dead).map(|l| l.parent)
+    }
+
+    fn is_below(&self, node: usize, above: usize) -> bool {
+        let mut at = Some(node);
+        while let Some(n) = at {
+            if n == above {
+                return true;
+            }
+            at = self.parent(n);
+        }
+        false
+    }
+
+    /// Sends up what a table's change has to tell.
+    fn tell(&mut self, node: usize, update: ChildsUpdate) {
+        let link = self.links.iter_mut().find(|l| l.child == node && !l.dead);
+        if let Some(link) = link.filter(|_| !update.is_empty()) {
+            link.queue.push_back(update);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Move(node, parent) => self.attach(node, parent),
+            Step::Notice(n) => {
+                let dead: Vec<usize> =
+                    (0..self.links.len()).filter(|&i| self.links[i].dead).collect();
+                if !dead.is_empty() {
+                    let link = self.links.remove(dead[n % dead.len()]);
+                    let (name, table) = (&self.names[link.child], &mut self.tables[link.parent]);
+                    let update = table.detach(name, link.incarnation);
+                    self.tell(link.parent, update);
+                }
+            }
+            Step::Deliver(n) => {
+                let full: Vec<usize> =
+                    (0..self.links.len()).filter(|&i| !self.links[i].queue.is_empty()).collect();
+                if !full.is_empty() {
+                    self.deliver(full[n % full.len()]);
+                }
+            }
+        }
+    }
+
+    fn attach(&mut self, node: usize, parent: usize) {
+        if node == 0 || self.is_below(parent, node) {
+            return;
+        }
+        for link in self.links.iter_mut().filter(|l| l.child == node) {
+            link.dead = true;
+        }
+        self.incarnations[node] += 1;
+        let incarnation = Incarnation(self.incarnations[node]);
+        let (me, child) = (self.names[parent].clone(), self.names[node].clone());
+        let update = self.tables[parent].attach(&me, &child, incarnation);
+        self.tell(parent, update.expect("never older than what is known"));
+        let queue = VecDeque::from([self.tables[node].snapshot(&child)]);
+        self.links.push(Link { child: node, parent, incarnation, queue, dead: false });
+    }
+
+    fn deliver(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        let Some(update) = link.queue.pop_front() else { return };
+        let (child, parent, incarnation) = (link.child, link.parent, link.incarnation);
+        // The parent has closed this link if a newer one of the same child came after it.
+        let newest = self.links.iter().filter(|l| (l.child, l.parent) == (child, parent));
+        if newest.map(|l| l.incarnation).max() != Some(incarnation) {
+            return;
+        }
+        let (me, name) = (self.names[parent].clone(), self.names[child].clone());
+        let applied = self.tables[parent].apply(&me, &name, &update);
+        self.tell(parent, applied.forward);
+    }
+
+    fn settle(&mut self) {
+        while self.links.iter().any(|l| !l.queue.is_empty()) {
+            self.step(Step::Deliver(0));
+        }
+        while self.links.iter().any(|l| l.dead) {
+            self.step(Step::Notice(0));
+            while self.links.iter().any(|l| !l.queue.is_empty()) {
+                self.step(Step::Deliver(0));
+            }
+        }
+    }
+
+    fn check(&self) {
+        for node in 0..NODES {
+            let mut expected = BTreeMap::new();
+            for other in (0..NODES).filter(|&o| o != node && self.is_below(o, node)) {
+                let mut via = other;
+                while let Some(parent) = self.parent(via).filter(|&p| p != node) {
+                    via = parent;
+                }
+                expected.insert(&self.names[other], &self.names[via]);
+            }
+            let table = &self.tables[node];
+            let got: BTreeMap<_, _> =
+                self.names.iter().filter_map(|name| Some((name, table.next_hop(name)?))).collect();
+            assert_eq!(got, expected, "table of n{node}");
+            assert_eq!(table.len(), expected.len());
+            for child in table.children() {
+                let behind = expected.values().filter(|via| **via == child).count();
+                assert_eq!(table.weight(child) as usize, behind);
+            }
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0..NODES, 0..NODES).prop_map(|(a, b)| Step::Move(a, b)),
+        1 => any::<usize>().prop_map(Step::Notice),
+        4 => any::<usize>().prop_map(Step::Deliver),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    /// Whatever moves, in whatever order links deliver and parents notice: in the end every
+    /// node's table is the truth.
+    #[test]
+    fn tables_converge(steps in prop::collection::vec(step(), 0..80)) {
+        let mut tree = Tree::new();
+        for step in steps {
+            tree.step(step);
+        }
+        tree.settle();
+        tree.check();
+    }
+}
