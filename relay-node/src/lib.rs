@@ -2,7 +2,10 @@
 //! that they share lives here: control links, forwarding plane, identity, operations endpoint.
 
 pub mod clock;
+pub mod config;
 pub mod control;
+pub mod exit;
 pub mod identity;
 pub mod io;
+pub mod logging;
 pub mod media;
