@@ -4,7 +4,13 @@
 //! A node may be announced by two children for a while (it moves, and the old parent has not yet
 //! noticed). The newer incarnation wins; between equal incarnations the later announcement wins;
 //! and a removal only counts if it comes from where the route leads, for that incarnation or a
-//! later one. So a late removal cannot delete a newer route.
+//! later one. So a late removal cannot delete a newer route. What is believed is passed on even if
+//! it is nothing new here: an ancestor may have taken another way meanwhile.
+//!
+//! The root raises a node's incarnation with every ticket, for a planned move too: among equal
+//! incarnations of the same node an old announcement that arrives late would win. For what is
+//! below a node that moved this is not needed, since an entry only counts if its parent is
+//! routed the same way.
 //!
 //! A child that lies about its subtree can draw its neighbours' messages to itself: the threat
 //! model counts nodes with a certificate as insiders.
@@ -117,10 +123,10 @@ impl SubtreeTable {
         let removed = self.forget(gone);
         self.links.insert(child.clone(), Link { incarnation, ..Link::default() });
         let route = Route { via: child.clone(), parent: me.clone(), incarnation };
-        let changed = self.learn(child, route);
+        self.learn(child, route);
         // Whoever is behind it is announced next, by itself.
         let entry = Child { id: child.clone(), incarnation, parent: me.clone(), weight: 1 };
-        Some(ChildsUpdate { added: changed.then_some(entry).into_iter().collect(), removed })
+        Some(ChildsUpdate { added: vec![entry], removed })
     }
 
     /// A child's link is gone, with everybody whose route still leads over it. Gives what to pass
@@ -158,7 +164,8 @@ impl SubtreeTable {
         let removed = self.forget(gone);
         let mut added = Vec::new();
         for entry in &update.added {
-            let inside = entry.parent == *child || self.next_hop(&entry.parent) == Some(child);
+            // Also false if the child itself is routed another way by now: it has moved on.
+            let inside = self.next_hop(&entry.parent) == Some(child);
             let known = self.routes.get(&entry.id);
             let full = known.is_none() && self.routes.len() >= MAX_DESCENDANTS;
             if entry.id == *me || entry.id == *child || entry.id == entry.parent || !inside || full
@@ -174,9 +181,8 @@ impl SubtreeTable {
                 parent: entry.parent.clone(),
                 incarnation: entry.incarnation,
             };
-            if self.learn(&entry.id, route) {
-                added.push(entry.clone());
-            }
+            self.learn(&entry.id, route);
+            added.push(entry.clone());
         }
         applied.forward = ChildsUpdate { added, removed };
         applied
@@ -212,23 +218,16 @@ impl SubtreeTable {
         ChildsUpdate { added, removed: Vec::new() }
     }
 
-    /// Sets a route; whether what the parent knows (incarnation and parent) has changed.
-    fn learn(&mut self, id: &NodeId, route: Route) -> bool {
+    fn learn(&mut self, id: &NodeId, route: Route) {
         if let Some(link) = self.links.get_mut(&route.via) {
             link.nodes.insert(id.clone());
         }
-        let new = (route.parent.clone(), route.incarnation);
         let via = route.via.clone();
-        match self.routes.insert(id.clone(), route) {
-            Some(old) => {
-                if old.via != via
-                    && let Some(link) = self.links.get_mut(&old.via)
-                {
-                    link.nodes.remove(id);
-                }
-                (old.parent, old.incarnation) != new
-            }
-            None => true,
+        if let Some(old) = self.routes.insert(id.clone(), route)
+            && old.via != via
+            && let Some(link) = self.links.get_mut(&old.via)
+        {
+            link.nodes.remove(id);
         }
     }
 

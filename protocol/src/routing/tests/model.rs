@@ -6,7 +6,7 @@ use crate::routing::SubtreeTable;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
-const NODES: usize = 8;
+const NODES: usize = 6;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -165,11 +165,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
     /// Whatever moves, in whatever order links deliver and parents notice: in the end every
     /// node's table is the truth.
     #[test]
-    fn tables_converge(steps in prop::collection::vec(step(), 0..80)) {
+    fn tables_converge(steps in prop::collection::vec(step(), 0..120)) {
         let mut tree = Tree::new();
         for step in steps {
             tree.step(step);
