@@ -1,3 +1,407 @@
 //! The control plane: who forwards what to whom (DESIGN 2 and 6).
+//!
+//! [`NodeCore`] is the state machine of a node; the files beside this one are its parts: the way
+//! up (`attach`), the way down (`children`), what happens to a message (`messages`), pipelines and
+//! rows of the forwarding table (`pipelines`), statistics (`stats`). No sockets, no clock.
 
 pub mod api;
+mod attach;
+mod children;
+pub mod limits;
+mod links;
+mod messages;
+mod pipelines;
+mod stats;
+#[cfg(test)]
+mod tests;
+pub mod timers;
+mod upcall;
+
+pub use upcall::Upcall;
+
+use crate::media::api::{PlaneCommand, PlaneEvent};
+use api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
+use attach::Uplink;
+use limits::{DRAIN_GRACE, MAX_MISSED_PINGS, PING_INTERVAL};
+use links::{Link, Links};
+use pipelines::Pipelines;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use soleil_protocol::message::{Bye, Echo, ErrorCode, ErrorReport, Identity, Kill};
+use soleil_protocol::routing::SubtreeTable;
+use soleil_protocol::{Address, Body, Message, Mono, NodeId, Now, Role};
+use stats::Statistics;
+use std::collections::VecDeque;
+use timers::{Timer, Timers};
+
+/// The control core of any node. The root's is inside `root_node::core::RootCore`.
+pub struct NodeCore {
+    params: NodeParams,
+    vault: Box<dyn Vault>,
+    rng: StdRng,
+    now: Now,
+    started: bool,
+    actions: VecDeque<Action>,
+    upcalls: VecDeque<Upcall>,
+    timers: Timers<Timer>,
+    links: Links,
+    table: SubtreeTable,
+    up: Uplink,
+    pipelines: Pipelines,
+    stats: Statistics,
+    identity: Option<Identity>,
+    /// The root's own ticket key; others have it in their identity.
+    root_key: Option<Vec<u8>>,
+    /// Why we stop, while children still have time to go.
+    stopping: Option<String>,
+    stopped: bool,
+    refused: u64,
+}
+
+impl NodeCore {
+    /// A relay or leaf that has not joined yet.
+    pub fn new(params: NodeParams, vault: Box<dyn Vault>, seed: [u8; 32]) -> Self {
+        Self {
+            params,
+            vault,
+            rng: StdRng::from_seed(seed),
+            now: Now::default(),
+            started: false,
+            actions: VecDeque::new(),
+            upcalls: VecDeque::new(),
+            timers: Timers::default(),
+            links: Links::default(),
+            table: SubtreeTable::new(),
+            up: Uplink::default(),
+            pipelines: Pipelines::default(),
+            stats: Statistics::default(),
+            identity: None,
+            root_key: None,
+            stopping: None,
+            stopped: false,
+            refused: 0,
+        }
+    }
+
+    /// The root's node: it has its name from the start and checks tickets with `ticket_key`.
+    pub fn root(
+        params: NodeParams,
+        vault: Box<dyn Vault>,
+        seed: [u8; 32],
+        ticket_key: Vec<u8>,
+    ) -> Self {
+        let mut core = Self::new(params, vault, seed);
+        core.params.role = Role::Root;
+        core.root_key = Some(ticket_key);
+        core
+    }
+
+    /// This node's id: what the root gave, before that the name that it asks for.
+    pub fn id(&self) -> &NodeId {
+        self.identity.as_ref().map_or(&self.params.name, |identity| &identity.id)
+    }
+
+    /// The identity that the root gave.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.params.role == Role::Root
+    }
+
+    /// Who is below.
+    pub fn subtree(&self) -> &SubtreeTable {
+        &self.table
+    }
+
+    /// The connection of a direct child.
+    pub fn child_conn(&self, id: &NodeId) -> Option<ConnId> {
+        self.links.child(id)
+    }
+
+    /// Round-trip times of the links by PING, for metrics.
+    pub fn link_rtts(&self) -> impl Iterator<Item = (&NodeId, std::time::Duration)> {
+        self.links.iter().filter_map(|(_, link)| Some((link.id.as_ref()?, link.rtt?)))
+    }
+
+    /// How many messages were refused with ERROR (or would have been), for metrics.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The vault, for the root's core: its wrap key goes into tickets.
+    pub fn vault(&self) -> &dyn Vault {
+        self.vault.as_ref()
+    }
+
+    /// The next thing that only the root's core can decide.
+    pub fn poll_upcall(&mut self) -> Option<Upcall> {
+        self.upcalls.pop_front()
+    }
+
+    /// Sends a message down the tree; `false` if there is no such node.
+    pub fn send_to(&mut self, id: &NodeId, body: Body) -> bool {
+        let Some(conn) = self.table.next_hop(id).and_then(|child| self.links.child(child)) else {
+            return false;
+        };
+        self.send(conn, Some(Address::Node(id.clone())), body);
+        true
+    }
+
+    /// Sends a message to everybody below.
+    pub fn broadcast(&mut self, body: Body) {
+        let message = self.message(Some(Address::All), body);
+        self.send_down(&message);
+    }
+
+    /// Answers on a joiner's connection.
+    pub fn answer(&mut self, conn: ConnId, body: Body) {
+        self.send(conn, None, body);
+    }
+
+    /// Answers a message with ERROR and closes if asked to. Never answers an ERROR.
+    pub fn refuse_join(&mut self, conn: ConnId, message: &Message, code: ErrorCode, text: &str) {
+        self.refuse_and_close(conn, message, code, text);
+    }
+
+    /// Answers a message of the tree with ERROR.
+    pub fn refuse_message(&mut self, conn: ConnId, message: &Message, code: ErrorCode, text: &str) {
+        self.refuse(conn, message, code, text);
+    }
+
+    /// Whether the node is stopping or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_some() || self.stopped
+    }
+
+    fn ticket_key(&self) -> Option<&[u8]> {
+        let own = self.identity.as_ref().map(|i| i.ticket_key.as_slice());
+        self.root_key.as_deref().or(own)
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn message(&self, to: Option<Address>, body: Body) -> Message {
+        let from = if self.is_root() {
+            Some(Address::Root)
+        } else if self.identity.is_some() {
+            Some(Address::Node(self.id().clone()))
+        } else {
+            // Before the root has given a name there is none to use.
+            None
+        };
+        Message { time: self.now.wall.millis(), from, to, body }
+    }
+
+    fn send(&mut self, conn: ConnId, to: Option<Address>, body: Body) {
+        let message = self.message(to, body);
+        self.post(conn, message);
+    }
+
+    fn post(&mut self, conn: ConnId, message: Message) {
+        self.act(Action::Send(conn, message));
+    }
+
+    fn forward(&mut self, conn: ConnId, message: Message) {
+        self.post(conn, message);
+    }
+
+    fn send_down(&mut self, message: &Message) {
+        let children: Vec<ConnId> = self.links.children().map(|(_, conn)| conn).collect();
+        for conn in children {
+            self.forward(conn, message.clone());
+        }
+    }
+
+    /// Forgets a connection with its timers.
+    fn forget(&mut self, conn: ConnId) -> Option<Link> {
+        self.timers.clear(&Timer::Ping(conn));
+        self.timers.clear(&Timer::Greeting(conn));
+        self.links.remove(conn)
+    }
+
+    /// Closes a connection whose end has no consequences any more.
+    fn close(&mut self, conn: ConnId, why: &str) {
+        if self.forget(conn).is_some() {
+            self.act(Action::Close(conn, why.to_owned()));
+        }
+    }
+
+    /// Sends a PING, or gives the link up after too many without an answer.
+    fn ping(&mut self, conn: ConnId) {
+        let token = format!("{:08x}", self.rng.random::<u32>());
+        let now = self.now.mono;
+        let Some(link) = self.links.get_mut(conn) else { return };
+        if link.pinged(token.clone(), now) >= MAX_MISSED_PINGS {
+            return self.lose(conn, "no answer to PING");
+        }
+        self.timers.set(Timer::Ping(conn), now.after(PING_INTERVAL));
+        self.send(conn, None, Body::Ping(Echo { token }));
+    }
+
+    fn on_malformed(&mut self, conn: ConnId, report: ErrorReport) {
+        if self.links.get(conn).is_none() {
+            return;
+        }
+        self.refused += 1;
+        let known = report.code == ErrorCode::UnknownType;
+        if report.failed_type != "error" {
+            self.send(conn, None, Body::Error(report));
+        }
+        if known {
+            self.count_error(conn);
+        } else {
+            self.lose(conn, "malformed message");
+        }
+    }
+
+    fn on_kill(&mut self, kill: &Kill) {
+        let grace = std::time::Duration::from_secs(u64::from(kill.grace_secs));
+        tracing::warn!(reason = %kill.reason, ?grace, "the root stops this node");
+        // The root moves the children: it knows already.
+        self.begin_stop(format!("killed: {}", kill.reason), grace);
+    }
+
+    fn drain(&mut self, reason: &str) {
+        if self.stopping.is_some() || self.stopped {
+            return;
+        }
+        if let Some(parent) = self.parent_conn()
+            && self.links.child_count() > 0
+        {
+            // The root moves the children, then we go.
+            let bye = Body::Bye(Bye { reason: reason.to_owned() });
+            self.send(parent, Some(Address::Root), bye);
+        }
+        self.begin_stop(reason.to_owned(), DRAIN_GRACE);
+    }
+
+    fn begin_stop(&mut self, reason: String, grace: std::time::Duration) {
+        if self.stopped {
+            return;
+        }
+        self.stopping = Some(reason);
+        self.timers.set(Timer::Grace, self.now.mono.after(grace));
+        if self.parent_conn().is_none() {
+            // Nobody is there to move the children.
+            return self.stop();
+        }
+        self.check_drained();
+    }
+
+    /// While stopping: the last child is gone.
+    fn check_drained(&mut self) {
+        if self.stopping.is_some() && !self.stopped && self.links.child_count() == 0 {
+            self.stop();
+        }
+    }
+
+    fn stop(&mut self) {
+        let Some(reason) = self.stopping.clone() else { return };
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        self.timers.clear(&Timer::Grace);
+        self.drop_children(&reason);
+        self.abandon_uplink(&reason);
+        self.act(Action::Stopped(reason));
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Seek => self.seek(),
+            Timer::Join => self.on_join_timeout(),
+            Timer::Attach => self.attempt_failed("the parent did not answer"),
+            Timer::Renew => self.renew(),
+            Timer::Overlap => self.leave_old_parent(),
+            Timer::Stats => self.send_stats(),
+            Timer::Ping(conn) => self.ping(conn),
+            Timer::Greeting(conn) => self.lose(conn, "no HELLO, or joined and never left"),
+            Timer::Linger(pipeline) => self.on_linger(pipeline),
+            Timer::PlayAgain(pipeline) => self.settle(pipeline),
+            Timer::Silence => self.on_silence_timeout(),
+            Timer::Grace => self.stop(),
+        }
+    }
+
+    fn start(&mut self) {
+        self.started = true;
+        self.send_stats();
+        self.seek();
+    }
+
+    fn on_command(&mut self, command: NodeCommand) {
+        match command {
+            NodeCommand::Play(pipeline) => self.want_local(pipeline, true),
+            NodeCommand::Stop(pipeline) => self.want_local(pipeline, false),
+            NodeCommand::KeyFrame(pipeline, ssrc) => {
+                self.act(Action::Plane(PlaneCommand::RequestKeyFrame(pipeline, ssrc)));
+            }
+            NodeCommand::LocalStats(containers) => self.stats.set_local(containers),
+            NodeCommand::Drain(reason) => self.drain(&reason),
+        }
+    }
+
+    fn on_plane(&mut self, event: PlaneEvent) {
+        match event {
+            PlaneEvent::LinkOpen(media, remote) => {
+                tracing::debug!(%media, %remote, "media path open");
+                self.on_media_open(media);
+            }
+            PlaneEvent::LinkSilent(media) => self.on_media_silent(media),
+            PlaneEvent::KeyFrameWanted(pipeline, ssrc) if self.is_root() => {
+                self.upcalls.push_back(Upcall::KeyFrameWanted(pipeline, ssrc));
+            }
+            PlaneEvent::KeyFrameWanted(..) => {}
+        }
+    }
+}
+
+impl Core for NodeCore {
+    type Command = NodeCommand;
+
+    fn handle(&mut self, now: Now, event: Event<NodeCommand>) {
+        self.now = now;
+        if self.stopped {
+            return;
+        }
+        if !self.started {
+            self.start();
+        }
+        match event {
+            Event::Accepted { conn, peer, .. } => self.on_accepted(conn, peer),
+            Event::Dialed { dial, conn, .. } => self.on_dialed(dial, conn),
+            Event::DialFailed { dial, error, refused } => {
+                self.on_dial_failed(dial, &error, refused);
+            }
+            Event::Message(conn, message) => self.on_message(conn, message),
+            Event::Malformed { conn, report } => self.on_malformed(conn, report),
+            Event::Closed(conn) => self.on_closed(conn),
+            Event::Plane(event) => self.on_plane(event),
+            Event::PlaneReport(report) => self.pipelines.report = report,
+            Event::Command(command) => self.on_command(command),
+            Event::Timeout => {}
+        }
+        while !self.stopped
+            && let Some(timer) = self.timers.expired(now.mono)
+        {
+            self.on_timer(timer);
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Mono> {
+        match (self.started, self.stopped) {
+            (false, _) => Some(Mono(0)),
+            (true, true) => None,
+            (true, false) => self.timers.next(),
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! The way up: join at the root, attach to the parent that it names, move to another one, come
+//! back when the parent is lost, renew the certificate. What hangs below is not touched here.
+
+use super::NodeCore;
+use super::api::{Action, ConnId, DialId, DialTarget, credential_context};
+use super::limits::{
+    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OVERLAP, OVERLAP_MAX, PING_INTERVAL,
+    RENEW_AGAIN, SILENCE_MAX,
+};
+use super::links::{Link, Use};
+use super::timers::Timer;
+use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
+use rand::Rng;
+use soleil_protocol::message::{
+    ErrorCode, ErrorReport, Hello, Identity, MoveMode, ParentOffer, Redirect, common_version,
+};
+use soleil_protocol::{Address, Body, LinkId, Message, NodeId, Rank};
+use std::time::Duration;
+
+/// What is under way towards the root and the parents.
+#[derive(Debug, Default)]
+pub(super) struct Uplink {
+    /// The connection to the root for joining.
+    join: Option<Dialing>,
+    /// A parent that we are going to.
+    attempt: Option<Attempt>,
+    /// Other offers of the same REDIRECT, in order.
+    backups: Vec<ParentOffer>,
+    /// The parent.
+    parent: Option<Parent>,
+    /// The parent that we are leaving.
+    old: Option<Parent>,
+    /// Failures in a row.
+    failures: u32,
+    /// Our place in the plan.
+    pub(super) rank: Rank,
+    next_dial: u64,
+}
+
+/// A dial and, once it worked, its connection.
+#[derive(Debug)]
+struct Dialing {
+    dial: DialId,
+    conn: Option<ConnId>,
+}
+
+/// An attach under way.
+#[derive(Debug)]
+struct Attempt {
+    dial: DialId,
+    conn: Option<ConnId>,
+    offer: ParentOffer,
+    credential: HopCredential,
+    nonce: [u8; 16],
+}
+
+/// A parent that has answered our HELLO.
+#[derive(Debug)]
+struct Parent {
+    conn: ConnId,
+    id: NodeId,
+    media: LinkId,
+    open: bool,
+}
+
+impl NodeCore {
+    /// The connection to the parent.
+    pub(super) fn parent_conn(&self) -> Option<ConnId> {
+        self.up.parent.as_ref().map(|p| p.conn)
+    }
+
+    /// The parent's id.
+    pub fn parent(&self) -> Option<&NodeId> {
+        self.up.parent.as_ref().map(|p| &p.id)
+    }
+
+    /// Goes to the root, unless we are attached, on the way, or about to stop.
+    pub(super) fn seek(&mut self) {
+        let up = &self.up;
+        let busy = up.join.is_some() || up.attempt.is_some() || up.parent.is_some();
+        if self.is_root() || busy || self.stopping.is_some() {
+            return;
+        }
+        let dial = self.next_dial();
+        self.up.join = Some(Dialing { dial, conn: None });
+        self.timers.set(Timer::Join, self.now.mono.after(JOIN_TIMEOUT));
+        self.act(Action::Dial(dial, DialTarget::Root));
+    }
+
+    fn next_dial(&mut self) -> DialId {
+        self.up.next_dial += 1;
+        DialId(self.up.next_dial)
+    }
+
+    /// Sets the timer for the next try: doubled each time, with jitter so that the children of a
+    /// dead parent don't come back in step.
+    fn back_off(&mut self, hopeless: bool) {
+        if self.up.parent.is_some() || self.stopping.is_some() || self.is_root() {
+            return;
+        }
+        let exponent = self.up.failures.min(16);
+        let pause = BACKOFF_MIN.saturating_mul(1 << exponent).min(BACKOFF_MAX);
+        let pause = if hopeless { BACKOFF_MAX } else { pause };
+        self.up.failures = self.up.failures.saturating_add(1);
+        let share = self.rng.random_range(750..1_250_u32);
+        let pause = pause.saturating_mul(share) / 1_000;
+        self.timers.set(Timer::Seek, self.now.mono.after(pause));
+    }
+
+    /// A dial worked.
+    pub(super) fn on_dialed(&mut self, dial: DialId, conn: ConnId) {
+        let now = self.now.mono;
+        if self.up.join.as_ref().is_some_and(|j| j.dial == dial && j.conn.is_none()) {
+            if let Some(join) = &mut self.up.join {
+                join.conn = Some(conn);
+            }
+            self.links.insert(conn, Link::new(now, Use::Join, None, None));
+            let hello = self.join_hello();
+            self.send(conn, Some(Address::Root), Body::Hello(Box::new(hello)));
+        } else if self.up.attempt.as_ref().is_some_and(|a| a.dial == dial && a.conn.is_none()) {
+            let Some((parent, hello)) = self.up.attempt.as_mut().map(|attempt| {
+                attempt.conn = Some(conn);
+                (attempt.offer.id.clone(), (attempt.offer.ticket.clone(), attempt.nonce))
+            }) else {
+                return;
+            };
+            let (ticket, nonce) = hello;
+            let link = Link::new(now, Use::Attempt, None, Some(parent.clone()));
+            self.links.insert(conn, link);
+            let mut hello = self.hello();
+            hello.ticket = Some(ticket);
+            hello.nonce = Some(nonce.to_vec());
+            self.send(conn, Some(Address::Node(parent)), Body::Hello(Box::new(hello)));
+        } else {
+            self.act(Action::Close(conn, "no longer wanted".into()));
+            return;
+        }
+        self.timers.set(Timer::Ping(conn), now.after(PING_INTERVAL));
+    }
+
+    /// A dial failed.
+    pub(super) fn on_dial_failed(&mut self, dial: DialId, error: &str, refused: bool) {
+        if self.up.join.as_ref().is_some_and(|j| j.dial == dial) {
+            tracing::warn!(error, refused, "the root can't be reached");
+            self.end_join("dial failed");
+            self.back_off(refused);
+        } else if self.up.attempt.as_ref().is_some_and(|a| a.dial == dial) {
+            self.attempt_failed(error);
+        }
+    }
+
+    /// What every HELLO of ours says.
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            server: self.params.server.clone(),
+            pipelines: self.pipelines.ids().collect(),
+            role: Some(self.params.role),
+            incarnation: self.identity.as_ref().map(|i| i.incarnation).unwrap_or_default(),
+            capacity: self.params.capacity,
+            region: self.params.region.clone(),
+            labels: self.params.labels.clone(),
+            media: self.params.media.clone(),
+            http: self.params.http.clone(),
+            ..Hello::new(self.id().clone())
+        }
+    }
+
+    /// The HELLO for the root: with a certificate request.
+    fn join_hello(&mut self) -> Hello {
+        let name = self.id().clone();
+        let mut hello = self.hello();
+        hello.csr = Some(self.vault.certificate_request(&name));
+        hello.wrap_key = Some(self.vault.wrap_key());
+        hello
+    }
+
+    /// Asks for a new certificate along the tree; without a parent the next join brings one.
+    pub(super) fn renew(&mut self) {
+        self.timers.set(Timer::Renew, self.now.mono.after(RENEW_AGAIN));
+        if let Some(conn) = self.parent_conn() {
+            let hello = self.join_hello();
+            self.send(conn, Some(Address::Root), Body::Hello(Box::new(hello)));
+        }
+    }
+
+    /// A REDIRECT from the root, over the join connection or the tree.
+    pub(super) fn on_redirect(&mut self, conn: ConnId, message: &Message, redirect: Redirect) {
+        if let Some(identity) = redirect.identity {
+            self.take_identity(identity);
+        }
+        let Some(identity) = self.identity.clone() else {
+            return self.refuse(conn, message, ErrorCode::Malformed, "REDIRECT without identity");
+        };
+        self.up.rank = redirect.rank;
+        let mut parents = redirect.parents.into_iter().filter(|p| p.id != identity.id);
+        let Some(first) = parents.next() else {
+            if self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn)) {
+                self.end_join("no parent offered");
+                self.back_off(false);
+            }
+            return;
+        };
+        if self.parent() == Some(&first.id) {
+            return;
+        }
+        self.up.backups = parents.collect();
+        self.timers.clear(&Timer::Join);
+        self.timers.clear(&Timer::Seek);
+        self.end_attempt("another parent");
+        if redirect.mode == MoveMode::AtOnce {
+            self.leave_parent("moved");
+        }
+        self.attempt(first);
+    }
+
+    /// Takes the identity that the root gave.
+    fn take_identity(&mut self, identity: Identity) {
+        if self.identity.as_ref().is_some_and(|old| old.id != identity.id) {
+            // Children know us by the old id: their tickets and routes are void.
+            self.drop_children("the parent has another name now");
+        }
+        let life = self.vault.validity(&identity.certificate);
+        if let Some((from, until)) = life {
+            let (from, until, now) = (from.0, until.0, self.now.wall.0);
+            let renew = from.saturating_add(until.saturating_sub(from) / 3 * 2);
+            let wait = Duration::from_micros(renew.saturating_sub(now));
+            self.timers.set(Timer::Renew, self.now.mono.after(wait));
+        }
+        self.identity = Some(identity.clone());
+        self.act(Action::Identity(identity));
+    }
+
+    /// Goes to a parent.
+    fn attempt(&mut self, offer: ParentOffer) {
+        let context = credential_context(self.id(), offer.link);
+        let secret = self.vault.unwrap(&context, &offer.credential);
+        let Some(secret) = secret.and_then(|s| <[u8; 32]>::try_from(s).ok()) else {
+            tracing::warn!(parent = %offer.id, "the hop credential can't be unwrapped");
+            return self.next_offer("the hop credential can't be unwrapped");
+        };
+        let nonce = self.rng.random();
+        let dial = self.next_dial();
+        let target = DialTarget::Node(offer.id.clone(), offer.server.clone());
+        let credential = HopCredential(secret);
+        self.up.attempt = Some(Attempt { dial, conn: None, offer, credential, nonce });
+        self.timers.set(Timer::Attach, self.now.mono.after(ATTACH_TIMEOUT));
+        self.act(Action::Dial(dial, target));
+    }
+
+    /// The parent that we are going to is not to be had: the next offer, or the root again.
+    pub(super) fn attempt_failed(&mut self, why: &str) {
+        let Some(attempt) = &self.up.attempt else { return };
+        tracing::warn!(parent = %attempt.offer.id, why, "attach failed");
+        let text = format!("attach to {} failed: {why}", attempt.offer.id);
+        self.end_attempt(why);
+        if let Some(conn) = self.parent_conn() {
+            // A move: stay, and let the root know. (`time` of the REDIRECT is not kept.)
+            let report = ErrorReport {
+                code: ErrorCode::Internal,
+                text,
+                failed_time: None,
+                failed_type: "redirect".into(),
+            };
+            self.send(conn, Some(Address::Root), Body::Error(report));
+        }
+        self.next_offer(why);
+    }
+
+    fn next_offer(&mut self, why: &str) {
+        if self.up.backups.is_empty() {
+            self.end_join(why);
+            self.back_off(false);
+        } else {
+            let offer = self.up.backups.remove(0);
+            self.attempt(offer);
+        }
+    }
+
+    fn end_attempt(&mut self, why: &str) {
+        self.timers.clear(&Timer::Attach);
+        if let Some(conn) = self.up.attempt.take().and_then(|a| a.conn) {
+            self.close(conn, why);
+        }
+    }
+
+    fn end_join(&mut self, why: &str) {
+        self.timers.clear(&Timer::Join);
+        if let Some(conn) = self.up.join.take().and_then(|j| j.conn) {
+            self.close(conn, why);
+        }
+    }
+
+    /// The root took too long to answer a join.
+    pub(super) fn on_join_timeout(&mut self) {
+        self.end_join("the root did not answer");
+        self.back_off(false);
+    }
+
+    /// HELLO from a parent that we greeted: the link is primary.
+    pub(super) fn on_parent_hello(&mut self, conn: ConnId, message: &Message, hello: &Hello) {
+        let Some(attempt) = self.up.attempt.as_ref().filter(|a| a.conn == Some(conn)) else {
+            return self.refuse(conn, message, ErrorCode::Malformed, "HELLO is not awaited");
+        };
+        let nonce = hello.nonce.as_deref().and_then(|n| <[u8; 16]>::try_from(n).ok());
+        let version = common_version(hello.version);
+        let (Some(parent_nonce), Some(version)) = (nonce, version) else {
+            let code = if version.is_none() { ErrorCode::Version } else { ErrorCode::Malformed };
+            self.refuse(conn, message, code, "HELLO without a nonce or of another version");
+            return self.attempt_failed("the parent's HELLO makes no sense");
+        };
+        if hello.name != attempt.offer.id {
+            self.refuse(conn, message, ErrorCode::Forged, "another name than dialed");
+            return self.attempt_failed("the parent has another name");
+        }
+        let Some(attempt) = self.up.attempt.take() else { return };
+        self.timers.clear(&Timer::Attach);
+        self.up.backups.clear();
+        self.leave_old_parent();
+        let media = attempt.offer.link;
+        self.act(Action::Plane(PlaneCommand::AddLink(HopLink {
+            id: media,
+            peer: PeerSide::Parent,
+            child: self.id().clone(),
+            addresses: attempt.offer.media,
+            credential: attempt.credential,
+            child_nonce: attempt.nonce,
+            parent_nonce,
+        })));
+        self.links.repurpose(conn, Use::Parent);
+        if let Some(link) = self.links.get_mut(conn) {
+            link.version = version;
+            link.media = Some(media);
+        }
+        let parent = Parent { conn, id: attempt.offer.id, media, open: false };
+        tracing::info!(parent = %parent.id, "attached");
+        let old = self.up.parent.replace(parent);
+        let was_attached = old.is_some();
+        if let Some(old) = old {
+            self.links.repurpose(old.conn, Use::OldParent);
+            self.up.old = Some(old);
+            self.timers.set(Timer::Overlap, self.now.mono.after(OVERLAP_MAX));
+        }
+        self.end_join("attached");
+        self.timers.clear(&Timer::Seek);
+        self.timers.clear(&Timer::Silence);
+        self.up.failures = 0;
+        self.announce_subtree(conn);
+        self.play_at_new_parent();
+        if !was_attached {
+            self.act(Action::Attached(true));
+        }
+    }
+
+    /// The plane has opened a media path.
+    pub(super) fn on_media_open(&mut self, media: LinkId) {
+        let now = self.now.mono;
+        if let Some(parent) = self.up.parent.as_mut().filter(|p| p.media == media) {
+            parent.open = true;
+            self.timers.clear(&Timer::Silence);
+            if self.up.old.is_some() {
+                self.timers.set(Timer::Overlap, now.after(OVERLAP));
+            }
+        }
+    }
+
+    /// The plane hears nothing on a media link. The control link decides whether the parent is
+    /// dead: it is asked at once.
+    pub(super) fn on_media_silent(&mut self, media: LinkId) {
+        let Some(parent) = self.up.parent.as_mut().filter(|p| p.media == media) else { return };
+        parent.open = false;
+        let conn = parent.conn;
+        tracing::warn!(parent = %parent.id, "the parent's media are silent");
+        let now = self.now.mono;
+        self.timers.set_if_idle(Timer::Silence, now.after(SILENCE_MAX));
+        if self.links.get(conn).is_some_and(|l| !l.is_probed()) {
+            self.ping(conn);
+        }
+    }
+
+    /// The media path to the parent did not come back.
+    pub(super) fn on_silence_timeout(&mut self) {
+        if self.up.parent.as_ref().is_some_and(|p| !p.open) {
+            self.rejoin("no media");
+        }
+    }
+
+    /// Leaves the parent and goes to the root.
+    pub(super) fn rejoin(&mut self, why: &str) {
+        if self.parent_conn().is_some() {
+            tracing::warn!(why, "joining again");
+            self.leave_parent(why);
+            self.back_off(false);
+        }
+    }
+
+    /// Leaves the parent in good order, without having another one yet.
+    pub(super) fn leave_parent(&mut self, reason: &str) {
+        self.leave_old_parent();
+        if let Some(parent) = self.up.parent.take() {
+            self.say_bye(parent.conn, reason);
+            self.parent_gone(&parent);
+        }
+    }
+
+    /// The overlap is over.
+    pub(super) fn leave_old_parent(&mut self) {
+        self.timers.clear(&Timer::Overlap);
+        if let Some(old) = self.up.old.take() {
+            self.say_bye(old.conn, "moved");
+            self.act(Action::Plane(PlaneCommand::RemoveLink(old.media)));
+        }
+    }
+
+    fn parent_gone(&mut self, parent: &Parent) {
+        self.timers.clear(&Timer::Silence);
+        self.act(Action::Plane(PlaneCommand::RemoveLink(parent.media)));
+        self.pipelines.forget_parent();
+        self.act(Action::Attached(false));
+    }
+
+    /// A connection that we dialed is gone.
+    pub(super) fn on_uplink_closed(&mut self, conn: ConnId, purpose: &Use, why: &str) {
+        match purpose {
+            Use::Join if self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn)) => {
+                self.up.join = None;
+                self.timers.clear(&Timer::Join);
+                if self.up.attempt.is_none() {
+                    self.back_off(false);
+                }
+            }
+            Use::Attempt if self.up.attempt.as_ref().is_some_and(|a| a.conn == Some(conn)) => {
+                self.attempt_failed(why);
+            }
+            Use::Parent => {
+                if let Some(parent) = self.up.parent.take() {
+                    tracing::warn!(parent = %parent.id, why, "the parent is gone");
+                    self.parent_gone(&parent);
+                    if self.stopping.is_some() {
+                        self.stop();
+                    } else if self.up.attempt.is_none() {
+                        self.back_off(false);
+                    }
+                }
+            }
+            Use::OldParent => {
+                self.timers.clear(&Timer::Overlap);
+                if let Some(old) = self.up.old.take() {
+                    self.act(Action::Plane(PlaneCommand::RemoveLink(old.media)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// ERROR on a connection on which we said HELLO.
+    pub(super) fn on_greeting_refused(&mut self, conn: ConnId, code: ErrorCode, text: &str) {
+        if self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn)) {
+            tracing::warn!(?code, text, "the root refuses us");
+            self.end_join("refused");
+            if self.up.attempt.is_none() {
+                self.back_off(matches!(code, ErrorCode::Unauthorized | ErrorCode::Version));
+            }
+        } else if self.up.attempt.as_ref().is_some_and(|a| a.conn == Some(conn)) {
+            self.attempt_failed(text);
+        }
+    }
+
+    /// Ends everything that leads up; for stopping.
+    pub(super) fn abandon_uplink(&mut self, reason: &str) {
+        self.timers.clear(&Timer::Seek);
+        self.end_attempt(reason);
+        self.end_join(reason);
+        self.leave_parent(reason);
+    }
+}

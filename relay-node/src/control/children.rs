@@ -1,0 +1,223 @@
+//! The way down: strangers that say HELLO with a ticket and become children, their subtrees, and
+//! how they go. What they want of pipelines is in `pipelines`.
+
+use super::NodeCore;
+use super::api::{Action, ConnId, Peer, TicketClaims};
+use super::limits::{GREETING_TIMEOUT, JOINER_LIFETIME, MAX_STRANGERS, PING_INTERVAL};
+use super::links::{Link, Use};
+use super::timers::Timer;
+use super::upcall::Upcall;
+use crate::media::api::{HopLink, PeerSide, PlaneCommand};
+use rand::Rng;
+use soleil_protocol::message::{Bye, ChildsUpdate, ErrorCode, Hello, common_version};
+use soleil_protocol::{Address, Body, Message, NodeId, Role};
+
+impl NodeCore {
+    /// Somebody connected.
+    pub(super) fn on_accepted(&mut self, conn: ConnId, peer: Peer) {
+        let now = self.now.mono;
+        let id = match &peer {
+            Peer::Node { id, .. } => Some(id.clone()),
+            Peer::Joining { .. } => None,
+        };
+        let refusal = match &peer {
+            _ if self.stopping.is_some() => Some("this node is stopping"),
+            _ if self.links.strangers() >= MAX_STRANGERS => Some("too many connections"),
+            Peer::Joining { .. } if !self.is_root() => Some("only the root takes joiners"),
+            _ => None,
+        };
+        if let Some(why) = refusal {
+            return self.act(Action::Close(conn, why.into()));
+        }
+        self.links.insert(conn, Link::new(now, Use::Stranger, Some(peer), id));
+        self.timers.set(Timer::Greeting(conn), now.after(GREETING_TIMEOUT));
+    }
+
+    /// HELLO on a link that is nobody's yet.
+    pub(super) fn on_stranger_hello(&mut self, conn: ConnId, message: Message, hello: Hello) {
+        let Some(version) = common_version(hello.version) else {
+            let text = format!("version {} is not spoken here", hello.version);
+            return self.refuse_and_close(conn, &message, ErrorCode::Version, &text);
+        };
+        let now = self.now.mono;
+        if let Some(link) = self.links.get_mut(conn) {
+            link.version = version;
+        }
+        if message.to == Some(Address::Root) {
+            if !self.is_root() {
+                let text = "a join goes to the root itself";
+                return self.refuse_and_close(conn, &message, ErrorCode::Unauthorized, text);
+            }
+            self.links.repurpose(conn, Use::Joiner);
+            self.timers.set(Timer::Greeting(conn), now.after(JOINER_LIFETIME));
+            let peer = self.links.get(conn).and_then(|l| l.peer.clone());
+            if let Some(peer) = peer {
+                self.upcalls.push_back(Upcall::Join { conn, peer, message, hello });
+            }
+            return;
+        }
+        match self.check_child(conn, &message, &hello) {
+            Ok((claims, nonce)) => self.adopt(conn, claims, nonce),
+            Err((code, text)) => self.refuse_and_close(conn, &message, code, &text),
+        }
+    }
+
+    /// Everything that must hold before a stranger becomes a child.
+    fn check_child(
+        &self,
+        conn: ConnId,
+        message: &Message,
+        hello: &Hello,
+    ) -> Result<(TicketClaims, [u8; 16]), (ErrorCode, String)> {
+        let no = |code, text: &str| Err((code, text.to_owned()));
+        let Some(Peer::Node { id, key }) = self.links.get(conn).and_then(|l| l.peer.as_ref())
+        else {
+            return no(ErrorCode::Unauthorized, "a child needs a certificate");
+        };
+        if hello.name != *id || !matches!(&message.from, None | Some(Address::Node(_))) {
+            return no(ErrorCode::Forged, "the certificate is another's");
+        }
+        if matches!(&message.from, Some(Address::Node(from)) if from != id) {
+            return no(ErrorCode::Forged, "the certificate is another's");
+        }
+        if message.to.as_ref().is_some_and(|to| *to != Address::Node(self.id().clone())) {
+            return no(ErrorCode::UnknownNode, "this HELLO is for another node");
+        }
+        if id == self.id() {
+            return no(ErrorCode::Unauthorized, "a node is not its own child");
+        }
+        let nonce = hello.nonce.as_deref().and_then(|n| <[u8; 16]>::try_from(n).ok());
+        let Some(nonce) = nonce else {
+            return no(ErrorCode::Malformed, "HELLO without a nonce of 16 bytes");
+        };
+        let (Some(ticket), Some(ticket_key)) = (&hello.ticket, self.ticket_key()) else {
+            return no(ErrorCode::Unauthorized, "HELLO without a ticket");
+        };
+        let claims = self
+            .vault
+            .check_ticket(ticket_key, self.id(), ticket, self.now)
+            .map_err(|why| (ErrorCode::Unauthorized, format!("ticket refused: {why}")))?;
+        if claims.child != *id || claims.child_key != *key {
+            return no(ErrorCode::Unauthorized, "the ticket is another node's");
+        }
+        if claims.incarnation != hello.incarnation {
+            return no(ErrorCode::Unauthorized, "the ticket is for another incarnation");
+        }
+        if self.table.incarnation(id).is_some_and(|known| claims.incarnation < known) {
+            return no(ErrorCode::Unauthorized, "a newer incarnation of this node is here");
+        }
+        let holder = self.links.child_of_media(claims.link);
+        if holder.is_some() && holder != self.links.child(id) {
+            return no(ErrorCode::Unauthorized, "the media link is another child's");
+        }
+        let known = self.links.child(id).is_some();
+        let room = usize::try_from(self.params.capacity.children).unwrap_or(usize::MAX);
+        if self.params.role == Role::Leaf || (!known && self.links.child_count() >= room) {
+            return no(ErrorCode::Full, "no room for another child");
+        }
+        Ok((claims, nonce))
+    }
+
+    /// A stranger becomes a child.
+    fn adopt(&mut self, conn: ConnId, claims: TicketClaims, child_nonce: [u8; 16]) {
+        let child = claims.child;
+        if let Some(old) = self.links.child(&child) {
+            // It came back before we noticed that it was gone.
+            self.lose(old, "came back on another connection");
+        }
+        let me = self.id().clone();
+        let Some(update) = self.table.attach(&me, &child, claims.incarnation) else {
+            return self.lose(conn, "no room in the routing table");
+        };
+        let parent_nonce: [u8; 16] = self.rng.random();
+        self.timers.clear(&Timer::Greeting(conn));
+        self.timers.set(Timer::Ping(conn), self.now.mono.after(PING_INTERVAL));
+        self.links.adopt(conn, child.clone());
+        if let Some(link) = self.links.get_mut(conn) {
+            link.media = Some(claims.link);
+            link.incarnation = claims.incarnation;
+        }
+        self.act(Action::Plane(PlaneCommand::AddLink(HopLink {
+            id: claims.link,
+            peer: PeerSide::Child,
+            child: child.clone(),
+            addresses: Vec::new(),
+            credential: claims.credential,
+            child_nonce,
+            parent_nonce,
+        })));
+        let mut hello = self.hello();
+        hello.nonce = Some(parent_nonce.to_vec());
+        self.send(conn, Some(Address::Node(child)), Body::Hello(Box::new(hello)));
+        self.report_below(update);
+    }
+
+    /// CHILDSUPDATE of a child.
+    pub(super) fn on_childs_update(
+        &mut self,
+        conn: ConnId,
+        message: &Message,
+        update: &ChildsUpdate,
+    ) {
+        let me = self.id().clone();
+        let Some(Use::Child(child)) = self.links.get(conn).map(|l| l.purpose.clone()) else {
+            return;
+        };
+        if update.added.iter().any(|c| c.id == me) {
+            // We hang below our own child: messages would run in a circle.
+            let text = "this update closes a loop";
+            return self.refuse_and_close(conn, message, ErrorCode::Internal, text);
+        }
+        let applied = self.table.apply(&me, &child, update);
+        self.report_below(applied.forward);
+        if applied.refused > 0 {
+            let text = format!("{} entries are not believed", applied.refused);
+            self.refuse(conn, message, ErrorCode::Malformed, &text);
+        }
+    }
+
+    /// Tells the parent (or the root's own core) how the subtree has changed.
+    fn report_below(&mut self, update: ChildsUpdate) {
+        if update.is_empty() {
+            return;
+        }
+        if self.is_root() {
+            self.upcalls.push_back(Upcall::Subtree(update));
+        } else if let Some(parent) = self.parent_conn() {
+            self.send_update(parent, update);
+        }
+    }
+
+    /// Tells a new parent of the whole subtree.
+    pub(super) fn announce_subtree(&mut self, parent: ConnId) {
+        let update = self.table.snapshot(self.id());
+        self.send_update(parent, update);
+    }
+
+    fn send_update(&mut self, parent: ConnId, update: ChildsUpdate) {
+        for part in update.split() {
+            self.send(parent, None, Body::ChildsUpdate(part));
+        }
+    }
+
+    /// What follows from the end of a child's connection.
+    pub(super) fn child_gone(&mut self, child: &NodeId, link: &Link) {
+        if let Some(media) = link.media {
+            self.act(Action::Plane(PlaneCommand::RemoveLink(media)));
+            self.forget_wants(media);
+        }
+        self.stats.forget_child(child);
+        let update = self.table.detach(child, link.incarnation);
+        self.report_below(update);
+        self.check_drained();
+    }
+
+    /// All children have to go.
+    pub(super) fn drop_children(&mut self, why: &str) {
+        let conns: Vec<ConnId> = self.links.children().map(|(_, conn)| conn).collect();
+        for conn in conns {
+            self.send(conn, None, Body::Bye(Bye { reason: why.to_owned() }));
+            self.lose(conn, why);
+        }
+    }
+}

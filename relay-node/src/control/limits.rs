@@ -1,0 +1,86 @@
+//! Every number of the control core with the reason for its value. What a peer can make a node
+//! hold or do is bounded by these; bounds on messages are in `soleil_protocol::limits`.
+
+use std::time::Duration;
+
+/// Connections that have not said HELLO. The root takes a storm of joiners at once; each costs
+/// less than a kilobyte here.
+pub const MAX_STRANGERS: usize = 1_024;
+
+/// Pipelines known at a time, in definitions and in wishes: more streams than one tree is built
+/// for.
+pub const MAX_PIPELINES: usize = 64;
+
+/// Layers of one pipeline. A ladder has about six for each track.
+pub const MAX_LAYERS: usize = 32;
+
+/// Key epochs of one pipeline at a time: the one in use and those that rings still hold.
+pub const MAX_EPOCHS: usize = 4;
+
+/// Containers kept of one child's STATS: one for each pipeline and one for the node.
+pub const MAX_CONTAINERS: usize = MAX_PIPELINES + 1;
+
+/// Messages a second on a link, on average. A root that polls 1,000 leaves every 2 s through one
+/// relay needs 500; four times that leaves room.
+pub const LINK_RATE: u32 = 2_000;
+
+/// Messages that may come at once: two seconds' worth (a storm of joins below a relay).
+pub const LINK_BURST: u32 = 4_000;
+
+/// Messages at once before HELLO: HELLO, PING and a mistake or two.
+pub const STRANGER_BURST: u32 = 16;
+
+/// Messages of one link that may be refused, refilled by one a second. A neighbour that is wrong
+/// more often than that is broken.
+pub const MAX_ERRORS: u32 = 32;
+
+/// How often a link is probed (contract of the protocol: PING each 2 s).
+pub const PING_INTERVAL: Duration = Duration::from_secs(2);
+
+/// PINGs in a row without an answer that end a link.
+pub const MAX_MISSED_PINGS: u32 = 3;
+
+/// How long a connection may stay without HELLO.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a joiner may keep its connection to the root: it attaches within seconds or begins
+/// anew.
+pub const JOINER_LIFETIME: Duration = Duration::from_secs(20);
+
+/// How long to wait for the root's answer to a join: a storm of joins is queued there.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a parent may take from the dial to its HELLO.
+pub const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// First pause before going back to the root.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(200);
+
+/// Longest pause before going back to the root.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// How often STATS go up.
+pub const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a pipeline that nobody wants is still taken from the parent: viewers that reload a
+/// page, or the next one, find it warm.
+pub const LINGER: Duration = Duration::from_secs(10);
+
+/// When to ask a parent again that did not know a pipeline: its definition is on the way.
+pub const PLAY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long both parents serve during a move once the new one's media path is open: longer than a
+/// repair takes.
+pub const OVERLAP: Duration = Duration::from_millis(500);
+
+/// How long a move waits for the new media path before the old parent is left all the same.
+pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
+
+/// How long a parent's control link is believed while its media are silent.
+pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a drain waits for the children to move.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// When a renewal of the certificate that was not answered is asked for again.
+pub const RENEW_AGAIN: Duration = Duration::from_secs(30);

@@ -1,0 +1,287 @@
+//! The control connections of a node: who is at the other end, how far the link has come, its
+//! PINGs and its budget of messages. What a message means is decided elsewhere.
+
+use super::api::{ConnId, Peer};
+use super::limits::{LINK_BURST, LINK_RATE, MAX_ERRORS, STRANGER_BURST};
+use soleil_protocol::{Incarnation, LinkId, Mono, NodeId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a connection is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// Ours, to the root, to join.
+    Join,
+    /// Ours, to a parent that has not answered HELLO yet.
+    Attempt,
+    /// Ours, to the parent.
+    Parent,
+    /// Ours, to the parent that we are leaving.
+    OldParent,
+    /// A peer's that has not said HELLO: PING and nothing else.
+    Stranger,
+    /// A peer's that joins (at the root).
+    Joiner,
+    /// A child's.
+    Child(NodeId),
+}
+
+/// How far a link has come (DESIGN 6.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Connected, not greeted: PING only, no routes, no pipelines.
+    Warm,
+    /// In use.
+    Primary,
+    /// Still served, about to end.
+    Draining,
+}
+
+/// One control connection.
+#[derive(Debug)]
+pub struct Link {
+    /// What it is for.
+    pub purpose: Use,
+    /// Who TLS says is there; `None` for connections that we dialed.
+    pub peer: Option<Peer>,
+    /// The peer's id, for dialed connections as well (not for the root's join connection).
+    pub id: Option<NodeId>,
+    /// The version that both speak, once greeted.
+    pub version: u32,
+    /// The media link that belongs to it.
+    pub media: Option<LinkId>,
+    /// A child's incarnation.
+    pub incarnation: Incarnation,
+    /// Round-trip time by PING.
+    pub rtt: Option<Duration>,
+    ping: Option<(String, Mono)>,
+    missed: u32,
+    tokens: u32,
+    errors: u32,
+    refilled: Mono,
+    refilled_errors: Mono,
+}
+
+impl Link {
+    /// A new connection.
+    pub fn new(now: Mono, purpose: Use, peer: Option<Peer>, id: Option<NodeId>) -> Self {
+        let tokens = if purpose == Use::Stranger { STRANGER_BURST } else { LINK_BURST };
+        Self {
+            purpose,
+            peer,
+            id,
+            version: 0,
+            media: None,
+            incarnation: Incarnation(0),
+            rtt: None,
+            ping: None,
+            missed: 0,
+            tokens,
+            errors: MAX_ERRORS,
+            refilled: now,
+            refilled_errors: now,
+        }
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> LinkState {
+        match self.purpose {
+            Use::Join | Use::Attempt | Use::Stranger | Use::Joiner => LinkState::Warm,
+            Use::Parent | Use::Child(_) => LinkState::Primary,
+            Use::OldParent => LinkState::Draining,
+        }
+    }
+
+    /// Whether the parent's side is at the other end.
+    pub fn is_up(&self) -> bool {
+        matches!(self.purpose, Use::Join | Use::Attempt | Use::Parent | Use::OldParent)
+    }
+
+    /// Takes one message out of the budget; `false` if there is none left.
+    pub fn spend(&mut self, now: Mono) -> bool {
+        let rate = if self.state() == LinkState::Warm { 1 } else { LINK_RATE };
+        let burst = if self.state() == LinkState::Warm { STRANGER_BURST } else { LINK_BURST };
+        let micros = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
+        let fresh = micros.saturating_mul(u64::from(rate)) / 1_000_000;
+        if fresh > 0 {
+            self.refilled = now;
+            let sum = u64::from(self.tokens).saturating_add(fresh).min(u64::from(burst));
+            self.tokens = u32::try_from(sum).unwrap_or(burst);
+        }
+        match self.tokens.checked_sub(1) {
+            Some(left) => {
+                self.tokens = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Counts a message of it that was refused; `false` if it was one too many.
+    pub fn err(&mut self, now: Mono) -> bool {
+        let secs = now.since(self.refilled_errors).as_secs();
+        if secs > 0 {
+            self.refilled_errors = now;
+            let sum = u64::from(self.errors).saturating_add(secs).min(u64::from(MAX_ERRORS));
+            self.errors = u32::try_from(sum).unwrap_or(MAX_ERRORS);
+        }
+        match self.errors.checked_sub(1) {
+            Some(left) => {
+                self.errors = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A PING is about to be sent: how many went unanswered before it.
+    pub fn pinged(&mut self, token: String, now: Mono) -> u32 {
+        if self.ping.is_some() {
+            self.missed += 1;
+        }
+        self.ping = Some((token, now));
+        self.missed
+    }
+
+    /// Whether a PING is unanswered.
+    pub fn is_probed(&self) -> bool {
+        self.ping.is_some()
+    }
+
+    /// A PONG came. One that we did not ask for is ignored.
+    pub fn ponged(&mut self, token: &str, now: Mono) {
+        if let Some((asked, at)) = &self.ping
+            && asked == token
+        {
+            self.rtt = Some(now.since(*at));
+            self.ping = None;
+            self.missed = 0;
+        }
+    }
+}
+
+/// All connections of a node.
+#[derive(Debug, Default)]
+pub struct Links {
+    all: BTreeMap<ConnId, Link>,
+    children: BTreeMap<NodeId, ConnId>,
+}
+
+impl Links {
+    /// Adds a connection.
+    pub fn insert(&mut self, conn: ConnId, link: Link) {
+        self.all.insert(conn, link);
+    }
+
+    /// One connection.
+    pub fn get(&self, conn: ConnId) -> Option<&Link> {
+        self.all.get(&conn)
+    }
+
+    /// One connection, to be changed. Its purpose is changed by [`Links::adopt`] when it becomes a
+    /// child's.
+    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Link> {
+        self.all.get_mut(&conn)
+    }
+
+    /// A stranger or joiner becomes a child.
+    pub fn adopt(&mut self, conn: ConnId, id: NodeId) {
+        if let Some(link) = self.all.get_mut(&conn) {
+            link.purpose = Use::Child(id.clone());
+            link.tokens = LINK_BURST;
+            self.children.insert(id, conn);
+        }
+    }
+
+    /// A dialed connection gets a new purpose.
+    pub fn repurpose(&mut self, conn: ConnId, purpose: Use) {
+        if let Some(link) = self.all.get_mut(&conn) {
+            if link.state() == LinkState::Warm {
+                link.tokens = LINK_BURST;
+            }
+            link.purpose = purpose;
+        }
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&mut self, conn: ConnId) -> Option<Link> {
+        let link = self.all.remove(&conn)?;
+        if let Use::Child(id) = &link.purpose
+            && self.children.get(id) == Some(&conn)
+        {
+            self.children.remove(id);
+        }
+        Some(link)
+    }
+
+    /// A child's connection.
+    pub fn child(&self, id: &NodeId) -> Option<ConnId> {
+        self.children.get(id).copied()
+    }
+
+    /// The children, by id.
+    pub fn children(&self) -> impl Iterator<Item = (&NodeId, ConnId)> {
+        self.children.iter().map(|(id, conn)| (id, *conn))
+    }
+
+    /// How many children there are.
+    pub fn child_count(&self) -> usize {
+        self.children.len()
+    }
+
+    /// The child whose media link this is.
+    pub fn child_of_media(&self, media: LinkId) -> Option<ConnId> {
+        self.children
+            .values()
+            .find(|conn| self.all.get(conn).is_some_and(|l| l.media == Some(media)))
+            .copied()
+    }
+
+    /// Connections that have not become a child's or a parent's.
+    pub fn strangers(&self) -> usize {
+        // Children and the few dialed ones are subtracted: no scan for each connection.
+        self.all.len().saturating_sub(self.children.len())
+    }
+
+    /// All connections.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Link)> {
+        self.all.iter().map(|(conn, link)| (*conn, link))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_runs_dry_and_refills() {
+        let mut link = Link::new(Mono(0), Use::Stranger, None, None);
+        let mut taken = 0;
+        while link.spend(Mono(0)) {
+            taken += 1;
+        }
+        assert_eq!(taken, STRANGER_BURST);
+        assert!(link.spend(Mono(1_000_000)), "one a second while it is warm");
+        assert!(!link.spend(Mono(1_000_001)));
+    }
+
+    #[test]
+    fn refusals_are_counted_and_forgiven() {
+        let mut link = Link::new(Mono(0), Use::Parent, None, None);
+        assert_eq!((0..1_000).filter(|_| link.err(Mono(0))).count(), MAX_ERRORS as usize);
+        assert!(link.err(Mono(1_000_000)));
+        assert!(!link.err(Mono(1_000_000)));
+    }
+
+    #[test]
+    fn only_the_right_pong_counts() {
+        let mut link = Link::new(Mono(0), Use::Parent, None, None);
+        assert_eq!(link.pinged("a".into(), Mono(0)), 0);
+        link.ponged("b", Mono(10));
+        assert_eq!(link.rtt, None);
+        assert_eq!(link.pinged("c".into(), Mono(20)), 1);
+        link.ponged("c", Mono(50));
+        assert_eq!(link.rtt, Some(Duration::from_micros(30)));
+        assert_eq!(link.pinged("d".into(), Mono(60)), 0);
+    }
+}

@@ -1,0 +1,543 @@
+//! Pipelines at a node: definitions, key epochs, who wants which layer, and what follows from it:
+//! the rows of the forwarding plane's table and what is asked of the parent. One function
+//! ([`NodeCore::settle`]) compares what should be with what is.
+
+use super::NodeCore;
+use super::api::{Action, ConnId, PlaneReport, pipeline_key_context};
+use super::limits::{LINGER, MAX_EPOCHS, MAX_LAYERS, MAX_PIPELINES, PLAY_AGAIN};
+use super::timers::Timer;
+use crate::media::api::{LayerSpec, NextHop, PipelineKey, PlaneCommand};
+use soleil_protocol::message::{
+    ErrorCode, LayerInfo, PipeDef, PipeDefInfo, PipelineState, Play, RoutePipeline, Stop,
+};
+use soleil_protocol::pipeline::{EpochKey, PipelineDef};
+use soleil_protocol::{
+    Body, Epoch, LinkId, Message, Millis, NodeId, PacketIndex, PipelineId, Ssrc,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use zeroize::Zeroize;
+
+/// Which layers somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Whatever the pipeline has.
+    All,
+    /// These.
+    Some(BTreeSet<Ssrc>),
+}
+
+impl Want {
+    fn has(&self, ssrc: Ssrc) -> bool {
+        match self {
+            Want::All => true,
+            Want::Some(set) => set.contains(&ssrc),
+        }
+    }
+}
+
+/// The target of a row: a child's link, or `None` for this node itself. (`NextHop` has no order,
+/// and what the core does must not depend on a hash.)
+type Target = Option<LinkId>;
+
+fn hop(target: Target) -> NextHop {
+    target.map_or(NextHop::Local, NextHop::Link)
+}
+
+/// One pipeline.
+#[derive(Debug)]
+struct Pipeline {
+    def: PipelineDef,
+    epochs: BTreeSet<Epoch>,
+    /// Children by media link.
+    wants: BTreeMap<LinkId, Want>,
+    /// The root told us to play it, whoever wants it.
+    pinned: bool,
+    /// Rows in the plane's table.
+    rows: BTreeSet<(Ssrc, Target)>,
+    /// Layers that the parent was asked for.
+    upstream: BTreeSet<Ssrc>,
+    /// `time` of the last PLAYPIPELINE, to recognise an ERROR that answers it.
+    asked: Option<Millis>,
+    /// Positions that children asked for and that must go up with the next PLAYPIPELINE.
+    from: BTreeMap<Ssrc, PacketIndex>,
+    /// The operator's path (ROUTEPIPELINE).
+    path: Vec<NodeId>,
+}
+
+/// All pipelines of a node.
+#[derive(Debug, Default)]
+pub(super) struct Pipelines {
+    all: BTreeMap<PipelineId, Pipeline>,
+    /// What this node itself wants; may name pipelines that are not defined yet.
+    local: BTreeSet<PipelineId>,
+    /// The last report of the plane.
+    pub(super) report: PlaneReport,
+}
+
+impl Pipelines {
+    /// The pipelines that are defined.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PipelineId> + '_ {
+        self.all.keys().copied()
+    }
+
+    /// Their definitions.
+    pub(super) fn defs(&self) -> BTreeMap<PipelineId, PipelineDef> {
+        self.all.iter().map(|(id, p)| (*id, p.def.clone())).collect()
+    }
+
+    /// The parent is gone: nothing is asked of it any more.
+    pub(super) fn forget_parent(&mut self) {
+        for pipeline in self.all.values_mut() {
+            pipeline.upstream.clear();
+            pipeline.asked = None;
+        }
+    }
+
+    /// Whether rows exist for a pipeline.
+    pub(super) fn is_played(&self, id: PipelineId) -> bool {
+        self.all.get(&id).is_some_and(|p| !p.rows.is_empty() || p.pinned)
+    }
+
+    /// How many rows the plane has been given.
+    pub(super) fn rows(&self) -> usize {
+        self.all.values().map(|p| p.rows.len()).sum()
+    }
+
+    fn next_wanted(&self, ssrc: Ssrc) -> Option<PacketIndex> {
+        let layer = self.report.layers.iter().find(|l| l.ssrc == ssrc)?;
+        layer.last.map(|last| PacketIndex((last.0 + 1).min(PacketIndex::MAX.0)))
+    }
+}
+
+impl NodeCore {
+    /// The definitions that this node knows.
+    pub fn pipelines(&self) -> BTreeMap<PipelineId, PipelineDef> {
+        self.pipelines.defs()
+    }
+
+    /// Rows in the forwarding plane's table, for metrics and tests.
+    pub fn routes(&self) -> usize {
+        self.pipelines.rows()
+    }
+
+    /// Defines a pipeline or replaces its definition; `false` if a limit forbids it. The root
+    /// calls it for itself; elsewhere PIPEDEF does.
+    pub fn define_pipeline(&mut self, def: PipelineDef) -> bool {
+        let id = def.id;
+        let known = self.pipelines.all.contains_key(&id);
+        if def.ssrcs().count() > MAX_LAYERS || (!known && self.pipelines.all.len() >= MAX_PIPELINES)
+        {
+            return false;
+        }
+        let specs: Vec<LayerSpec> = def
+            .tracks
+            .iter()
+            .flat_map(|t| t.layers.iter().map(move |l| (t, l)))
+            .map(|(t, l)| LayerSpec {
+                ssrc: l.ssrc,
+                clock_rate: t.clock_rate,
+                kind: t.codec.kind(),
+            })
+            .collect();
+        match self.pipelines.all.get_mut(&id) {
+            Some(known) if known.def == def => return true,
+            Some(known) => {
+                let same = known.def.tracks == def.tracks;
+                known.def = def;
+                if !same {
+                    self.act(Action::Plane(PlaneCommand::DefinePipeline(id, specs)));
+                }
+            }
+            None => {
+                self.pipelines.all.insert(
+                    id,
+                    Pipeline {
+                        def,
+                        epochs: BTreeSet::new(),
+                        wants: BTreeMap::new(),
+                        pinned: false,
+                        rows: BTreeSet::new(),
+                        upstream: BTreeSet::new(),
+                        asked: None,
+                        from: BTreeMap::new(),
+                        path: Vec::new(),
+                    },
+                );
+                self.act(Action::Plane(PlaneCommand::DefinePipeline(id, specs)));
+            }
+        }
+        self.publish_pipelines();
+        self.settle(id);
+        true
+    }
+
+    /// Gives the plane the key of an epoch, unless it has it.
+    pub fn add_key(&mut self, id: PipelineId, epoch: Epoch, key: PipelineKey) {
+        let Some(pipeline) = self.pipelines.all.get_mut(&id) else { return };
+        if pipeline.epochs.len() < MAX_EPOCHS && pipeline.epochs.insert(epoch) {
+            self.act(Action::Plane(PlaneCommand::AddKey(id, epoch, key)));
+        }
+    }
+
+    /// Takes the key of an epoch from the plane.
+    pub fn remove_key(&mut self, id: PipelineId, epoch: Epoch) {
+        let Some(pipeline) = self.pipelines.all.get_mut(&id) else { return };
+        if pipeline.epochs.remove(&epoch) {
+            self.act(Action::Plane(PlaneCommand::RemoveKey(id, epoch)));
+        }
+    }
+
+    /// Forgets a pipeline and everything that was wanted of it.
+    pub fn remove_pipeline(&mut self, id: PipelineId) {
+        self.pipelines.local.remove(&id);
+        self.timers.clear(&Timer::Linger(id));
+        self.timers.clear(&Timer::PlayAgain(id));
+        if self.pipelines.all.remove(&id).is_some() {
+            self.act(Action::Plane(PlaneCommand::RemovePipeline(id)));
+            self.publish_pipelines();
+        }
+    }
+
+    fn publish_pipelines(&mut self) {
+        let defs = Arc::new(self.pipelines.defs());
+        self.act(Action::Pipelines(defs));
+    }
+
+    /// PIPEDEF, from the root.
+    pub(super) fn on_pipe_def(&mut self, conn: ConnId, message: &Message, body: PipeDef) {
+        let id = body.def.id;
+        if !self.define_pipeline(body.def) {
+            return self.refuse(
+                conn,
+                message,
+                ErrorCode::Malformed,
+                "too many pipelines or layers",
+            );
+        }
+        if body.keys.is_empty() {
+            return;
+        }
+        // Epochs that are no longer in use go first: they make room.
+        let listed: BTreeSet<Epoch> = body.keys.iter().map(|k| k.epoch).collect();
+        let known = self.pipelines.all.get(&id).map(|p| p.epochs.clone()).unwrap_or_default();
+        for epoch in known.difference(&listed) {
+            self.remove_key(id, *epoch);
+        }
+        for EpochKey { epoch, key } in body.keys.into_iter().take(MAX_EPOCHS) {
+            if known.contains(&epoch) {
+                continue;
+            }
+            let context = pipeline_key_context(self.id(), id, epoch);
+            let plain = self.vault.unwrap(&context, &key);
+            match plain.and_then(pipeline_key) {
+                Some(key) => self.add_key(id, epoch, key),
+                None => {
+                    let text = "a pipeline key can't be unwrapped";
+                    self.refuse(conn, message, ErrorCode::Unauthorized, text);
+                }
+            }
+        }
+    }
+
+    /// PLAYPIPELINE of a child.
+    pub(super) fn on_child_play(
+        &mut self,
+        conn: ConnId,
+        media: LinkId,
+        message: &Message,
+        play: &Play,
+    ) {
+        let Some(pipeline) = self.pipelines.all.get_mut(&play.pipeline) else {
+            let text = "no such pipeline here";
+            return self.refuse(conn, message, ErrorCode::UnknownPipeline, text);
+        };
+        let known: BTreeSet<Ssrc> = pipeline.def.ssrcs().collect();
+        let named: BTreeSet<Ssrc> =
+            play.layers.iter().map(|(s, _)| *s).filter(|s| known.contains(s)).collect();
+        if named.is_empty() && !play.layers.is_empty() {
+            let text = "the pipeline has no such layer";
+            return self.refuse(conn, message, ErrorCode::UnknownPipeline, text);
+        }
+        let positions: BTreeMap<Ssrc, PacketIndex> = play
+            .layers
+            .iter()
+            .filter(|(s, _)| known.contains(s))
+            .filter_map(|(s, from)| from.map(|f| (*s, f)))
+            .collect();
+        match pipeline.wants.get_mut(&media) {
+            Some(Want::All) => {}
+            Some(Want::Some(set)) if !play.layers.is_empty() => set.extend(named.iter().copied()),
+            _ => {
+                let want =
+                    if play.layers.is_empty() { Want::All } else { Want::Some(named.clone()) };
+                pipeline.wants.insert(media, want);
+            }
+        }
+        for (ssrc, from) in &positions {
+            if pipeline.rows.remove(&(*ssrc, Some(media))) {
+                // Asked again with a position: the row is written anew, so that the ring resends.
+                self.actions.push_back(Action::Plane(PlaneCommand::RemoveRoute {
+                    pipeline: play.pipeline,
+                    ssrc: *ssrc,
+                    next: NextHop::Link(media),
+                }));
+            }
+            if !pipeline.upstream.contains(ssrc) {
+                let first = pipeline.from.entry(*ssrc).or_insert(*from);
+                *first = (*first).min(*from);
+            }
+        }
+        self.settle_from(play.pipeline, Some(media), &positions);
+        self.send_info(conn, play.pipeline);
+    }
+
+    /// STOPPIPELINE of a child. Stopping what does not play is no error: it may cross a
+    /// REMOVEPIPELINE.
+    pub(super) fn on_child_stop(&mut self, media: LinkId, stop: &Stop) {
+        let Some(pipeline) = self.pipelines.all.get_mut(&stop.pipeline) else { return };
+        if stop.layers.is_empty() {
+            pipeline.wants.remove(&media);
+        } else if let Some(want) = pipeline.wants.get_mut(&media) {
+            let mut set: BTreeSet<Ssrc> = match want {
+                Want::All => pipeline.def.ssrcs().collect(),
+                Want::Some(set) => std::mem::take(set),
+            };
+            set.retain(|s| !stop.layers.contains(s));
+            if set.is_empty() {
+                pipeline.wants.remove(&media);
+            } else {
+                *want = Want::Some(set);
+            }
+        }
+        self.settle(stop.pipeline);
+    }
+
+    /// PLAYPIPELINE or STOPPIPELINE of the root: keep the pipeline flowing here, or no longer.
+    pub(super) fn on_root_play(
+        &mut self,
+        conn: ConnId,
+        message: &Message,
+        id: PipelineId,
+        play: bool,
+    ) {
+        let Some(pipeline) = self.pipelines.all.get_mut(&id) else {
+            let text = "no such pipeline here";
+            return self.refuse(conn, message, ErrorCode::UnknownPipeline, text);
+        };
+        pipeline.pinned = play;
+        self.settle(id);
+    }
+
+    /// This node itself wants a pipeline, or no longer.
+    pub(super) fn want_local(&mut self, id: PipelineId, play: bool) {
+        if !play {
+            self.pipelines.local.remove(&id);
+        } else if self.pipelines.local.len() < MAX_PIPELINES {
+            self.pipelines.local.insert(id);
+        }
+        self.settle(id);
+    }
+
+    /// A child is gone: it wants nothing any more. The plane forgets its rows with the link.
+    pub(super) fn forget_wants(&mut self, media: LinkId) {
+        for pipeline in self.pipelines.all.values_mut() {
+            pipeline.wants.remove(&media);
+            pipeline.rows.retain(|(_, target)| *target != Some(media));
+        }
+        self.settle_all();
+    }
+
+    pub(super) fn settle_all(&mut self) {
+        let ids: Vec<PipelineId> = self.pipelines.ids().collect();
+        for id in ids {
+            self.settle(id);
+        }
+    }
+
+    /// There is a new parent: ask it for everything, from where the old one left off.
+    pub(super) fn play_at_new_parent(&mut self) {
+        self.pipelines.forget_parent();
+        let ids: Vec<PipelineId> = self.pipelines.ids().collect();
+        for id in ids {
+            let pipelines = &mut self.pipelines;
+            let ssrcs: Vec<Ssrc> =
+                pipelines.all.get(&id).map(|p| p.def.ssrcs().collect()).unwrap_or_default();
+            for ssrc in ssrcs {
+                if let Some(next) = pipelines.next_wanted(ssrc)
+                    && let Some(pipeline) = pipelines.all.get_mut(&id)
+                {
+                    pipeline.from.insert(ssrc, next);
+                }
+            }
+            self.timers.clear(&Timer::Linger(id));
+            self.settle(id);
+        }
+    }
+
+    /// Makes rows and requests agree with the wishes.
+    pub(super) fn settle(&mut self, id: PipelineId) {
+        self.settle_from(id, None, &BTreeMap::new());
+    }
+
+    fn settle_from(
+        &mut self,
+        id: PipelineId,
+        target: Target,
+        positions: &BTreeMap<Ssrc, PacketIndex>,
+    ) {
+        let local = self.pipelines.local.contains(&id);
+        let Some(pipeline) = self.pipelines.all.get_mut(&id) else { return };
+        let mut rows = BTreeSet::new();
+        let mut wanted = BTreeSet::new();
+        for ssrc in pipeline.def.ssrcs() {
+            let children = pipeline.wants.iter().filter(|(_, want)| want.has(ssrc));
+            rows.extend(children.map(|(media, _)| (ssrc, Some(*media))));
+            if local {
+                rows.insert((ssrc, None));
+            }
+            if pipeline.pinned || rows.iter().any(|(s, _)| *s == ssrc) {
+                wanted.insert(ssrc);
+            }
+        }
+        for (ssrc, gone) in pipeline.rows.difference(&rows) {
+            self.actions.push_back(Action::Plane(PlaneCommand::RemoveRoute {
+                pipeline: id,
+                ssrc: *ssrc,
+                next: hop(*gone),
+            }));
+        }
+        for (ssrc, new) in rows.difference(&pipeline.rows) {
+            let from = positions.get(ssrc).filter(|_| *new == target).copied();
+            self.actions.push_back(Action::Plane(PlaneCommand::AddRoute {
+                pipeline: id,
+                ssrc: *ssrc,
+                next: hop(*new),
+                from,
+            }));
+        }
+        pipeline.rows = rows;
+        self.ask_parent(id, &wanted);
+    }
+
+    /// Asks the parent for what is wanted and not asked for yet; what is no longer wanted lingers.
+    fn ask_parent(&mut self, id: PipelineId, wanted: &BTreeSet<Ssrc>) {
+        let time = self.now.wall.millis();
+        let Some(conn) = self.parent_conn() else { return };
+        let Some(pipeline) = self.pipelines.all.get_mut(&id) else { return };
+        let missing: BTreeSet<Ssrc> = wanted.difference(&pipeline.upstream).copied().collect();
+        let idle = pipeline.upstream.iter().any(|s| !wanted.contains(s));
+        if idle {
+            self.timers.set_if_idle(Timer::Linger(id), self.now.mono.after(LINGER));
+        } else {
+            self.timers.clear(&Timer::Linger(id));
+        }
+        if missing.is_empty() || self.timers.is_set(&Timer::PlayAgain(id)) {
+            return;
+        }
+        let layers = missing.iter().map(|s| (*s, pipeline.from.remove(s))).collect();
+        pipeline.upstream.extend(missing);
+        pipeline.asked = Some(time);
+        self.send(conn, None, Body::PlayPipeline(Play { pipeline: id, layers }));
+    }
+
+    /// Nobody has wanted some layers for a while.
+    pub(super) fn on_linger(&mut self, id: PipelineId) {
+        let Some(pipeline) = self.pipelines.all.get_mut(&id) else { return };
+        let wanted: BTreeSet<Ssrc> = if pipeline.pinned {
+            pipeline.def.ssrcs().collect()
+        } else {
+            pipeline.rows.iter().map(|(s, _)| *s).collect()
+        };
+        let idle: Vec<Ssrc> = pipeline.upstream.difference(&wanted).copied().collect();
+        pipeline.upstream.retain(|s| wanted.contains(s));
+        let layers = if pipeline.upstream.is_empty() { Vec::new() } else { idle.clone() };
+        if let Some(conn) = self.parent_conn()
+            && !idle.is_empty()
+        {
+            self.send(conn, None, Body::StopPipeline(Stop { pipeline: id, layers }));
+        }
+    }
+
+    /// The parent did not know a pipeline that it was asked for.
+    pub(super) fn on_play_refused(&mut self, failed: Option<Millis>) {
+        let again = self.now.mono.after(PLAY_AGAIN);
+        for (id, pipeline) in &mut self.pipelines.all {
+            if failed.is_some() && pipeline.asked == failed {
+                pipeline.upstream.clear();
+                pipeline.asked = None;
+                self.timers.set(Timer::PlayAgain(*id), again);
+            }
+        }
+    }
+
+    /// ROUTEPIPELINE of the root: the path is kept, and answered with what is known here.
+    pub(super) fn on_route_pipeline(
+        &mut self,
+        conn: ConnId,
+        message: &Message,
+        route: RoutePipeline,
+    ) {
+        let (me, parent) = (self.id().clone(), self.parent().cloned());
+        let Some(pipeline) = self.pipelines.all.get_mut(&route.pipeline) else {
+            let text = "no such pipeline here";
+            return self.refuse(conn, message, ErrorCode::UnknownPipeline, text);
+        };
+        let place = route.path.iter().position(|id| *id == me);
+        let above = place.and_then(|i| i.checked_sub(1)).and_then(|i| route.path.get(i));
+        if place.is_none() || above.is_some_and(|id| Some(id) != parent.as_ref()) {
+            let text = "the path does not lead here over this node's parent";
+            return self.refuse(conn, message, ErrorCode::Internal, text);
+        }
+        pipeline.path = route.path;
+        let info = self.info(route.pipeline);
+        self.reply(conn, message, Body::PipeDefInfo(info));
+    }
+
+    /// The operator's path of a pipeline, if there is one.
+    pub fn path(&self, id: PipelineId) -> Option<&[NodeId]> {
+        self.pipelines.all.get(&id).map(|p| p.path.as_slice()).filter(|p| !p.is_empty())
+    }
+
+    fn send_info(&mut self, conn: ConnId, id: PipelineId) {
+        let info = self.info(id);
+        self.send(conn, None, Body::PipeDefInfo(info));
+    }
+
+    /// What this node knows of a pipeline (positions are up to a second old).
+    pub(super) fn info(&self, id: PipelineId) -> PipeDefInfo {
+        let Some(pipeline) = self.pipelines.all.get(&id) else {
+            return PipeDefInfo { pipeline: id, state: PipelineState::Unknown, layers: Vec::new() };
+        };
+        let newest = pipeline.epochs.last().copied().unwrap_or_default();
+        let layers: Vec<LayerInfo> = self
+            .pipelines
+            .report
+            .layers
+            .iter()
+            .filter(|l| l.pipeline == id)
+            .filter_map(|l| {
+                let last = l.last?;
+                Some(LayerInfo {
+                    ssrc: l.ssrc,
+                    last,
+                    first: l.first.unwrap_or(last),
+                    epoch: l.epoch.unwrap_or(newest),
+                })
+            })
+            .collect();
+        let state = if layers.is_empty() { PipelineState::Idle } else { PipelineState::Flowing };
+        PipeDefInfo { pipeline: id, state, layers }
+    }
+}
+
+fn pipeline_key(mut plain: Vec<u8>) -> Option<PipelineKey> {
+    let key = (plain.len() == 28).then(|| {
+        let mut key = PipelineKey { key: [0; 16], salt: [0; 12] };
+        key.key.copy_from_slice(&plain[..16]);
+        key.salt.copy_from_slice(&plain[16..]);
+        key
+    });
+    plain.zeroize();
+    key
+}
