@@ -2,5 +2,7 @@
 //! plans who gets media from whom, and sends viewers to their leaf. Everything that it shares with
 //! other nodes is in `relay_node`.
 
+pub mod authority;
 pub mod core;
 pub mod ingest;
+pub mod store;

@@ -1,0 +1,404 @@
+//! What the root remembers: an SQLite database in its data directory. It holds the CA's and the
+//! ticket key, join tokens (their secrets as SHA-256 only), and the numbers of streams. The CLI
+//! opens it while the server runs (WAL), so tokens can be made and revoked at any time. Pipeline
+//! keys are never stored (DESIGN 3).
+
+mod migrations;
+#[cfg(test)]
+mod tests;
+
+use relay_node::identity::{self, JoinToken, SigningKey};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use soleil_protocol::{Millis, PipelineId, Role, Wall};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The database's name in the data directory.
+pub const FILE: &str = "root.db";
+/// How long one process waits for another's write. Writes take milliseconds; a backup tool that
+/// holds the lock takes longer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest label of a token, in characters.
+pub const MAX_LABEL: usize = 100;
+/// How many tokens may be kept. Whoever needs more should revoke: each one is a way in.
+pub const MAX_TOKENS: u32 = 10_000;
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database.
+    #[error("the database {path}: {source}")]
+    Database {
+        /// Its path.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The data directory or a file in it.
+    #[error("{path}: {source}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It was written by a later version.
+    #[error("the database {0} was written by a later version of root-node")]
+    TooNew(PathBuf),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
+    /// A request that can't be met.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A token as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// Its number.
+    pub id: String,
+    /// What it grants.
+    pub role: Role,
+    /// The operator's words.
+    pub label: String,
+    /// When it was made.
+    pub created: Millis,
+    /// When it runs out; `None` means never.
+    pub expires: Option<Millis>,
+    /// When it was revoked.
+    pub revoked: Option<Millis>,
+}
+
+impl TokenRow {
+    /// `valid`, `expired` or `revoked`.
+    pub fn state(&self, now: Wall) -> &'static str {
+        if self.revoked.is_some() {
+            "revoked"
+        } else if self.expires.is_some_and(|e| now.millis() >= e) {
+            "expired"
+        } else {
+            "valid"
+        }
+    }
+}
+
+/// Why a token does not let a node in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefusal {
+    /// No such token, or another secret: which of the two is nobody's business.
+    #[error("this join token is not known here")]
+    Unknown,
+    /// Its time has run out.
+    #[error("this join token has expired: make a new one with `root-node token create`")]
+    Expired,
+    /// An operator took it back.
+    #[error("this join token has been revoked")]
+    Revoked,
+    /// The store can't be read.
+    #[error("the root can't check join tokens at the moment")]
+    Unavailable,
+}
+
+/// The keys that make this root what it is.
+pub struct Keys {
+    /// The CA.
+    pub authority: identity::Authority,
+    /// Signs link tickets and play tickets.
+    pub tickets: SigningKey,
+}
+
+/// The open store.
+pub struct Store {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.path.display())
+    }
+}
+
+impl Store {
+    /// Opens the database in a directory; makes both, readable by their owner only.
+    ///
+    /// # Errors
+    /// If directory or database can't be used, or the database is of a later version.
+    pub fn open(dir: &Path) -> Result<Store, StoreError> {
+        make_private_dir(dir)?;
+        let path = dir.join(FILE);
+        make_private_file(&path)?;
+        let fail = |source| StoreError::Database { path: path.clone(), source };
+        let mut connection = Connection::open(&path).map_err(fail)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+        // WAL: the CLI writes while the server reads. FULL: a revoked token stays revoked even
+        // if the machine loses power in the next second.
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+        if !migrations::run(&mut connection).map_err(fail)? {
+            return Err(StoreError::TooNew(path));
+        }
+        Ok(Store { path, connection: Mutex::new(connection) })
+    }
+
+    /// The CA and the ticket key; made at the first call ever.
+    ///
+    /// # Errors
+    /// If the store can't be used, or what is in it is damaged.
+    pub fn keys(&self, now: Wall) -> Result<Keys, StoreError> {
+        let mut connection = self.lock();
+        // Immediate: two processes that start at the same time must not make two CAs.
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|e| self.fail(e))?;
+        let read = |name: &str| -> Result<Option<Vec<u8>>, StoreError> {
+            transaction
+                .query_row("SELECT value FROM secrets WHERE name = ?1", [name], |row| row.get(0))
+                .optional()
+                .map_err(|e| self.fail(e))
+        };
+        let write = |name: &str, value: &[u8]| -> Result<(), StoreError> {
+            transaction
+                .execute("INSERT INTO secrets (name, value) VALUES (?1, ?2)", params![name, value])
+                .map(|_| ())
+                .map_err(|e| self.fail(e))
+        };
+        let authority = match (read("ca_certificate")?, read("ca_key")?) {
+            (Some(certificate), Some(key)) => identity::Authority::load(&certificate, &key)?,
+            _ => {
+                let authority = identity::Authority::create(now)?;
+                write("ca_certificate", authority.certificate())?;
+                write("ca_key", &authority.key_pkcs8())?;
+                authority
+            }
+        };
+        let tickets = match read("ticket_key")? {
+            Some(key) => SigningKey::from_pkcs8(&key)?,
+            None => {
+                let key = SigningKey::generate()?;
+                write("ticket_key", key.pkcs8())?;
+                key
+            }
+        };
+        transaction.commit().map_err(|e| self.fail(e))?;
+        Ok(Keys { authority, tickets })
+    }
+
+    /// Makes a join token. Its secret is shown once, in the value returned: only its hash is kept.
+    ///
+    /// # Errors
+    /// If the label is too long, there are too many tokens, or the store can't be written.
+    pub fn create_token(
+        &self,
+        now: Wall,
+        role: Role,
+        lifetime: Option<Duration>,
+        label: &str,
+    ) -> Result<JoinToken, StoreError> {
+        if label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
+            return Err(StoreError::Refused(format!(
+                "a label has at most {MAX_LABEL} printable characters"
+            )));
+        }
+        let authority = self.keys(now)?.authority.fingerprint();
+        let token = JoinToken::generate(role, authority)?;
+        let created = now.millis().0 as i64;
+        let expires = lifetime.map(|l| {
+            let millis = i64::try_from(l.as_millis()).unwrap_or(i64::MAX);
+            created.saturating_add(millis)
+        });
+        let connection = self.lock();
+        let count: u32 = connection
+            .query_row("SELECT count(*) FROM tokens", [], |row| row.get(0))
+            .map_err(|e| self.fail(e))?;
+        if count >= MAX_TOKENS {
+            return Err(StoreError::Refused(format!(
+                "there are {MAX_TOKENS} tokens already: revoke some that are not needed"
+            )));
+        }
+        connection
+            .execute(
+                "INSERT INTO tokens (id, role, secret_sha256, label, created, expires)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    token.id,
+                    role.as_str(),
+                    hash(token.secret()).as_slice(),
+                    label,
+                    created,
+                    expires
+                ],
+            )
+            .map_err(|e| self.fail(e))?;
+        Ok(token)
+    }
+
+    /// Every token, the newest first.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare(
+                "SELECT id, role, label, created, expires, revoked FROM tokens
+                 ORDER BY created DESC, id",
+            )
+            .map_err(|e| self.fail(e))?;
+        let millis = |v: i64| Millis(v.max(0) as u64);
+        let rows = statement
+            .query_map([], |row| {
+                Ok(TokenRow {
+                    id: row.get(0)?,
+                    // The table's CHECK lets no other role in.
+                    role: row.get::<_, String>(1)?.parse().unwrap_or(Role::Leaf),
+                    label: row.get(2)?,
+                    created: millis(row.get(3)?),
+                    expires: row.get::<_, Option<i64>>(4)?.map(millis),
+                    revoked: row.get::<_, Option<i64>>(5)?.map(millis),
+                })
+            })
+            .map_err(|e| self.fail(e))?;
+        rows.collect::<Result<_, _>>().map_err(|e| self.fail(e))
+    }
+
+    /// Takes a token back. Says whether there was one that was not revoked yet.
+    ///
+    /// # Errors
+    /// If the store can't be written.
+    pub fn revoke_token(&self, now: Wall, id: &str) -> Result<bool, StoreError> {
+        let changed = self
+            .lock()
+            .execute(
+                "UPDATE tokens SET revoked = ?1 WHERE id = ?2 AND revoked IS NULL",
+                params![now.millis().0 as i64, id],
+            )
+            .map_err(|e| self.fail(e))?;
+        Ok(changed > 0)
+    }
+
+    /// Whether a token lets a node in, and as what.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_token(&self, now: Wall, id: &str, secret: &str) -> Result<Role, TokenRefusal> {
+        let found = self
+            .lock()
+            .query_row(
+                "SELECT role, secret_sha256, expires, revoked FROM tokens WHERE id = ?1",
+                [id],
+                |row| {
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get::<_, Vec<u8>>(1)?,
+                        row.get::<_, Option<i64>>(2)?,
+                        row.get::<_, Option<i64>>(3)?,
+                    ))
+                },
+            )
+            .optional()
+            .map_err(|error| {
+                tracing::error!(%error, "cannot check a join token");
+                TokenRefusal::Unavailable
+            })?;
+        let (role, stored, expires, revoked) = found.ok_or(TokenRefusal::Unknown)?;
+        if !identity::encoding::same_secret(&stored, &hash(secret)) {
+            return Err(TokenRefusal::Unknown);
+        }
+        if revoked.is_some() {
+            return Err(TokenRefusal::Revoked);
+        }
+        if expires.is_some_and(|e| now.millis().0 as i64 >= e) {
+            return Err(TokenRefusal::Expired);
+        }
+        role.parse().map_err(|_| TokenRefusal::Unknown)
+    }
+
+    /// The number of a stream; it is given at the first call and stays. `wanted` is the number
+    /// that the configuration names.
+    ///
+    /// # Errors
+    /// If the store can't be written, or the wanted number is another stream's.
+    pub fn stream_id(&self, name: &str, wanted: Option<u32>) -> Result<PipelineId, StoreError> {
+        let mut connection = self.lock();
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|e| self.fail(e))?;
+        let known: Option<u32> = transaction
+            .query_row("SELECT id FROM streams WHERE name = ?1", [name], |row| row.get(0))
+            .optional()
+            .map_err(|e| self.fail(e))?;
+        let id = match (known, wanted) {
+            (Some(known), None) => known,
+            (Some(known), Some(wanted)) if known == wanted => known,
+            (_, Some(wanted)) => {
+                let other: Option<String> = transaction
+                    .query_row("SELECT name FROM streams WHERE id = ?1", [wanted], |r| r.get(0))
+                    .optional()
+                    .map_err(|e| self.fail(e))?;
+                if let Some(other) = other {
+                    return Err(StoreError::Refused(format!(
+                        "stream {name:?} can't have id {wanted}: it is that of stream {other:?}"
+                    )));
+                }
+                wanted
+            }
+            (None, None) => transaction
+                .query_row("SELECT coalesce(max(id), 0) + 1 FROM streams", [], |row| row.get(0))
+                .map_err(|e| self.fail(e))?,
+        };
+        transaction
+            .execute(
+                "INSERT INTO streams (name, id) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET id = excluded.id",
+                params![name, id],
+            )
+            .map_err(|e| self.fail(e))?;
+        transaction.commit().map_err(|e| self.fail(e))?;
+        Ok(PipelineId(id))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic while the lock was held rolled its transaction back: the connection is good.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Database { path: self.path.clone(), source }
+    }
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    identity::certificate::sha256(secret.as_bytes())
+}
+
+fn make_private_dir(dir: &Path) -> Result<(), StoreError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|source| StoreError::File { path: dir.into(), source })
+}
+
+/// SQLite gives its journal files the mode of the database.
+fn make_private_file(path: &Path) -> Result<(), StoreError> {
+    let fail = |source| StoreError::File { path: path.into(), source };
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).map_err(fail)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mut permissions = file.metadata().map_err(fail)?.permissions();
+        if permissions.mode() & 0o077 != 0 {
+            permissions.set_mode(0o600);
+            file.set_permissions(permissions).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
