@@ -1,0 +1,145 @@
+//! When a packet is asked for, how often, and when it is given up.
+
+use super::*;
+use proptest::prelude::*;
+
+const MS: u64 = 1000;
+
+fn repair() -> Repair {
+    Repair::new(RepairConfig::default())
+}
+
+fn due(r: &mut Repair, ms: u64) -> Vec<u64> {
+    let mut out = Vec::new();
+    r.take_due(Mono(ms * MS), Some(Duration::from_millis(40)), true, usize::MAX, &mut out);
+    out.into_iter().map(|i| i.0).collect()
+}
+
+fn arrive(r: &mut Repair, ms: u64, index: u64) -> Arrival {
+    r.arrived(Mono(ms * MS), PacketIndex(index))
+}
+
+#[test]
+fn reordering_costs_no_request() {
+    let mut r = repair();
+    assert_eq!(arrive(&mut r, 0, 10), Arrival::Newest);
+    assert_eq!(arrive(&mut r, 1, 12), Arrival::Newest);
+    assert_eq!(due(&mut r, 4), Vec::<u64>::new());
+    assert_eq!(arrive(&mut r, 5, 11), Arrival::Repaired { asked: false });
+    assert_eq!((due(&mut r, 10), r.next_due(), r.asked()), (vec![], None, 0));
+}
+
+#[test]
+fn a_gap_is_asked_for_with_growing_pauses_and_given_up() {
+    let mut r = repair();
+    arrive(&mut r, 0, 10);
+    arrive(&mut r, 0, 12);
+    let mut asks = Vec::new();
+    let mut now = 0;
+    while let Some(at) = r.next_due() {
+        now = at.0.div_ceil(MS).max(now);
+        if !due(&mut r, now).is_empty() {
+            asks.push(now);
+        }
+    }
+    assert_eq!(asks[0], 5);
+    assert_eq!(asks[1], 65);
+    assert!(asks[2] - asks[1] > 60 && asks.windows(2).all(|w| w[1] - w[0] <= 101));
+    assert!(asks.len() <= 16 && asks.len() >= 12, "{asks:?}");
+    assert!(now <= 1501);
+    assert_eq!((r.lost(), r.asked(), r.len()), (1, 1, 0));
+    assert_eq!(r.wanted(Mono(now * MS), PacketIndex(11)), Wanted::Refused);
+    assert_eq!(arrive(&mut r, now, 11), Arrival::Late);
+}
+
+#[test]
+fn a_heartbeat_reveals_a_lost_tail() {
+    let mut r = repair();
+    r.revealed(Mono(0), PacketIndex(5));
+    assert!(r.is_empty());
+    arrive(&mut r, 0, 6);
+    r.revealed(Mono(MS), PacketIndex(6));
+    assert!(r.is_empty());
+    r.revealed(Mono(MS), PacketIndex(8));
+    assert_eq!(due(&mut r, 6), [7, 8]);
+    assert_eq!(arrive(&mut r, 7, 8), Arrival::Repaired { asked: true });
+    assert_eq!(arrive(&mut r, 7, 9), Arrival::Newest);
+    assert_eq!(r.len(), 1);
+}
+
+#[test]
+fn many_children_ask_and_one_request_goes_up() {
+    let mut r = repair();
+    assert_eq!(r.wanted(Mono(0), PacketIndex(1)), Wanted::Refused);
+    arrive(&mut r, 0, 100);
+    assert_eq!(r.wanted(Mono(0), PacketIndex(90)), Wanted::Added);
+    assert_eq!(r.wanted(Mono(0), PacketIndex(90)), Wanted::Known);
+    assert_eq!(due(&mut r, 0), [90]);
+    assert_eq!(r.wanted(Mono(0), PacketIndex(90)), Wanted::Known);
+    assert_eq!(due(&mut r, 1), Vec::<u64>::new());
+    assert_eq!(r.wanted(Mono(0), PacketIndex(100 + 5000)), Wanted::Refused);
+}
+
+#[test]
+fn without_a_parent_requests_wait() {
+    let mut r = repair();
+    arrive(&mut r, 0, 1);
+    arrive(&mut r, 0, 3);
+    let mut out = Vec::new();
+    r.take_due(Mono(10 * MS), None, false, 10, &mut out);
+    assert_eq!((out.len(), r.asked()), (0, 0));
+    assert_eq!(due(&mut r, 30), [2]);
+}
+
+#[test]
+fn a_limit_spreads_requests() {
+    let mut r = repair();
+    arrive(&mut r, 0, 1);
+    arrive(&mut r, 0, 12);
+    let mut out = Vec::new();
+    r.take_due(Mono(5 * MS), None, true, 4, &mut out);
+    r.take_due(r.next_due().unwrap(), None, true, 10, &mut out);
+    assert_eq!(out.iter().map(|i| i.0).collect::<Vec<_>>(), (2..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn jumps_are_bounded() {
+    let mut r = repair();
+    arrive(&mut r, 0, 1);
+    arrive(&mut r, 0, 1 << 40);
+    assert_eq!(r.len(), MAX_MISSING);
+    arrive(&mut r, 0, (1 << 40) + 11);
+    assert_eq!(r.len(), MAX_MISSING);
+    assert_eq!(r.lost() + r.len() as u64, (1 << 40) - 2 + 10);
+}
+
+proptest! {
+    #[test]
+    fn it_is_bounded_and_counts_every_packet(
+        steps in prop::collection::vec((0u64..50, 0u8..6, 0u64..4000), 1..200),
+    ) {
+        let (mut r, mut now, mut at) = (repair(), 0, 10_000u64);
+        for (wait, kind, step) in steps {
+            now += wait;
+            match kind {
+                0 => r.revealed(Mono(now * MS), PacketIndex(at + step % 5)),
+                1 => { let _ = r.wanted(Mono(now * MS), PacketIndex(at + 100 - step.min(at))); }
+                2 => { arrive(&mut r, now, at.saturating_sub(step)); }
+                3 => { at += step; arrive(&mut r, now, at); }
+                _ => { at += step % 3; arrive(&mut r, now, at); }
+            }
+            prop_assert!(r.len() <= MAX_MISSING);
+            let asked = due(&mut r, now);
+            prop_assert!(asked.is_sorted());
+        }
+        // Everything ends.
+        let mut rounds = 0;
+        while let Some(next) = r.next_due() {
+            now = next.0.div_ceil(MS).max(now);
+            due(&mut r, now);
+            rounds += 1;
+            prop_assert!(rounds < 100_000);
+        }
+        prop_assert!(r.is_empty());
+    }
+}
