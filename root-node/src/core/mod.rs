@@ -1,16 +1,82 @@
 //! The root's core: joins, the model of the tree, the first attach policy, pipelines and their
 //! keys, statistics of the whole tree. Pure (DESIGN 2); sockets and secrets are elsewhere.
+//!
+//! It stands around a [`NodeCore`] of role root, which handles links, routing, rows and media
+//! links as on any node, and hands up what only the root can decide.
 
 pub mod api;
+mod join;
+pub mod pick;
+mod pipelines;
+pub mod policy;
+#[cfg(test)]
+mod tests;
+pub mod tree;
 
-use api::{Authority, RootCommand, RootConfig, RootOutput};
-use relay_node::control::api::{Action, Core, Event, Vault};
-use soleil_protocol::{Mono, Now};
+pub use pick::{LeafPicker, Pick};
+
+use api::{Authority, NodeView, PipelineView, RootCommand, RootConfig, RootOutput, RootView};
+use pipelines::RootPipeline;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use relay_node::control::api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
+use relay_node::control::timers::Timers;
+use relay_node::control::{NodeCore, Upcall};
+use soleil_protocol::message::{
+    ChildsUpdate, ErrorCode, ErrorReport, Kill, ReqFullStats, StatsContainer,
+};
+use soleil_protocol::{Body, Message, Mono, NodeId, Now, PipelineId, Rank, Role};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tree::{Place, Tree};
+
+/// How often a leaf is asked for its FULLSTATS (in [`POLL_SLOTS`] groups, so that a thousand
+/// requests don't leave at once).
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Groups of leaves that are asked one after another.
+const POLL_SLOTS: u32 = 4;
+
+/// How long a node may take from its REDIRECT to its place in the tree: it has 5 s for the attach,
+/// and the news must come up.
+const PENDING_FOR: Duration = Duration::from_secs(10);
+
+/// How often the tree is looked over for nodes that never arrived.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Pause between two views: people and load balancing need no more, and a storm of joins would
+/// make thousands.
+const VIEW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why the root's core wants to be woken, beyond what its node wants.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum RootTimer {
+    /// Ask a group of leaves for statistics.
+    Poll,
+    /// Look for nodes that never arrived.
+    Sweep,
+    /// Publish what has changed.
+    View,
+    /// A pipeline's new key is everywhere.
+    UseKey(PipelineId),
+    /// A pipeline's old keys are over.
+    DropKeys(PipelineId),
+}
 
 /// The root's control core.
 pub struct RootCore {
-    _vault: Box<dyn Vault>,
-    _authority: Box<dyn Authority>,
+    config: RootConfig,
+    node: NodeCore,
+    authority: Box<dyn Authority>,
+    now: Now,
+    started: bool,
+    tree: Tree,
+    pipelines: BTreeMap<PipelineId, RootPipeline>,
+    timers: Timers<RootTimer>,
+    outputs: VecDeque<RootOutput>,
+    next_link: u64,
+    poll_slot: u32,
 }
 
 impl RootCore {
@@ -21,27 +87,305 @@ impl RootCore {
         authority: Box<dyn Authority>,
         seed: [u8; 32],
     ) -> Self {
-        let _ = (config, seed);
-        Self { _vault: vault, _authority: authority }
+        let mut rng = StdRng::from_seed(seed);
+        let params = NodeParams {
+            name: config.id.clone(),
+            role: Role::Root,
+            server: Some(config.server.clone()),
+            media: config.media.clone(),
+            http: None,
+            capacity: config.capacity,
+            region: config.region.clone(),
+            labels: Vec::new(),
+        };
+        let node = NodeCore::root(params, vault, rng.random(), authority.ticket_key());
+        let tree = Tree::new(config.id.clone(), config.capacity, config.region.clone());
+        // Link ids must not repeat after a restart: parents may still hold old links.
+        let next_link = rng.random::<u64>() >> 1;
+        Self {
+            config,
+            node,
+            authority,
+            now: Now::default(),
+            started: false,
+            tree,
+            pipelines: BTreeMap::new(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            next_link,
+            poll_slot: 0,
+        }
     }
 
     /// The next thing that the program around the root has to know; call it until it is `None`
     /// after every `handle`.
     pub fn poll_output(&mut self) -> Option<RootOutput> {
-        None
+        self.outputs.pop_front()
     }
+
+    /// The root's node, for metrics and tests.
+    pub fn node(&self) -> &NodeCore {
+        &self.node
+    }
+
+    /// The tree and its statistics as of now.
+    pub fn view(&self) -> RootView {
+        let stats = self.node.tree_stats();
+        let of = |id: Option<PipelineId>| stats.iter().find(|c| c.id == id);
+        let pipelines = self
+            .pipelines
+            .iter()
+            .map(|(id, p)| PipelineView {
+                def: p.def.clone(),
+                epoch: p.current,
+                stats: of(Some(*id)).map(|c| c.stats.clone()).unwrap_or_default(),
+            })
+            .collect();
+        let mut nodes = vec![self.own_view()];
+        nodes.extend(self.tree.views());
+        RootView { at: self.now.wall, nodes, pipelines }
+    }
+
+    /// What STATS say of all nodes together (CPU, memory, egress).
+    pub fn tree_stats(&self) -> Vec<StatsContainer> {
+        self.node.tree_stats()
+    }
+
+    fn own_view(&self) -> NodeView {
+        NodeView {
+            id: self.config.id.clone(),
+            role: Role::Root,
+            incarnation: Default::default(),
+            parent: None,
+            rank: Rank(0),
+            attached: true,
+            leaving: self.node.is_stopping(),
+            server: Some(self.config.server.clone()),
+            media: self.config.media.clone(),
+            http: None,
+            region: self.config.region.clone(),
+            labels: Vec::new(),
+            capacity: self.config.capacity,
+            children: self.tree.root_children(),
+            viewers: 0,
+            stats: self.node.full_stats(None),
+        }
+    }
+
+    /// Something has changed that people want to see.
+    fn touch(&mut self) {
+        self.timers.set_if_idle(RootTimer::View, self.now.mono.after(VIEW_INTERVAL));
+    }
+
+    fn start(&mut self) {
+        self.started = true;
+        self.timers.set(RootTimer::Poll, self.now.mono.after(POLL_INTERVAL / POLL_SLOTS));
+        self.timers.set(RootTimer::Sweep, self.now.mono.after(SWEEP_INTERVAL));
+        self.timers.set(RootTimer::View, self.now.mono);
+    }
+
+    fn on_command(&mut self, command: RootCommand) {
+        match command {
+            RootCommand::Node(command) => {
+                self.node.handle(self.now, Event::Command(command));
+            }
+            RootCommand::DefinePipeline(def) => self.define(def),
+            RootCommand::SetLive(id, live) => self.set_live(id, live),
+            RootCommand::RemovePipeline(id, reason) => self.remove(id, reason),
+            RootCommand::Rotate(id) => self.rotate(id),
+            RootCommand::Kill { node, grace_secs, reason } => self.kill(&node, grace_secs, reason),
+            RootCommand::Move { node, parent } => {
+                if !self.move_node(&node, &parent) {
+                    tracing::warn!(%node, %parent, "this move is not possible");
+                }
+            }
+        }
+    }
+
+    fn kill(&mut self, id: &NodeId, grace_secs: u32, reason: String) {
+        let Some(node) = self.tree.get_mut(id) else {
+            tracing::warn!(node = %id, "no such node to kill");
+            return;
+        };
+        node.leaving = true;
+        node.killed = true;
+        self.move_children_of(id);
+        self.node.send_to(id, Body::Kill(Kill { grace_secs, reason }));
+        let ids: Vec<PipelineId> = self.pipelines.keys().copied().collect();
+        for pipeline in ids {
+            self.rotate(pipeline);
+        }
+        self.touch();
+    }
+
+    fn on_upcall(&mut self, upcall: Upcall) {
+        match upcall {
+            Upcall::Join { conn, peer, message, hello } => {
+                self.on_join(conn, &peer, &message, &hello);
+            }
+            Upcall::Message { from, conn, message } => self.on_message(&from, conn, &message),
+            Upcall::Subtree(update) => self.on_subtree(update),
+            Upcall::Stats => self.touch(),
+            Upcall::KeyFrameWanted(pipeline, ssrc) => {
+                self.outputs.push_back(RootOutput::KeyFrameWanted(pipeline, ssrc));
+            }
+        }
+    }
+
+    fn on_message(&mut self, from: &NodeId, conn: ConnId, message: &Message) {
+        match &message.body {
+            Body::Hello(hello) => self.on_renewal(from, conn, message, hello),
+            Body::Bye(bye) => {
+                tracing::info!(node = %from, reason = %bye.reason, "is about to leave");
+                if let Some(node) = self.tree.get_mut(from) {
+                    node.leaving = true;
+                }
+                self.move_children_of(from);
+                self.touch();
+            }
+            Body::FullStats(full) => {
+                if let Some(node) = self.tree.get_mut(from) {
+                    node.stats.clone_from(&full.containers);
+                    self.touch();
+                }
+            }
+            Body::Error(report) if report.failed_type == "redirect" => {
+                // A move that failed: the node stays where it is.
+                if let Some(node) = self.tree.get_mut(from) {
+                    node.moving_to = None;
+                    self.touch();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The tree has changed.
+    fn on_subtree(&mut self, update: ChildsUpdate) {
+        let now = self.now.mono;
+        for (id, incarnation) in update.removed {
+            let Some(node) = self.tree.get_mut(&id) else { continue };
+            if node.place == Place::Attached && node.incarnation <= incarnation {
+                node.place = Place::Away { since: now };
+                node.lost = node.parent.take();
+                node.moving_to = None;
+            }
+        }
+        for child in update.added {
+            let Some(node) = self.tree.get_mut(&child.id) else {
+                // It joined before this root was started: it has to join again.
+                let report = ErrorReport {
+                    code: ErrorCode::UnknownNode,
+                    text: "this root does not know you: join again".into(),
+                    failed_time: None,
+                    failed_type: "childsupdate".into(),
+                };
+                self.node.send_to(&child.id, Body::Error(report));
+                continue;
+            };
+            if child.incarnation < node.incarnation {
+                continue;
+            }
+            node.place = Place::Attached;
+            if node.moving_to.as_ref() == Some(&child.parent) {
+                node.moving_to = None;
+            }
+            node.parent = Some(child.parent);
+            node.lost = None;
+            self.send_pipelines(&child.id);
+        }
+        self.touch();
+    }
+
+    /// Asks one group of leaves for their statistics.
+    fn poll(&mut self) {
+        self.timers.set(RootTimer::Poll, self.now.mono.after(POLL_INTERVAL / POLL_SLOTS));
+        self.poll_slot = (self.poll_slot + 1) % POLL_SLOTS;
+        let slot = self.poll_slot as usize;
+        let leaves: Vec<NodeId> = self
+            .tree
+            .iter()
+            .filter(|(_, n)| n.role == Role::Leaf && n.place == Place::Attached)
+            .enumerate()
+            .filter(|(i, _)| i % POLL_SLOTS as usize == slot)
+            .map(|(_, (id, _))| id.clone())
+            .collect();
+        for leaf in leaves {
+            self.node.send_to(&leaf, Body::ReqFullStats(ReqFullStats { pipeline: None }));
+        }
+    }
+
+    fn on_timer(&mut self, timer: RootTimer) {
+        match timer {
+            RootTimer::Poll => self.poll(),
+            RootTimer::Sweep => {
+                self.timers.set(RootTimer::Sweep, self.now.mono.after(SWEEP_INTERVAL));
+                if self.tree.expire(self.now.mono, PENDING_FOR) {
+                    self.touch();
+                }
+            }
+            RootTimer::View => {
+                let view = Arc::new(self.view());
+                self.outputs.push_back(RootOutput::View(view));
+            }
+            RootTimer::UseKey(pipeline) => self.use_key(pipeline),
+            RootTimer::DropKeys(pipeline) => self.drop_keys(pipeline),
+        }
+    }
+}
+
+/// A root's event as its node sees it; commands are the root's own.
+fn for_node(event: Event<RootCommand>) -> Result<Event<NodeCommand>, RootCommand> {
+    Ok(match event {
+        Event::Command(command) => return Err(command),
+        Event::Accepted { conn, peer, remote } => Event::Accepted { conn, peer, remote },
+        Event::Dialed { dial, conn, local } => Event::Dialed { dial, conn, local },
+        Event::DialFailed { dial, error, refused } => Event::DialFailed { dial, error, refused },
+        Event::Message(conn, message) => Event::Message(conn, message),
+        Event::Malformed { conn, report } => Event::Malformed { conn, report },
+        Event::Closed(conn) => Event::Closed(conn),
+        Event::Plane(event) => Event::Plane(event),
+        Event::PlaneReport(report) => Event::PlaneReport(report),
+        Event::Timeout => Event::Timeout,
+    })
 }
 
 impl Core for RootCore {
     type Command = RootCommand;
 
-    fn handle(&mut self, _now: Now, _event: Event<RootCommand>) {}
+    fn handle(&mut self, now: Now, event: Event<RootCommand>) {
+        self.now = now;
+        if !self.started {
+            self.start();
+        }
+        match for_node(event) {
+            Ok(event) => self.node.handle(now, event),
+            Err(command) => {
+                self.node.handle(now, Event::Timeout);
+                self.on_command(command);
+            }
+        }
+        while let Some(upcall) = self.node.poll_upcall() {
+            self.on_upcall(upcall);
+        }
+        while let Some(timer) = self.timers.expired(now.mono) {
+            self.on_timer(timer);
+        }
+    }
 
     fn poll_action(&mut self) -> Option<Action> {
-        None
+        self.node.poll_action()
     }
 
     fn poll_timeout(&self) -> Option<Mono> {
-        None
+        if !self.started {
+            return Some(Mono(0));
+        }
+        let own = self.timers.next();
+        match self.node.poll_timeout() {
+            Some(node) => Some(own.map_or(node, |own| own.min(node))),
+            None if self.node.is_stopping() => None,
+            None => own,
+        }
     }
 }

@@ -1,0 +1,256 @@
+//! Joins, renewals and moves: who a node is and which parent it gets, with ticket and credential.
+
+use super::RootCore;
+use super::api::TicketRequest;
+use super::tree::{Node, Place};
+use relay_node::control::api::{ConnId, KeyHash, Peer, credential_context};
+use relay_node::media::api::HopCredential;
+use soleil_protocol::limits::KEY_BYTES;
+use soleil_protocol::message::{ErrorCode, Hello, Identity, MoveMode, ParentOffer, Redirect};
+use soleil_protocol::{Body, Incarnation, LinkId, Message, NodeId, Rank, Role};
+
+/// Incarnations that a node may claim to have had. Each is one join: nobody gets there by joining,
+/// and a liar can't reach the end of the numbers.
+const MAX_CLAIMED: Incarnation = Incarnation(1 << 48);
+
+type Refusal = (ErrorCode, String);
+
+fn no<T>(code: ErrorCode, text: impl Into<String>) -> Result<T, Refusal> {
+    Err((code, text.into()))
+}
+
+impl RootCore {
+    /// HELLO of a joiner.
+    pub(super) fn on_join(&mut self, conn: ConnId, peer: &Peer, message: &Message, hello: &Hello) {
+        match self.join(peer, hello) {
+            Ok((id, redirect)) => {
+                tracing::info!(node = %id, role = ?hello.role, parent = ?redirect.parents.first().map(|p| &p.id), "joined");
+                self.node.answer(conn, Body::Redirect(Box::new(redirect)));
+            }
+            Err((code, text)) => {
+                tracing::warn!(name = %hello.name, ?code, text, "join refused");
+                self.node.refuse_join(conn, message, code, &text);
+            }
+        }
+        self.touch();
+    }
+
+    fn join(&mut self, peer: &Peer, hello: &Hello) -> Result<(NodeId, Redirect), Refusal> {
+        if self.node.is_stopping() {
+            return no(ErrorCode::Full, "the root is stopping");
+        }
+        let Some(csr) = &hello.csr else {
+            return no(ErrorCode::Malformed, "HELLO without a certificate request");
+        };
+        let wrap_key = hello.wrap_key.as_ref().filter(|k| k.len() == KEY_BYTES);
+        let Some(wrap_key) = wrap_key else {
+            return no(ErrorCode::Malformed, "HELLO without a wrap key of 32 bytes");
+        };
+        let key = self.authority.request_key(csr).map_err(|e| (ErrorCode::Unauthorized, e))?;
+        let role = self.role_of(peer, &key)?;
+        if hello.role.is_some_and(|r| r != role) {
+            return no(ErrorCode::Unauthorized, format!("the token is for a {role}"));
+        }
+        let Some(id) = self.tree.name_for(&hello.name, &key) else {
+            return no(ErrorCode::Full, "no name left");
+        };
+        let known = self.tree.get(&id);
+        if known.is_none() && !self.tree.make_room() {
+            return no(ErrorCode::Full, "the tree has as many nodes as it can have");
+        }
+        let known = self.tree.get(&id);
+        let claimed = if hello.incarnation < MAX_CLAIMED { hello.incarnation.0 } else { 0 };
+        let before = known.map_or(0, |n| n.incarnation.0);
+        let incarnation = Incarnation(before.max(claimed).saturating_add(1));
+        // A node that comes (again) has lost its parent or did not reach it.
+        let avoid = known.and_then(|n| n.parent.clone().or(n.lost.clone()));
+        let parent = self.tree.choose(&id, role, &hello.region, avoid.as_ref());
+        let Some(parent) = parent else {
+            return no(ErrorCode::Full, "no node has room for another child");
+        };
+        let stale =
+            hello.pipelines.iter().copied().filter(|p| !self.pipelines.contains_key(p)).collect();
+        let node = Node {
+            role,
+            key,
+            wrap_key: wrap_key.clone(),
+            incarnation,
+            server: hello.server.clone(),
+            media: hello.media.clone(),
+            http: hello.http.clone(),
+            region: hello.region.clone(),
+            labels: hello.labels.clone(),
+            capacity: hello.capacity,
+            parent: Some(parent.clone()),
+            moving_to: None,
+            lost: None,
+            place: Place::Pending { since: self.now.mono },
+            leaving: false,
+            killed: false,
+            stale,
+            stats: Vec::new(),
+        };
+        let offer = self.offer(&id, &node, &parent)?;
+        let identity = self.identity(&id, role, incarnation, csr)?;
+        let rank = Rank(self.tree.depth(&parent, None).unwrap_or(0) + 1);
+        self.tree.insert(id.clone(), node);
+        let redirect = Redirect {
+            rank,
+            mode: MoveMode::AtOnce,
+            identity: Some(identity),
+            parents: vec![offer],
+        };
+        Ok((id, redirect))
+    }
+
+    fn role_of(&self, peer: &Peer, key: &KeyHash) -> Result<Role, Refusal> {
+        match peer {
+            Peer::Joining { role: Role::Root, .. } => {
+                no(ErrorCode::Unauthorized, "there is one root already")
+            }
+            Peer::Joining { role, .. } => Ok(*role),
+            Peer::Node { id, key: shown } => match self.tree.get(id) {
+                Some(node) if node.key == *key && shown == key => Ok(node.role),
+                _ => no(ErrorCode::Unauthorized, "a join needs a token"),
+            },
+        }
+    }
+
+    fn identity(
+        &mut self,
+        id: &NodeId,
+        role: Role,
+        incarnation: Incarnation,
+        csr: &[u8],
+    ) -> Result<Identity, Refusal> {
+        let certificate = self
+            .authority
+            .issue(self.now, id, role, csr)
+            .map_err(|e| (ErrorCode::Unauthorized, e))?;
+        Ok(Identity {
+            id: id.clone(),
+            incarnation,
+            certificate,
+            authority: self.authority.ca_certificate(),
+            ticket_key: self.authority.ticket_key(),
+        })
+    }
+
+    /// A parent with everything that the node needs to attach there.
+    fn offer(&mut self, id: &NodeId, node: &Node, parent: &NodeId) -> Result<ParentOffer, Refusal> {
+        let (server, media, parent_wrap_key) = if *parent == self.config.id {
+            let wrap_key = self.node.vault().wrap_key();
+            (self.config.server.clone(), self.config.media.clone(), wrap_key)
+        } else {
+            let known = self.tree.get(parent);
+            let place = known.and_then(|p| Some((p.server.clone()?, p.media.clone(), &p.wrap_key)));
+            let Some((server, media, wrap_key)) = place else {
+                return no(ErrorCode::Internal, "the parent has no address");
+            };
+            (server, media, wrap_key.clone())
+        };
+        let mut credential = HopCredential([0; 32]);
+        self.authority.random(&mut credential.0);
+        self.next_link = self.next_link.wrapping_add(1);
+        let link = LinkId(self.next_link);
+        let context = credential_context(id, link);
+        let wrapped = self
+            .authority
+            .wrap(&node.wrap_key, &context, &credential.0)
+            .map_err(|e| (ErrorCode::Malformed, format!("wrap key: {e}")))?;
+        let request = TicketRequest {
+            child: id.clone(),
+            child_key: node.key,
+            incarnation: node.incarnation,
+            parent: parent.clone(),
+            parent_wrap_key,
+            link,
+            credential,
+        };
+        let ticket =
+            self.authority.sign_ticket(self.now, &request).map_err(|e| (ErrorCode::Internal, e))?;
+        Ok(ParentOffer { id: parent.clone(), server, media, link, ticket, credential: wrapped })
+    }
+
+    /// HELLO to the root from inside the tree: a new certificate for the same key.
+    pub(super) fn on_renewal(
+        &mut self,
+        from: &NodeId,
+        conn: ConnId,
+        message: &Message,
+        hello: &Hello,
+    ) {
+        let renewed = self.renew(from, hello);
+        match renewed {
+            Ok(redirect) => {
+                self.node.send_to(from, Body::Redirect(Box::new(redirect)));
+            }
+            Err((code, text)) => self.node.refuse_message(conn, message, code, &text),
+        }
+    }
+
+    fn renew(&mut self, from: &NodeId, hello: &Hello) -> Result<Redirect, Refusal> {
+        let Some(node) = self.tree.get(from).filter(|n| !n.killed) else {
+            return no(ErrorCode::Unauthorized, "no certificate for this node");
+        };
+        let Some(csr) = &hello.csr else {
+            return no(ErrorCode::Malformed, "HELLO without a certificate request");
+        };
+        let key = self.authority.request_key(csr).map_err(|e| (ErrorCode::Unauthorized, e))?;
+        if key != node.key {
+            return no(ErrorCode::Unauthorized, "another key needs another join");
+        }
+        let (role, incarnation) = (node.role, node.incarnation);
+        let identity = self.identity(from, role, incarnation, csr)?;
+        Ok(Redirect {
+            rank: Rank(self.tree.depth(from, None).unwrap_or(0)),
+            mode: MoveMode::Overlap,
+            identity: Some(identity),
+            parents: Vec::new(),
+        })
+    }
+
+    /// Moves a node make before break; `false` if it can't be.
+    pub(super) fn move_node(&mut self, id: &NodeId, parent: &NodeId) -> bool {
+        let Some(node) = self.tree.get(id).cloned() else { return false };
+        if node.parent.as_ref() == Some(parent) || !self.tree.may_move(id, parent) {
+            return false;
+        }
+        let offer = match self.offer(id, &node, parent) {
+            Ok(offer) => offer,
+            Err((_, text)) => {
+                tracing::warn!(node = %id, %parent, text, "can't move");
+                return false;
+            }
+        };
+        if let Some(node) = self.tree.get_mut(id) {
+            node.moving_to = Some(parent.clone());
+        }
+        let redirect = Redirect {
+            rank: Rank(self.tree.depth(parent, None).unwrap_or(0) + 1),
+            mode: MoveMode::Overlap,
+            identity: None,
+            parents: vec![offer],
+        };
+        self.touch();
+        self.node.send_to(id, Body::Redirect(Box::new(redirect)))
+    }
+
+    /// A node is about to leave: its children go elsewhere first.
+    pub(super) fn move_children_of(&mut self, leaving: &NodeId) {
+        let children: Vec<(NodeId, Role, String)> = self
+            .tree
+            .iter()
+            .filter(|(_, n)| n.parent.as_ref() == Some(leaving) && n.place == Place::Attached)
+            .map(|(id, n)| (id.clone(), n.role, n.region.clone()))
+            .collect();
+        for (id, role, region) in children {
+            match self.tree.choose(&id, role, &region, Some(leaving)) {
+                Some(parent) if parent != *leaving => {
+                    self.move_node(&id, &parent);
+                }
+                _ => tracing::warn!(node = %id, "no other parent has room"),
+            }
+        }
+    }
+}

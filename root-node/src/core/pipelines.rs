@@ -1,0 +1,190 @@
+//! Pipelines at the root: definitions, key epochs and who is sent which key.
+
+use super::api::RootOutput;
+use super::tree::Place;
+use super::{RootCore, RootTimer};
+use relay_node::control::api::pipeline_key_context;
+use relay_node::media::api::PipelineKey;
+use soleil_protocol::message::{PipeDef, RemovePipeline};
+use soleil_protocol::pipeline::{EpochKey, PipelineDef};
+use soleil_protocol::{Body, Epoch, NodeId, PipelineId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use zeroize::Zeroize;
+
+/// How long a new key travels before packets are sealed with it: the depth of a tree in round
+/// trips, and a good deal more.
+const KEY_LEAD: Duration = Duration::from_secs(2);
+
+/// How long an old epoch's key is kept by the nodes after the last packet was sealed with it:
+/// longer than any ring or cache holds a packet.
+const KEY_TAIL: Duration = Duration::from_secs(30);
+
+/// One pipeline.
+pub(super) struct RootPipeline {
+    pub(super) def: PipelineDef,
+    keys: BTreeMap<Epoch, PipelineKey>,
+    /// Packets are sealed with this one.
+    pub(super) current: Epoch,
+    /// Distributed, but not used yet.
+    next: Option<Epoch>,
+    /// A rotation was asked for while one was under way.
+    again: bool,
+}
+
+impl RootCore {
+    /// Defines a pipeline or changes its definition.
+    pub(super) fn define(&mut self, def: PipelineDef) {
+        let id = def.id;
+        if !self.node.define_pipeline(def.clone()) {
+            tracing::error!(pipeline = %id, "too many pipelines or layers");
+            return;
+        }
+        self.touch();
+        if let Some(pipeline) = self.pipelines.get_mut(&id) {
+            if pipeline.def != def {
+                pipeline.def = def.clone();
+                self.node.broadcast(Body::PipeDef(PipeDef { def, keys: Vec::new() }));
+            }
+            return;
+        }
+        let current = self.new_epoch(None);
+        let key = self.new_key();
+        self.node.add_key(id, current, key.clone());
+        let keys = BTreeMap::from([(current, key.clone())]);
+        let pipeline = RootPipeline { def, keys, current, next: None, again: false };
+        self.pipelines.insert(id, pipeline);
+        self.distribute(id);
+        self.outputs.push_back(RootOutput::Key { pipeline: id, epoch: current, key });
+    }
+
+    /// Epochs are numbered by time: a root that starts again never uses a number twice, though it
+    /// keeps no keys.
+    fn new_epoch(&self, last: Option<Epoch>) -> Epoch {
+        let seconds = u32::try_from(self.now.wall.0 / 1_000_000).unwrap_or(u32::MAX);
+        Epoch(last.map_or(seconds, |last| seconds.max(last.0.saturating_add(1))))
+    }
+
+    fn new_key(&mut self) -> PipelineKey {
+        let mut key = PipelineKey { key: [0; 16], salt: [0; 12] };
+        self.authority.random(&mut key.key);
+        self.authority.random(&mut key.salt);
+        key
+    }
+
+    /// The source has come on air or gone.
+    pub(super) fn set_live(&mut self, id: PipelineId, live: bool) {
+        if let Some(mut def) = self.pipelines.get(&id).map(|p| p.def.clone()) {
+            def.live = live;
+            self.define(def);
+        }
+    }
+
+    /// The pipeline is over.
+    pub(super) fn remove(&mut self, id: PipelineId, reason: String) {
+        if self.pipelines.remove(&id).is_some() {
+            self.timers.clear(&RootTimer::UseKey(id));
+            self.timers.clear(&RootTimer::DropKeys(id));
+            self.node.remove_pipeline(id);
+            self.node.broadcast(Body::RemovePipeline(RemovePipeline { pipeline: id, reason }));
+            self.touch();
+        }
+    }
+
+    /// A new epoch: the key goes out at once and is used when everybody has it.
+    pub(super) fn rotate(&mut self, id: PipelineId) {
+        let Some(last) = self.pipelines.get(&id).map(|p| p.next.unwrap_or(p.current)) else {
+            return;
+        };
+        let (epoch, key) = (self.new_epoch(Some(last)), self.new_key());
+        let Some(pipeline) = self.pipelines.get_mut(&id) else { return };
+        if pipeline.next.is_some() {
+            pipeline.again = true;
+            return;
+        }
+        // At most the one in use and the one before it stay.
+        let old: Vec<Epoch> =
+            pipeline.keys.keys().copied().filter(|e| *e < pipeline.current).collect();
+        for epoch in old.iter().rev().skip(1) {
+            pipeline.keys.remove(epoch);
+            self.node.remove_key(id, *epoch);
+        }
+        pipeline.keys.insert(epoch, key.clone());
+        pipeline.next = Some(epoch);
+        self.node.add_key(id, epoch, key);
+        self.distribute(id);
+        self.timers.set(RootTimer::UseKey(id), self.now.mono.after(KEY_LEAD));
+    }
+
+    /// Everybody has the new key.
+    pub(super) fn use_key(&mut self, id: PipelineId) {
+        let Some(pipeline) = self.pipelines.get_mut(&id) else { return };
+        let Some(epoch) = pipeline.next.take() else { return };
+        pipeline.current = epoch;
+        let again = std::mem::take(&mut pipeline.again);
+        if let Some(key) = pipeline.keys.get(&epoch).cloned() {
+            self.outputs.push_back(RootOutput::Key { pipeline: id, epoch, key });
+        }
+        self.timers.set(RootTimer::DropKeys(id), self.now.mono.after(KEY_TAIL));
+        self.touch();
+        if again {
+            self.rotate(id);
+        }
+    }
+
+    /// Nobody holds packets of the old epochs any more.
+    pub(super) fn drop_keys(&mut self, id: PipelineId) {
+        let Some(pipeline) = self.pipelines.get_mut(&id) else { return };
+        let old: Vec<Epoch> =
+            pipeline.keys.keys().copied().filter(|e| *e < pipeline.current).collect();
+        for epoch in old {
+            pipeline.keys.remove(&epoch);
+            self.node.remove_key(id, epoch);
+        }
+        self.distribute(id);
+    }
+
+    /// Sends a pipeline with its keys to every node.
+    fn distribute(&mut self, id: PipelineId) {
+        for node in self.tree.in_order() {
+            self.send_pipeline(&node, id);
+        }
+    }
+
+    /// Sends every pipeline to a node that has come.
+    pub(super) fn send_pipelines(&mut self, node: &NodeId) {
+        let ids: Vec<PipelineId> = self.pipelines.keys().copied().collect();
+        for id in ids {
+            self.send_pipeline(node, id);
+        }
+        let stale = self.tree.get_mut(node).map(|n| std::mem::take(&mut n.stale));
+        for id in stale.unwrap_or_default() {
+            // To everybody: what hangs below the node has missed the message as well.
+            let reason = "over while the node was away".to_owned();
+            self.node.broadcast(Body::RemovePipeline(RemovePipeline { pipeline: id, reason }));
+        }
+    }
+
+    fn send_pipeline(&mut self, id: &NodeId, pipeline: PipelineId) {
+        let Some(node) = self.tree.get(id) else { return };
+        if node.killed || node.place != Place::Attached {
+            return;
+        }
+        let Some(entry) = self.pipelines.get(&pipeline) else { return };
+        let mut keys = Vec::with_capacity(entry.keys.len());
+        for (epoch, key) in &entry.keys {
+            let context = pipeline_key_context(id, pipeline, *epoch);
+            let mut secret = Vec::with_capacity(28);
+            secret.extend_from_slice(&key.key);
+            secret.extend_from_slice(&key.salt);
+            let wrapped = self.authority.wrap(&node.wrap_key, &context, &secret);
+            secret.zeroize();
+            match wrapped {
+                Ok(key) => keys.push(EpochKey { epoch: *epoch, key }),
+                Err(error) => tracing::warn!(node = %id, error, "can't wrap a pipeline key"),
+            }
+        }
+        let def = entry.def.clone();
+        self.node.send_to(id, Body::PipeDef(PipeDef { def, keys }));
+    }
+}

@@ -1,0 +1,1 @@
+//! Step tests of the root core.
