@@ -28,7 +28,7 @@ class Bench {
 
   /** Lets time pass; media arrives on the links in `playing`. */
   run(ms: number, ...playing: number[]): this {
-    for (const end = this.now + ms; this.now < end; ) {
+    for (const end = this.now + ms; this.now < end;) {
       this.now += 250;
       this.count += 7;
       for (const id of playing) this.send({ type: 'progress', id, count: this.count });
@@ -189,7 +189,9 @@ describe('losing the picture', () => {
   });
 
   it('bears a short interruption, and one during which media still arrives', () => {
-    const bench = playing().link(1, 'interrupted').run(INTERRUPTED_MS - 250);
+    const bench = playing()
+      .link(1, 'interrupted')
+      .run(INTERRUPTED_MS - 250);
     bench.link(1, 'connected').run(250, 1);
     expect(bench.phase).toBe('playing');
     bench.link(1, 'interrupted').run(20_000, 1);
@@ -199,7 +201,10 @@ describe('losing the picture', () => {
   });
 
   it('goes on trying when the next attempt connects but stays dark', () => {
-    const bench = playing().run(STALL_MS + 1_000).link(2, 'connected').run(STALL_MS + 250);
+    const bench = playing()
+      .run(STALL_MS + 1_000)
+      .link(2, 'connected')
+      .run(STALL_MS + 250);
     expect(bench.take()).toEqual(['open 2', 'close 2']);
     bench.run(2_000);
     expect(bench.take()).toEqual(['open 3']);

@@ -34,9 +34,7 @@ export type PlayerEvent =
   | { type: 'progress'; id: number; count: number };
 
 export type PlayerAction =
-  | { type: 'open'; id: number }
-  | { type: 'show'; id: number }
-  | { type: 'close'; id: number };
+  { type: 'open'; id: number } | { type: 'show'; id: number } | { type: 'close'; id: number };
 
 /** What views need to know. */
 export interface PlayerView {

@@ -7,7 +7,7 @@
  */
 export function preferStereo(sdp: string): string {
   const opus = [...sdp.matchAll(/^a=rtpmap:(\d+) opus\/48000\/2\r?$/gim)].map((m) => m[1]);
-  return opus.reduce((text, pt) => {
+  return opus.reduce<string>((text, pt) => {
     const fmtp = new RegExp(`^(a=fmtp:${pt} )([^\\r\\n]*)`, 'm');
     const found = fmtp.exec(text);
     if (!found) {

@@ -20,15 +20,20 @@ async function failure(fetcher: typeof fetch) {
 describe('postOffer', () => {
   it('sends the offer and returns the answer with an absolute location', async () => {
     let sent: RequestInit | undefined;
-    const answer = await postOffer('http://root/whep/demo', 'v=0 offer', signal, async (_, init) => {
-      sent = init;
-      const response = new Response('v=0 answer', {
-        status: 201,
-        headers: { location: '/whep/session/1', link: '<stun:a.example:3478>; rel="ice-server"' },
-      });
-      Object.defineProperty(response, 'url', { value: 'http://leaf:8091/whep/demo?ticket=x' });
-      return response;
-    });
+    const answer = await postOffer(
+      'http://root/whep/demo',
+      'v=0 offer',
+      signal,
+      async (_, init) => {
+        sent = init;
+        const response = new Response('v=0 answer', {
+          status: 201,
+          headers: { location: '/whep/session/1', link: '<stun:a.example:3478>; rel="ice-server"' },
+        });
+        Object.defineProperty(response, 'url', { value: 'http://leaf:8091/whep/demo?ticket=x' });
+        return response;
+      },
+    );
     expect(sent?.method).toBe('POST');
     expect(sent?.body).toBe('v=0 offer');
     expect(new Headers(sent?.headers).get('content-type')).toBe('application/sdp');

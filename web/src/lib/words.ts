@@ -1,0 +1,80 @@
+// What the watch page says in each phase. One place, so that the tone stays one.
+
+import type { PlayerView } from './core';
+
+/** The words for a phase. */
+export interface Words {
+  title: string;
+  text: string;
+  /** Whether something is under way (the sun turns). */
+  busy: boolean;
+  /** Whether to offer the way back to the list. */
+  home: boolean;
+  /** Whether to offer trying at once. */
+  retry: boolean;
+}
+
+/** The words for what the player does now; `offline` is the browser's opinion of the network. */
+export function wordsFor(view: PlayerView, stream: string, offline: boolean): Words {
+  const detail = view.failure?.detail ?? '';
+  switch (view.phase) {
+    case 'connecting':
+      return { title: 'Connecting…', text: '', busy: true, home: false, retry: false };
+    case 'playing':
+      return { title: 'Live', text: '', busy: false, home: false, retry: false };
+    case 'waiting':
+      return {
+        title: 'Not on air yet',
+        text: `“${stream}” will start here by itself as soon as it is on air.`,
+        busy: true,
+        home: true,
+        retry: false,
+      };
+    case 'busy':
+      return {
+        title: 'A full house',
+        text: 'There is no room for another viewer at the moment. You are let in as soon as there is.',
+        busy: true,
+        home: false,
+        retry: true,
+      };
+    case 'unknown':
+      return {
+        title: 'No such stream',
+        text: `There is no stream called “${stream}”. Perhaps the address has a typing error, or the stream was removed.`,
+        busy: false,
+        home: true,
+        retry: true,
+      };
+    case 'refused':
+      return view.failure?.kind === 'forbidden'
+        ? {
+            title: 'Not for everyone',
+            text: detail || 'You may not watch this stream.',
+            busy: false,
+            home: true,
+            retry: true,
+          }
+        : {
+            title: 'This browser cannot play it',
+            text: detail || 'The stream’s format and what this browser plays do not go together.',
+            busy: false,
+            home: true,
+            retry: true,
+          };
+    case 'reconnecting':
+      return {
+        title: view.everPlayed ? 'Reconnecting…' : 'No answer yet',
+        text: offline
+          ? 'Your device seems to be offline.'
+          : view.attempt > 1
+            ? 'The server does not answer. It is tried again and again; nothing to do for you.'
+            : '',
+        busy: true,
+        home: false,
+        retry: view.attempt > 1,
+      };
+    case 'stopped':
+      return { title: 'Paused', text: '', busy: false, home: false, retry: false };
+  }
+}
