@@ -9,3 +9,4 @@ pub mod identity;
 pub mod io;
 pub mod logging;
 pub mod media;
+pub mod ops;

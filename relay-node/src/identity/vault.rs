@@ -40,7 +40,7 @@ impl NodeVault {
     }
 
     /// The TLS key.
-    pub fn key(&self) -> &NodeKey {
+    pub fn key(&self) -> &Arc<NodeKey> {
         &self.key
     }
 }
