@@ -4,5 +4,6 @@
 
 pub mod authority;
 pub mod core;
+pub mod http;
 pub mod ingest;
 pub mod store;

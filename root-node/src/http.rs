@@ -1,0 +1,69 @@
+//! What the root shows to browsers: pages, the list of streams, and the way to a leaf (INTERFACE
+//! "HTTP"). The handlers read snapshots and change nothing in the tree; sockets are in `server`.
+
+mod api;
+mod headers;
+mod pages;
+mod play;
+pub mod problem;
+pub mod server;
+#[cfg(test)]
+mod tests;
+
+use crate::core::api::RootView;
+use crate::core::pick::LeafPicker;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use relay_node::clock::Clock;
+use relay_node::identity::SigningKey;
+use soleil_protocol::{Millis, PipelineId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tower_http::timeout::TimeoutLayer;
+
+/// Largest request body: an SDP offer of a browser has 3 to 8 KB, and here it is not even read.
+pub const MAX_BODY: usize = 64 * 1024;
+/// How long a request may take, body included. Nothing here waits for anything.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Since when each stream has been on air; a stream that is not in it is off air.
+pub type OnAir = Arc<BTreeMap<PipelineId, Millis>>;
+
+/// What the handlers know.
+#[derive(Debug)]
+pub struct HttpState {
+    /// The tree.
+    pub view: watch::Receiver<Arc<RootView>>,
+    /// Since when streams have been on air.
+    pub on_air: watch::Receiver<OnAir>,
+    /// Chooses leaves.
+    pub picker: Mutex<LeafPicker>,
+    /// Signs play tickets.
+    pub tickets: Arc<SigningKey>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// All routes.
+pub fn router(state: Arc<HttpState>) -> Router {
+    let open = Router::new()
+        .route("/whep/{stream}", post(play::play).options(play::options))
+        .route("/api/v1/streams", get(api::streams))
+        .route("/api/v1/streams/{stream}", get(api::stream))
+        .route("/api/{*path}", get(api::unknown).post(api::unknown))
+        .layer(axum::middleware::map_response(headers::open_to_all));
+    Router::new()
+        .route("/", get(pages::index))
+        .route("/watch/{stream}", get(pages::watch))
+        .route("/assets/{*path}", get(pages::asset))
+        .merge(open)
+        .fallback(pages::other)
+        .layer(axum::middleware::map_response(headers::secure))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(state)
+}

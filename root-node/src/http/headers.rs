@@ -1,0 +1,40 @@
+//! Response headers that protect (all responses) and that open (what other sites may call).
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+
+/// Scripts, styles and workers come from here only. Leaves may be anywhere (WHEP is called with
+/// `fetch`); video is a `MediaStream` or a blob.
+const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data: blob:; media-src 'self' blob: mediastream:; connect-src 'self' http: \
+    https: ws: wss:; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; \
+    form-action 'self'";
+
+/// On every response.
+pub async fn secure(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let set = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in set {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// On what pages of other sites may call: nothing here depends on cookies.
+pub async fn open_to_all(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let set = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Location, Link, ETag, Retry-After"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+    ];
+    for (name, value) in set {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

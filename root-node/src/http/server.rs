@@ -1,0 +1,211 @@
+//! The HTTP listener: plain or TLS with files that may be renewed while it runs, and limits on
+//! what strangers can hold open.
+
+mod tls;
+
+pub use tls::TlsFiles;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections at the same time. A viewer holds one for a moment: its session is at a leaf.
+pub const MAX_CONNECTIONS: u32 = 4096;
+/// Connections from one address at the same time: many viewers may sit behind one NAT, but one
+/// address must not be able to take them all.
+pub const MAX_PER_ADDRESS: u32 = 512;
+/// How long a client may take to send a request's head, idle time before it included.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest request head.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// How long open requests may go on when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the certificate's files are looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct HttpServer {
+    listener: TcpListener,
+    tls: Option<Arc<TlsFiles>>,
+    limits: Limits,
+}
+
+/// What one server lets in.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at the same time.
+    pub connections: u32,
+    /// Of these, from one address.
+    pub per_address: u32,
+    /// For a request's head.
+    pub head: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: MAX_CONNECTIONS, per_address: MAX_PER_ADDRESS, head: HEAD_TIMEOUT }
+    }
+}
+
+/// Who is connected.
+#[derive(Debug, Default)]
+struct Guests {
+    all: u32,
+    by_address: HashMap<IpAddr, u32>,
+}
+
+/// One place; given back when dropped.
+struct Place {
+    guests: Arc<Mutex<Guests>>,
+    ip: IpAddr,
+}
+
+impl Place {
+    fn take(guests: &Arc<Mutex<Guests>>, ip: IpAddr, limits: &Limits) -> Option<Place> {
+        let mut g = guests.lock().unwrap_or_else(PoisonError::into_inner);
+        if g.all >= limits.connections {
+            return None;
+        }
+        let here = g.by_address.entry(ip).or_default();
+        if *here >= limits.per_address {
+            return None;
+        }
+        *here += 1;
+        g.all += 1;
+        Some(Place { guests: guests.clone(), ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut g = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        g.all = g.all.saturating_sub(1);
+        if let Some(here) = g.by_address.get_mut(&self.ip) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                g.by_address.remove(&self.ip);
+            }
+        }
+    }
+}
+
+impl HttpServer {
+    /// Binds; `tls` makes it HTTPS.
+    ///
+    /// # Errors
+    /// If the address can't be bound.
+    pub async fn bind(listen: SocketAddr, tls: Option<TlsFiles>) -> io::Result<HttpServer> {
+        let listener = TcpListener::bind(listen).await?;
+        Ok(HttpServer { listener, tls: tls.map(Arc::new), limits: Limits::default() })
+    }
+
+    /// With other limits.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until cancelled; open requests may end.
+    pub async fn serve(self, router: Router, stop: CancellationToken) {
+        let guests = Arc::new(Mutex::new(Guests::default()));
+        let tasks = TaskTracker::new();
+        let mut reload = tokio::time::interval(RELOAD_INTERVAL);
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                _ = reload.tick() => {
+                    if let Some(tls) = &self.tls {
+                        tls.refresh();
+                    }
+                    continue;
+                }
+                accepted = self.listener.accept() => accepted,
+            };
+            let (stream, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors: let some connections end first.
+                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    reload.tick().await;
+                    continue;
+                }
+            };
+            let Some(place) = Place::take(&guests, from.ip().to_canonical(), &self.limits) else {
+                tracing::debug!(%from, "too many HTTP connections");
+                continue;
+            };
+            let acceptor = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config()));
+            let (router, stop, head) = (router.clone(), stop.clone(), self.limits.head);
+            tasks.spawn(async move {
+                let _place = place;
+                connection(stream, acceptor, router, stop, head).await;
+            });
+        }
+        tasks.close();
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, tasks.wait()).await;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    stop: CancellationToken,
+    head: Duration,
+) {
+    let _ = stream.set_nodelay(true);
+    match acceptor {
+        None => serve_stream(stream, router, stop, head).await,
+        Some(acceptor) => {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => serve_stream(stream, router, stop, head).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+async fn serve_stream<S>(stream: S, router: Router, stop: CancellationToken, head: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "HTTP connection ended");
+    }
+}
