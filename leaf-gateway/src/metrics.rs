@@ -1,0 +1,209 @@
+//! The leaf's counters (Prometheus text is made in [`Metrics::render`]). Counters only, plus two
+//! gauges; rates are the reader's business.
+
+use crate::session::EndCause;
+use crate::session::dtls::DtlsError;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One counter.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Reads.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+}
+
+/// Why a join was refused over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400.
+    BadOffer,
+    /// 401 or 403.
+    Ticket,
+    /// 404.
+    UnknownStream,
+    /// 406.
+    NoCommonCodec,
+    /// 409.
+    NotLive,
+    /// 413 or 415.
+    Body,
+    /// 503: viewers.
+    Full,
+    /// 503: one address.
+    Address,
+    /// 503: handshakes.
+    Handshakes,
+    /// 503: the node is not ready, or leaves.
+    NotReady,
+}
+
+const REFUSALS: [(Refusal, &str); 10] = [
+    (Refusal::BadOffer, "bad_offer"),
+    (Refusal::Ticket, "ticket"),
+    (Refusal::UnknownStream, "unknown_stream"),
+    (Refusal::NoCommonCodec, "no_common_codec"),
+    (Refusal::NotLive, "not_live"),
+    (Refusal::Body, "body"),
+    (Refusal::Full, "full"),
+    (Refusal::Address, "address"),
+    (Refusal::Handshakes, "handshakes"),
+    (Refusal::NotReady, "not_ready"),
+];
+
+const CAUSES: [EndCause; 9] = [
+    EndCause::Deleted,
+    EndCause::Closed,
+    EndCause::ConsentLost,
+    EndCause::NeverConnected,
+    EndCause::Handshake(DtlsError::NoGcm),
+    EndCause::Handshake(DtlsError::Failed),
+    EndCause::Fingerprint,
+    EndCause::StreamEnded,
+    EndCause::Drained,
+];
+
+macro_rules! counters {
+    ($($field:ident, $name:literal, $help:literal;)*) => {
+        /// All counters of the process.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $field: Counter,)*
+            viewers: Counter,
+            connecting: Counter,
+            refusals: [Counter; REFUSALS.len()],
+            ends: [Counter; CAUSES.len()],
+        }
+
+        impl Metrics {
+            fn plain(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$(($name, $help, self.$field.get()),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    joins, "soleil_leaf_joins_total", "Sessions created over WHEP.";
+    live, "soleil_leaf_live_total", "Sessions that got as far as media.";
+    handshakes, "soleil_leaf_handshakes_total", "DTLS handshake steps done.";
+    packets, "soleil_leaf_packets_total", "Media datagrams written for viewers.";
+    bytes, "soleil_leaf_bytes_total", "Their bytes.";
+    datagrams, "soleil_leaf_datagrams_total", "Datagrams handed to the kernel.";
+    refused, "soleil_leaf_datagrams_refused_total", "Datagrams that the kernel refused.";
+    dropped, "soleil_leaf_datagrams_dropped_total", "Datagrams that found the socket full.";
+    received, "soleil_leaf_datagrams_received_total", "Datagrams received.";
+    unknown, "soleil_leaf_datagrams_unknown_total", "Datagrams that belong to no session.";
+    nacks, "soleil_leaf_nacks_total", "Packets that viewers reported lost.";
+    resends, "soleil_leaf_resends_total", "Packets sent again.";
+    missed, "soleil_leaf_resends_missed_total", "Lost packets that the ring no longer has.";
+    key_frames, "soleil_leaf_key_frame_requests_total", "Key-frame requests of viewers.";
+    forged, "soleil_leaf_srtp_failures_total", "SRTCP that was not authentic or replayed.";
+    late, "soleil_leaf_packets_late_total", "Packets that came twice or too late for the ring.";
+    strays, "soleil_leaf_packets_stray_total", "Packets of layers that nobody has defined.";
+}
+
+impl Metrics {
+    /// A join was refused.
+    pub fn refuse(&self, refusal: Refusal) {
+        if let Some(i) = REFUSALS.iter().position(|(r, _)| *r == refusal) {
+            self.refusals[i].add(1);
+        }
+    }
+
+    /// How often joins were refused for this reason.
+    pub fn refused_for(&self, refusal: Refusal) -> u64 {
+        REFUSALS.iter().position(|(r, _)| *r == refusal).map_or(0, |i| self.refusals[i].get())
+    }
+
+    /// A session ended.
+    pub fn end(&self, cause: EndCause) {
+        if let Some(i) = CAUSES.iter().position(|c| c.label() == cause.label()) {
+            self.ends[i].add(1);
+        }
+    }
+
+    /// How many sessions ended so.
+    pub fn ended_by(&self, cause: EndCause) -> u64 {
+        CAUSES.iter().position(|c| c.label() == cause.label()).map_or(0, |i| self.ends[i].get())
+    }
+
+    /// Sets the gauges: sessions, and those of them that are still connecting.
+    pub fn set_sessions(&self, viewers: u64, connecting: u64) {
+        self.viewers.set(viewers);
+        self.connecting.set(connecting);
+    }
+
+    /// Sessions at present.
+    pub fn viewers(&self) -> u64 {
+        self.viewers.get()
+    }
+
+    /// Prometheus text.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let family = |name: &str, help: &str, kind: &str| {
+            format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
+        };
+        for (name, help, value) in self.plain() {
+            let head = family(name, help, "counter");
+            let _ = writeln!(out, "{head}{name} {value}");
+        }
+        for (name, help, value) in [
+            ("soleil_leaf_viewers", "Sessions at present.", self.viewers.get()),
+            ("soleil_leaf_connecting", "Sessions without media yet.", self.connecting.get()),
+        ] {
+            let head = family(name, help, "gauge");
+            let _ = writeln!(out, "{head}{name} {value}");
+        }
+        let name = "soleil_leaf_join_failures_total";
+        out.push_str(&family(name, "Joins refused, by reason.", "counter"));
+        for ((_, label), counter) in REFUSALS.iter().zip(&self.refusals) {
+            let _ = writeln!(out, "{name}{{reason=\"{label}\"}} {}", counter.get());
+        }
+        let name = "soleil_leaf_sessions_ended_total";
+        out.push_str(&family(name, "Sessions ended, by cause.", "counter"));
+        for (cause, counter) in CAUSES.iter().zip(&self.ends) {
+            let _ = writeln!(out, "{name}{{cause=\"{}\"}} {}", cause.label(), counter.get());
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_rendered_once() {
+        let metrics = Metrics::default();
+        metrics.joins.add(3);
+        metrics.refuse(Refusal::Full);
+        metrics.end(EndCause::Handshake(DtlsError::TimedOut));
+        metrics.set_sessions(5, 2);
+        let text = metrics.render();
+        for line in [
+            "soleil_leaf_joins_total 3",
+            "soleil_leaf_viewers 5",
+            "soleil_leaf_join_failures_total{reason=\"full\"} 1",
+            "soleil_leaf_sessions_ended_total{cause=\"handshake_failed\"} 1",
+        ] {
+            assert_eq!(text.lines().filter(|l| *l == line).count(), 1, "{line}");
+        }
+        assert_eq!(metrics.refused_for(Refusal::Full), 1);
+        assert_eq!(metrics.ended_by(EndCause::Handshake(DtlsError::Failed)), 1);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the ring keeps, forgets and refuses.
+
+use super::*;
+use soleil_protocol::PipelineId;
+
+fn packet(index: u64, payload: &[u8]) -> LocalPacket<'_> {
+    LocalPacket {
+        pipeline: PipelineId(1),
+        ssrc: Ssrc(9),
+        index: PacketIndex(index),
+        timestamp: index as u32,
+        marker: false,
+        payload_type: 96,
+        capture: index,
+        marks: FrameMarks(0),
+        payload,
+    }
+}
+
+#[test]
+fn keeps_what_it_gets_until_it_is_overwritten() {
+    let mut ring = PacketRing::new(Ssrc(9));
+    assert!(ring.insert(&packet(5, b"five")));
+    assert!(ring.insert(&packet(3, b"three")), "late is fine");
+    assert_eq!(ring.get(ring.source(), PacketIndex(5)).unwrap().payload, b"five");
+    assert_eq!(ring.get(ring.source(), PacketIndex(3)).unwrap().payload, b"three");
+    assert!(ring.get(ring.source(), PacketIndex(4)).is_none());
+    assert!(ring.insert(&packet(5 + RING_PACKETS as u64, b"new")));
+    assert!(ring.get(ring.source(), PacketIndex(5)).is_none());
+    assert_eq!(ring.highest(), Some(PacketIndex(5 + RING_PACKETS as u64)));
+}
+
+#[test]
+fn never_replaces_a_packet_by_another_of_the_same_index() {
+    let mut ring = PacketRing::new(Ssrc(9));
+    assert!(ring.insert(&packet(5, b"first")));
+    assert!(!ring.insert(&packet(5, b"other")));
+    assert_eq!(ring.get(ring.source(), PacketIndex(5)).unwrap().payload, b"first");
+}
+
+#[test]
+fn one_packet_that_is_too_old_is_refused() {
+    let mut ring = PacketRing::new(Ssrc(9));
+    ring.insert(&packet(10_000, b"x"));
+    assert!(!ring.insert(&packet(10_000 - RING_PACKETS as u64, b"old")));
+    assert_eq!(ring.source().generation, 0);
+}
+
+#[test]
+fn an_index_that_begins_anew_is_a_new_generation() {
+    let mut ring = PacketRing::new(Ssrc(9));
+    ring.insert(&packet(10_000, b"x"));
+    let old = ring.source();
+    let accepted: Vec<bool> = (0..20).map(|i| ring.insert(&packet(i, b"y"))).collect();
+    assert!(accepted[..15].iter().all(|a| !a) && accepted[15..].iter().all(|a| *a));
+    assert_eq!(ring.source().generation, 1);
+    assert!(ring.get(old, PacketIndex(10_000)).is_none());
+    assert!(ring.get(ring.source(), PacketIndex(10_000)).is_none());
+    assert!(ring.get(ring.source(), PacketIndex(19)).is_some());
+}
+
+#[test]
+fn old_packets_between_new_ones_are_no_restart() {
+    let mut ring = PacketRing::new(Ssrc(9));
+    for i in 0..200 {
+        ring.insert(&packet(10_000 + i, b"x"));
+        assert!(!ring.insert(&packet(i, b"late")));
+    }
+    assert_eq!(ring.source().generation, 0);
+}

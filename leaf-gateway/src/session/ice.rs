@@ -1,0 +1,290 @@
+//! ICE-lite for one viewer (RFC 8445 section 2.5): answers checks, validates each address by a
+//! request of our own before anything but STUN goes there (DESIGN 3), follows the viewer's
+//! nomination, and knows when consent has run out (RFC 7675). Pure.
+
+#[cfg(test)]
+mod tests;
+
+use super::stun::{self, Kind, TransactionId};
+use rand::{Rng, RngCore};
+use soleil_protocol::Mono;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Addresses that are remembered per viewer: interfaces times address families of a phone or
+/// laptop, before and after a move.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// A validation request is repeated after this, when a further check has come in between.
+const VALIDATE_AGAIN: Duration = Duration::from_millis(100);
+
+/// A validation holds that long without an answer to a newer request of ours; the viewer's checks
+/// (about every 2.5 s) renew it at half of this.
+const VALID_FOR: Duration = Duration::from_secs(30);
+
+/// A nominated address that has been silent for so long gives way to another one that is
+/// nominated, whatever their priorities: just longer than browsers wait between two checks (2.5 s).
+const GIVE_WAY: Duration = Duration::from_millis(3_000);
+
+/// The most credit that the offer gives (it came over TCP: its sender is real).
+pub const MAX_OFFER_CREDIT: usize = 1_024;
+
+/// Credentials of both sides.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Ours; names the worker.
+    pub local_ufrag: String,
+    /// Ours.
+    pub local_password: String,
+    /// The viewer's.
+    pub remote_ufrag: String,
+    /// The viewer's.
+    pub remote_password: String,
+}
+
+/// What a STUN datagram has led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not for us, not authentic, or nothing new.
+    Ignored,
+    /// A valid check; a response (and maybe a request) is waiting in `poll_transmit`.
+    Checked,
+    /// The address has answered our request: it is real.
+    Validated,
+}
+
+#[derive(Debug)]
+struct Address {
+    addr: SocketAddr,
+    /// Last valid check.
+    seen: Mono,
+    /// Last check with USE-CANDIDATE.
+    nominated: Option<Mono>,
+    priority: u32,
+    /// When it last answered us.
+    validated: Option<Mono>,
+    /// Our request that is under way.
+    pending: Option<(TransactionId, Mono)>,
+}
+
+impl Address {
+    fn is_valid(&self, now: Mono) -> bool {
+        self.validated.is_some_and(|at| now.since(at) < VALID_FOR)
+    }
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct IceAgent {
+    credentials: Credentials,
+    addresses: Vec<Address>,
+    selected: Option<SocketAddr>,
+    /// Bytes that may still go to addresses that are not validated.
+    credit: usize,
+    last_check: Mono,
+    transmits: Vec<(SocketAddr, Vec<u8>)>,
+    tie_breaker: u64,
+}
+
+impl IceAgent {
+    /// An agent; `offer_len` bytes have come over TCP already.
+    pub fn new(
+        now: Mono,
+        credentials: Credentials,
+        offer_len: usize,
+        rng: &mut impl RngCore,
+    ) -> Self {
+        Self {
+            credentials,
+            addresses: Vec::new(),
+            selected: None,
+            credit: offer_len.min(MAX_OFFER_CREDIT),
+            last_check: now,
+            transmits: Vec::new(),
+            tie_breaker: rng.next_u64(),
+        }
+    }
+
+    /// Our user name fragment.
+    pub fn local_ufrag(&self) -> &str {
+        &self.credentials.local_ufrag
+    }
+
+    /// Where media goes: the nominated, validated address.
+    pub fn selected(&self) -> Option<SocketAddr> {
+        self.selected
+    }
+
+    /// Whether a datagram from there may be looked at beyond STUN: it has sent valid checks.
+    pub fn knows(&self, from: SocketAddr) -> bool {
+        self.addresses.iter().any(|a| a.addr == from)
+    }
+
+    /// Whether the address has answered a request of ours lately.
+    pub fn is_validated(&self, now: Mono, addr: SocketAddr) -> bool {
+        self.addresses.iter().any(|a| a.addr == addr && a.is_valid(now))
+    }
+
+    /// Addresses that have sent valid checks, for the driver's routing table.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.addresses.iter().map(|a| a.addr)
+    }
+
+    /// When the last valid check came (or the session began).
+    pub fn last_check(&self) -> Mono {
+        self.last_check
+    }
+
+    /// Looks at the validation of the media address: one that no longer answers our requests gets
+    /// nothing more.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        if self.selected.is_some_and(|addr| !self.is_validated(now, addr)) {
+            self.selected = None;
+            self.select(now);
+        }
+    }
+
+    /// The next STUN datagram to be sent.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        if self.transmits.is_empty() { None } else { Some(self.transmits.remove(0)) }
+    }
+
+    /// Takes a STUN datagram.
+    pub fn handle(
+        &mut self,
+        now: Mono,
+        from: SocketAddr,
+        data: &[u8],
+        rng: &mut impl RngCore,
+    ) -> Outcome {
+        let Some(message) = stun::parse(data) else { return Outcome::Ignored };
+        match message.kind {
+            Kind::Request => self.check(now, from, &message, data.len(), rng),
+            Kind::Success => self.answer(now, from, &message),
+            Kind::Error => Outcome::Ignored,
+        }
+    }
+
+    fn check(
+        &mut self,
+        now: Mono,
+        from: SocketAddr,
+        message: &stun::Message<'_>,
+        len: usize,
+        rng: &mut impl RngCore,
+    ) -> Outcome {
+        let c = &self.credentials;
+        // RFC 8445 section 7.3: the receiver's fragment first, then the sender's.
+        let ours = message
+            .username
+            .and_then(|u| u.split_once(':'))
+            .is_some_and(|(local, remote)| local == c.local_ufrag && remote == c.remote_ufrag);
+        if !ours || !message.verify(&c.local_password) {
+            return Outcome::Ignored;
+        }
+        let mut out = Vec::with_capacity(128);
+        if message.controlled {
+            // A lite agent is always the controlled one (RFC 8445 section 6.1.1).
+            stun::role_conflict(&mut out, &message.transaction, &c.local_password);
+            self.transmit(now, from, out);
+            return Outcome::Ignored;
+        }
+        self.last_check = now;
+        self.credit = self.credit.saturating_add(len).min(4 * MAX_OFFER_CREDIT);
+        self.remember(now, from, message);
+        stun::success(&mut out, &message.transaction, from, &self.credentials.local_password);
+        self.transmit(now, from, out);
+        self.validate(now, from, rng);
+        self.select(now);
+        Outcome::Checked
+    }
+
+    fn remember(&mut self, now: Mono, from: SocketAddr, message: &stun::Message<'_>) {
+        let nominated = message.use_candidate.then_some(now);
+        let priority = message.priority.unwrap_or(0);
+        if let Some(a) = self.addresses.iter_mut().find(|a| a.addr == from) {
+            a.seen = now;
+            a.priority = priority;
+            a.nominated = nominated.or(a.nominated);
+            return;
+        }
+        if self.addresses.len() == MAX_ADDRESSES {
+            // The longest silent one makes room; never the one that gets the media.
+            let selected = self.selected;
+            let oldest = self
+                .addresses
+                .iter()
+                .enumerate()
+                .filter(|(_, a)| Some(a.addr) != selected)
+                .min_by_key(|(_, a)| (a.validated.is_some(), a.seen))
+                .map(|(i, _)| i);
+            if let Some(i) = oldest {
+                self.addresses.swap_remove(i);
+            }
+        }
+        self.addresses.push(Address {
+            addr: from,
+            seen: now,
+            nominated,
+            priority,
+            validated: None,
+            pending: None,
+        });
+    }
+
+    /// Sends a request of our own, if this address needs one.
+    fn validate(&mut self, now: Mono, addr: SocketAddr, rng: &mut impl RngCore) {
+        let Some(a) = self.addresses.iter_mut().find(|a| a.addr == addr) else { return };
+        let fresh = a.validated.is_some_and(|at| now.since(at) < VALID_FOR / 2);
+        let waiting = a.pending.is_some_and(|(_, at)| now.since(at) < VALIDATE_AGAIN);
+        if fresh || waiting {
+            return;
+        }
+        // A repeat keeps its transaction: a late answer to the first try counts as well.
+        let id = a.pending.map_or_else(|| rng.random(), |(id, _)| id);
+        a.pending = Some((id, now));
+        let c = &self.credentials;
+        let username = format!("{}:{}", c.remote_ufrag, c.local_ufrag);
+        let mut out = Vec::with_capacity(128);
+        stun::request(&mut out, &id, &username, self.tie_breaker, &c.remote_password);
+        self.transmit(now, addr, out);
+    }
+
+    fn answer(&mut self, now: Mono, from: SocketAddr, message: &stun::Message<'_>) -> Outcome {
+        let Some(a) = self.addresses.iter_mut().find(|a| a.addr == from) else {
+            return Outcome::Ignored;
+        };
+        let expected = a.pending.is_some_and(|(id, _)| id == message.transaction);
+        if !expected || !message.verify(&self.credentials.remote_password) {
+            return Outcome::Ignored;
+        }
+        a.pending = None;
+        a.validated = Some(now);
+        self.select(now);
+        Outcome::Validated
+    }
+
+    /// Chooses among nominated and validated addresses.
+    fn select(&mut self, now: Mono) {
+        let usable = |a: &&Address| a.nominated.is_some() && a.is_valid(now);
+        let current = self.addresses.iter().find(|a| Some(a.addr) == self.selected);
+        let best = self.addresses.iter().filter(usable).max_by_key(|a| (a.nominated, a.priority));
+        let Some(best) = best else { return };
+        let stays = current.is_some_and(|c| {
+            c.is_valid(now) && now.since(c.seen) < GIVE_WAY && c.priority > best.priority
+        });
+        if !stays {
+            self.selected = Some(best.addr);
+        }
+    }
+
+    /// Queues a datagram; to an address that is not validated only within the credit, so that
+    /// nobody can be made to get more from us than we got (no amplification).
+    fn transmit(&mut self, now: Mono, to: SocketAddr, data: Vec<u8>) {
+        if !self.is_validated(now, to) {
+            let Some(left) = self.credit.checked_sub(data.len()) else { return };
+            self.credit = left;
+        }
+        self.transmits.push((to, data));
+    }
+}

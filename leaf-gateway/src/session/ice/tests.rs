@@ -1,0 +1,245 @@
+//! The agent step by step: what it answers, whom it believes, where it sends.
+
+use super::*;
+use crate::session::stun::{self, Kind};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+const OURS: &str = "a password of ours";
+const THEIRS: &str = "a password of theirs";
+
+struct Bench {
+    agent: IceAgent,
+    rng: StdRng,
+    now: Mono,
+    tx: u8,
+}
+
+fn addr(n: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, n], 1_000 + u16::from(n)))
+}
+
+fn bench(offer: usize) -> Bench {
+    let mut rng = StdRng::seed_from_u64(1);
+    let credentials = Credentials {
+        local_ufrag: "ours".into(),
+        local_password: OURS.into(),
+        remote_ufrag: "theirs".into(),
+        remote_password: THEIRS.into(),
+    };
+    let agent = IceAgent::new(Mono(0), credentials, offer, &mut rng);
+    Bench { agent, rng, now: Mono(0), tx: 0 }
+}
+
+/// A check as the controlling side writes it.
+fn check(tx: u8, user: &str, password: &str, nominate: bool, priority: u32) -> Vec<u8> {
+    use rtc_stun::attributes::{ATTR_USERNAME, AttrType};
+    use rtc_stun::fingerprint::FINGERPRINT;
+    use rtc_stun::integrity::MessageIntegrity;
+    use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
+    let provider = rtc_dtls::crypto_provider::default_provider().unwrap();
+    let mut m = Message::new();
+    m.set_type(BINDING_REQUEST);
+    m.transaction_id.0 = [tx; 12];
+    m.write_header();
+    m.add(ATTR_USERNAME, user.as_bytes());
+    m.add(AttrType(0x24), &priority.to_be_bytes());
+    m.add(AttrType(0x802a), &[1; 8]);
+    if nominate {
+        m.add(AttrType(0x25), &[]);
+    }
+    MessageIntegrity::new_short_term_integrity_with_provider(
+        password.to_owned(),
+        provider.crypto(),
+    )
+    .add_to(&mut m)
+    .unwrap();
+    FINGERPRINT.add_to(&mut m).unwrap();
+    m.raw
+}
+
+impl Bench {
+    fn feed(&mut self, from: SocketAddr, data: &[u8]) -> Outcome {
+        self.agent.handle(self.now, from, data, &mut self.rng)
+    }
+
+    fn check(&mut self, from: SocketAddr, nominate: bool, priority: u32) -> Outcome {
+        self.tx += 1;
+        self.feed(from, &check(self.tx, "ours:theirs", OURS, nominate, priority))
+    }
+
+    fn drain(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::iter::from_fn(|| self.agent.poll_transmit()).collect()
+    }
+
+    /// Answers every request of the agent to `from`.
+    fn respond(&mut self, from: SocketAddr) -> usize {
+        let mut n = 0;
+        for (to, data) in self.drain() {
+            let m = stun::parse(&data).unwrap();
+            if to == from && m.kind == Kind::Request {
+                assert!(m.verify(THEIRS) && m.controlled);
+                assert_eq!(m.username, Some("theirs:ours"));
+                let mut out = vec![];
+                stun::success(&mut out, &m.transaction, addr(200), THEIRS);
+                assert_eq!(self.feed(from, &out), Outcome::Validated);
+                n += 1;
+            }
+        }
+        n
+    }
+
+    fn later(&mut self, ms: u64) {
+        self.now = self.now.after(Duration::from_millis(ms));
+    }
+}
+
+#[test]
+fn a_check_is_answered_and_the_address_validated_before_it_is_selected() {
+    let mut b = bench(1_000);
+    assert_eq!(b.check(addr(1), true, 5), Outcome::Checked);
+    assert_eq!(b.agent.selected(), None, "not before it has answered us");
+    assert!(b.agent.knows(addr(1)) && !b.agent.is_validated(b.now, addr(1)));
+    assert_eq!(b.respond(addr(1)), 1);
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+}
+
+#[test]
+fn nothing_is_selected_without_nomination() {
+    let mut b = bench(1_000);
+    b.check(addr(1), false, 5);
+    b.respond(addr(1));
+    assert_eq!(b.agent.selected(), None);
+    b.check(addr(1), true, 5);
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+}
+
+#[test]
+fn wrong_password_or_name_gets_no_answer() {
+    let mut b = bench(1_000);
+    for data in [
+        check(1, "ours:theirs", "wrong", true, 5),
+        check(1, "ours:other", OURS, true, 5),
+        check(1, "other:theirs", OURS, true, 5),
+        check(1, "ours", OURS, true, 5),
+    ] {
+        assert_eq!(b.feed(addr(1), &data), Outcome::Ignored);
+    }
+    assert!(b.drain().is_empty());
+    assert!(!b.agent.knows(addr(1)));
+    b.later(500);
+    assert_eq!(b.agent.last_check(), Mono(0), "no consent from it either");
+}
+
+#[test]
+fn answers_must_fit_the_request_and_come_from_its_address() {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 5);
+    let sent = b.drain();
+    let request = stun::parse(&sent[1].1).unwrap();
+    let mut out = vec![];
+    stun::success(&mut out, &request.transaction, addr(200), "wrong");
+    assert_eq!(b.feed(addr(1), &out), Outcome::Ignored);
+    stun::success(&mut out, &[9; 12], addr(200), THEIRS);
+    assert_eq!(b.feed(addr(1), &out), Outcome::Ignored);
+    stun::success(&mut out, &request.transaction, addr(200), THEIRS);
+    assert_eq!(b.feed(addr(2), &out), Outcome::Ignored);
+    assert_eq!(b.feed(addr(1), &out), Outcome::Validated);
+    assert_eq!(b.feed(addr(1), &out), Outcome::Ignored, "once");
+}
+
+#[test]
+fn a_viewer_that_claims_our_role_is_told() {
+    let mut b = bench(1_000);
+    let mut out = vec![];
+    stun::request(&mut out, &[1; 12], "ours:theirs", 1, OURS);
+    assert_eq!(b.feed(addr(1), &out), Outcome::Ignored);
+    assert_eq!(stun::parse(&b.drain()[0].1).unwrap().kind, Kind::Error);
+}
+
+#[test]
+fn a_spoofed_address_never_gets_more_than_the_viewer_sent() {
+    let mut b = bench(300);
+    let mut sent = 300;
+    let mut got = 0;
+    for i in 0..200u32 {
+        let data = check(i as u8, "ours:theirs", OURS, true, i);
+        sent += data.len();
+        b.feed(addr((i % 100) as u8), &data);
+        got += b.drain().iter().map(|(_, d)| d.len()).sum::<usize>();
+        b.later(200);
+    }
+    assert!(got <= sent, "{got} bytes out for {sent} in");
+    assert_eq!(b.agent.selected(), None);
+    assert!(b.agent.addresses().count() <= MAX_ADDRESSES);
+}
+
+#[test]
+fn a_move_is_followed_at_once_when_the_new_address_ranks_as_high() {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 5);
+    b.respond(addr(1));
+    b.later(1_000);
+    b.check(addr(2), true, 5);
+    b.respond(addr(2));
+    assert_eq!(b.agent.selected(), Some(addr(2)));
+}
+
+#[test]
+fn a_lower_address_has_to_wait_until_the_higher_is_silent() {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 50);
+    b.respond(addr(1));
+    b.later(1_000);
+    b.check(addr(2), true, 5);
+    b.respond(addr(2));
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    b.later(2_100);
+    b.check(addr(2), true, 5);
+    assert_eq!(b.agent.selected(), Some(addr(2)));
+}
+
+#[test]
+fn validation_is_renewed_and_runs_out() {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 5);
+    assert_eq!(b.respond(addr(1)), 1);
+    b.later(2_000);
+    b.check(addr(1), true, 5);
+    assert_eq!(b.respond(addr(1)), 0, "still fresh");
+    b.later(14_000);
+    b.check(addr(1), true, 5);
+    assert_eq!(b.respond(addr(1)), 1, "renewed");
+    b.later(29_000);
+    assert!(b.agent.is_validated(b.now, addr(1)));
+    b.later(1_000);
+    assert!(!b.agent.is_validated(b.now, addr(1)));
+}
+
+#[test]
+fn a_lost_validation_is_tried_again_under_the_same_transaction() {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 5);
+    let first = stun::parse(&b.drain()[1].1).unwrap().transaction;
+    b.later(50);
+    b.check(addr(1), true, 5);
+    assert_eq!(b.drain().len(), 1, "only the response: too early");
+    b.later(60);
+    b.check(addr(1), true, 5);
+    let sent = b.drain();
+    assert_eq!(stun::parse(&sent[1].1).unwrap().transaction, first);
+}
+
+#[test]
+fn the_media_address_is_never_forgotten_for_others() {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 50);
+    b.respond(addr(1));
+    for n in 2..60 {
+        b.later(10);
+        b.check(addr(n), false, 1);
+        b.drain();
+    }
+    assert!(b.agent.knows(addr(1)));
+    assert_eq!(b.agent.addresses().count(), MAX_ADDRESSES);
+}

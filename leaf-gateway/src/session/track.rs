@@ -1,0 +1,291 @@
+//! One track as one viewer gets it: numbers, header, seal, resend, and the figures for reports.
+//! Pure; the packets lie in the worker's ring.
+
+use super::rtcp::{ReportBlock, SenderReport};
+use crate::rewriter::{Input, Original, Rewriter, Source};
+use crate::ring::Stored;
+use rand::{Rng, RngCore};
+use relay_node::media::srtp::{SrtpSealer, TAG_LEN};
+use soleil_protocol::pipeline::MediaKind;
+use soleil_protocol::{Mono, PacketIndex, Ssrc};
+use std::time::Duration;
+
+/// Sender Reports whose send time is remembered for the round-trip time: reports come once a
+/// second, and an answer that is older than four seconds says nothing of the present.
+const REMEMBERED_REPORTS: usize = 4;
+
+/// A track that has been silent for so long gets no Sender Report: its clock is no longer known
+/// well.
+const REPORT_SILENCE: Duration = Duration::from_secs(5);
+
+/// The RTP extension profile of one-byte headers (RFC 8285 section 4.2).
+const ONE_BYTE_PROFILE: u16 = 0xbede;
+
+/// RTX (RFC 4588) as negotiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RtxSetup {
+    /// Its own SSRC.
+    pub ssrc: u32,
+    /// Its payload type in the viewer's numbering.
+    pub payload_type: u8,
+}
+
+/// What was negotiated for a track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackSetup {
+    /// The track's name in the pipeline.
+    pub name: String,
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// RTP clock rate in Hz.
+    pub clock_rate: u32,
+    /// The layer that is sent, by its SSRC on the hops.
+    pub source: Ssrc,
+    /// SSRC towards the viewer.
+    pub ssrc: u32,
+    /// Payload type in the viewer's numbering.
+    pub payload_type: u8,
+    /// RTX, if the viewer takes it.
+    pub rtx: Option<RtxSetup>,
+    /// Whether the viewer sends NACK for this track.
+    pub nack: bool,
+    /// Id of the absolute-capture-time extension, if the viewer takes it.
+    pub capture_ext: Option<u8>,
+}
+
+/// The viewer's latest opinion of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TrackReport {
+    /// Lost since the report before, 0 to 1.
+    pub fraction_lost: f64,
+    /// Lost since the beginning.
+    pub lost: i32,
+    /// Jitter in seconds.
+    pub jitter: f64,
+    /// Round-trip time in seconds, once known.
+    pub rtt: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    capture: u64,
+    timestamp: u32,
+    at: Mono,
+}
+
+/// The track.
+#[derive(Debug)]
+pub(super) struct OutTrack {
+    pub(super) setup: TrackSetup,
+    rewriter: Rewriter,
+    rtx_next: u64,
+    packets: u32,
+    octets: u32,
+    last: Option<Last>,
+    sent_reports: [Option<(u32, Mono)>; REMEMBERED_REPORTS],
+    next_report: usize,
+    pub(super) report: Option<TrackReport>,
+    /// Whether it waits for a packet that a decoder can start from.
+    pub(super) waiting: bool,
+}
+
+/// What `forward` has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    /// Nothing was written.
+    Nothing,
+    /// A packet was written.
+    Sent,
+    /// A packet was written, and with it a range began: what the ring has behind it should follow.
+    Began,
+}
+
+impl OutTrack {
+    pub(super) fn new(setup: TrackSetup, rng: &mut impl RngCore) -> Self {
+        let rewriter = Rewriter::new(rng.random(), rng.random(), setup.clock_rate);
+        Self {
+            rewriter,
+            rtx_next: u64::from(rng.random::<u16>() & 0x7fff),
+            packets: 0,
+            octets: 0,
+            last: None,
+            sent_reports: [None; REMEMBERED_REPORTS],
+            next_report: 0,
+            report: None,
+            waiting: true,
+            setup,
+        }
+    }
+
+    /// Writes the packet for the viewer behind what `out` holds, sealed, if it is to have it.
+    pub(super) fn forward(
+        &mut self,
+        now: Mono,
+        sealer: &SrtpSealer,
+        source: Source,
+        packet: &Stored,
+        out: &mut Vec<u8>,
+    ) -> Forwarded {
+        let input = Input {
+            source,
+            index: packet.index,
+            timestamp: packet.timestamp,
+            capture: packet.capture,
+        };
+        let mut began = false;
+        if !self.rewriter.continues(source, packet.index) {
+            let startable = self.setup.kind == MediaKind::Audio || packet.marks.key_start();
+            if !startable {
+                self.waiting = true;
+                return Forwarded::Nothing;
+            }
+            self.rewriter.begin(input);
+            self.waiting = false;
+            began = true;
+        }
+        let Some(number) = self.rewriter.rewrite(input) else { return Forwarded::Nothing };
+        let header = Header {
+            payload_type: self.setup.payload_type,
+            marker: packet.marker,
+            index: number.index,
+            timestamp: number.timestamp,
+            ssrc: self.setup.ssrc,
+            capture: self.setup.capture_ext.map(|id| (id, packet.capture)),
+        };
+        if !write(sealer, &header, None, &packet.payload, out) {
+            return Forwarded::Nothing;
+        }
+        self.count(packet.payload.len());
+        if self.last.is_none_or(|l| (number.timestamp.wrapping_sub(l.timestamp) as i32) >= 0) {
+            self.last =
+                Some(Last { capture: packet.capture, timestamp: number.timestamp, at: now });
+        }
+        if began { Forwarded::Began } else { Forwarded::Sent }
+    }
+
+    /// The original of a sequence number that the viewer misses.
+    pub(super) fn original(&self, seq: u16) -> Option<Original> {
+        self.rewriter.original(seq)
+    }
+
+    /// Writes a packet again: as RTX under a number of its own (RFC 4588 section 4), or without
+    /// RTX the very same packet. The ring never holds other bytes under the same source and index,
+    /// so sealing those again gives the same datagram and no second one under its nonce.
+    pub(super) fn resend(
+        &mut self,
+        sealer: &SrtpSealer,
+        original: &Original,
+        packet: &Stored,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let mut header = Header {
+            payload_type: self.setup.payload_type,
+            marker: packet.marker,
+            index: original.output,
+            timestamp: packet.timestamp.wrapping_add(original.timestamp_offset),
+            ssrc: self.setup.ssrc,
+            capture: self.setup.capture_ext.map(|id| (id, packet.capture)),
+        };
+        let osn = self.setup.rtx.map(|rtx| {
+            header.payload_type = rtx.payload_type;
+            header.ssrc = rtx.ssrc;
+            header.index = PacketIndex(self.rtx_next);
+            original.output.seq()
+        });
+        if header.index > PacketIndex::MAX || !write(sealer, &header, osn, &packet.payload, out) {
+            return false;
+        }
+        if osn.is_some() {
+            self.rtx_next += 1;
+        }
+        true
+    }
+
+    /// Takes the viewer's report.
+    pub(super) fn take_report(&mut self, now: Mono, block: &ReportBlock) {
+        let sent = self.sent_reports.iter().flatten().find(|(id, _)| *id == block.last_sr);
+        let rtt = sent.filter(|_| block.last_sr != 0).map(|(_, at)| {
+            let held = Duration::from_micros(u64::from(block.delay) * 1_000_000 / 65_536);
+            now.since(*at).saturating_sub(held).as_secs_f64()
+        });
+        self.report = Some(TrackReport {
+            fraction_lost: f64::from(block.fraction_lost) / 256.0,
+            lost: block.lost,
+            jitter: f64::from(block.jitter) / f64::from(self.setup.clock_rate.max(1)),
+            rtt: rtt.or(self.report.and_then(|r| r.rtt)),
+        });
+    }
+
+    /// A Sender Report for now: the packets' capture time maps RTP time to NTP time, the same clock
+    /// (the root's) for all tracks, so the viewer can put sound and picture together.
+    pub(super) fn sender_report(&mut self, now: Mono) -> Option<SenderReport> {
+        let last = self.last?;
+        let elapsed = now.since(last.at);
+        if elapsed > REPORT_SILENCE {
+            return None;
+        }
+        let micros = elapsed.as_micros() as u64;
+        let ticks = micros * u64::from(self.setup.clock_rate) / 1_000_000;
+        let ntp = last.capture.wrapping_add((micros << 32) / 1_000_000);
+        let id = (ntp >> 16) as u32;
+        self.sent_reports[self.next_report % REMEMBERED_REPORTS] = Some((id, now));
+        self.next_report += 1;
+        Some(SenderReport {
+            ssrc: self.setup.ssrc,
+            ntp,
+            rtp: last.timestamp.wrapping_add(ticks as u32),
+            packets: self.packets,
+            octets: self.octets,
+        })
+    }
+
+    fn count(&mut self, payload: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload as u32);
+    }
+}
+
+struct Header {
+    payload_type: u8,
+    marker: bool,
+    index: PacketIndex,
+    timestamp: u32,
+    ssrc: u32,
+    capture: Option<(u8, u64)>,
+}
+
+/// Appends a sealed packet; on failure `out` is as before.
+fn write(
+    sealer: &SrtpSealer,
+    header: &Header,
+    osn: Option<u16>,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    let extended = header.capture.is_some();
+    out.push(if extended { 0x90 } else { 0x80 });
+    out.push((u8::from(header.marker) << 7) | (header.payload_type & 0x7f));
+    out.extend_from_slice(&header.index.seq().to_be_bytes());
+    out.extend_from_slice(&header.timestamp.to_be_bytes());
+    out.extend_from_slice(&header.ssrc.to_be_bytes());
+    if let Some((id, capture)) = header.capture {
+        // Constant length, or runs of equal datagrams would break: 1 + 8 bytes, padded to 12.
+        out.extend_from_slice(&ONE_BYTE_PROFILE.to_be_bytes());
+        out.extend_from_slice(&3u16.to_be_bytes());
+        out.push((id << 4) | 7);
+        out.extend_from_slice(&capture.to_be_bytes());
+        out.extend_from_slice(&[0; 3]);
+    }
+    let header_len = out.len() - start;
+    if let Some(osn) = osn {
+        out.extend_from_slice(&osn.to_be_bytes());
+    }
+    out.extend_from_slice(payload);
+    out.extend_from_slice(&[0; TAG_LEN]);
+    if sealer.seal(&mut out[start..], header_len, header.index.roc()).is_err() {
+        out.truncate(start);
+        return false;
+    }
+    true
+}

@@ -1,0 +1,192 @@
+//! The driver of viewer sessions: a thread with one UDP socket that moves datagrams, packets and
+//! time between the world and the sessions ([`crate::session`]), which decide. A worker owns its
+//! sessions alone; others talk to it through [`WorkerHandle`].
+//!
+//! One worker is enough at present. The server's ICE user name fragment begins with a letter that
+//! names the worker, and everything that a session needs is reached through its worker: more
+//! workers (`SO_REUSEPORT`) need a hand-over of datagrams that land elsewhere, nothing else.
+
+mod outbox;
+mod pool;
+mod queue;
+mod run;
+mod sessions;
+mod stats;
+mod wheel;
+
+pub use queue::{LeafSink, MAX_BATCHES};
+pub use run::MAX_RINGS;
+pub use stats::PipelineFigures;
+
+use crate::demand::Wanted;
+use crate::metrics::Metrics;
+use crate::occupancy::Permit;
+use crate::session::SessionSetup;
+use relay_node::clock::Clock;
+use relay_node::io::udp::{UdpBatch, UdpOptions, Waker};
+use relay_node::media::api::LocalSink;
+use soleil_protocol::pipeline::PipelineDef;
+use soleil_protocol::{PipelineId, Ssrc};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use tokio::sync::{mpsc, oneshot};
+
+/// A session within a worker; a place that is used again gets another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    slot: u32,
+    generation: u32,
+}
+
+/// The session's name in its URL: 128 random bits as hex, not to be guessed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionId(pub String);
+
+/// Which letter names which worker.
+pub(crate) const WORKER_LETTERS: &[u8; 62] =
+    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A session to be.
+#[derive(Debug)]
+pub struct NewSession {
+    /// Its name.
+    pub id: SessionId,
+    /// What it begins with.
+    pub setup: SessionSetup,
+    /// Its place.
+    pub permit: Permit,
+    /// Its wish for the pipeline.
+    pub wanted: Wanted,
+    /// Its randomness.
+    pub seed: [u8; 32],
+}
+
+/// What a worker tells the gateway.
+#[derive(Debug)]
+pub enum Upcall {
+    /// A viewer needs a key frame.
+    KeyFrame(PipelineId, Ssrc),
+    /// Figures of the last second.
+    Figures(Vec<PipelineFigures>),
+}
+
+enum Command {
+    Add(Box<NewSession>),
+    Remove(SessionId, oneshot::Sender<bool>),
+    Exists(SessionId, oneshot::Sender<bool>),
+    Pipelines(Arc<BTreeMap<PipelineId, PipelineDef>>),
+    Drain(oneshot::Sender<()>),
+    Stop,
+}
+
+/// How a worker is set up.
+#[derive(Debug)]
+pub struct WorkerConfig {
+    /// The viewer port.
+    pub listen: SocketAddr,
+    /// The clock.
+    pub clock: Clock,
+    /// The certificate.
+    pub dtls: crate::session::dtls::DtlsContext,
+    /// Threads for handshakes.
+    pub handshake_threads: usize,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Where upcalls go; those that find it full are dropped (the next second brings others).
+    pub upcalls: mpsc::Sender<Upcall>,
+}
+
+/// Talks to a worker. Clones talk to the same one.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    commands: Sender<Command>,
+    waker: Waker,
+    local: SocketAddr,
+    letter: char,
+}
+
+impl std::fmt::Debug for WorkerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WorkerHandle({})", self.local)
+    }
+}
+
+/// Starts a worker. The sink goes to the media thread.
+///
+/// # Errors
+/// The port is taken, or no thread or descriptor is left.
+pub fn start(config: WorkerConfig) -> io::Result<(WorkerHandle, Box<dyn LocalSink>)> {
+    let socket = UdpBatch::bind(config.listen, &UdpOptions::default())?;
+    let waker = Waker::new()?;
+    let (commands, inbox) = channel();
+    let lost = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (sink, inlet) = queue::queue(waker.clone(), lost);
+    let pool = pool::Pool::start(config.handshake_threads, config.clock, &waker)?;
+    let local = socket.local_addr();
+    let handle = WorkerHandle {
+        commands,
+        waker: waker.clone(),
+        local,
+        letter: char::from(WORKER_LETTERS[0]),
+    };
+    let worker = run::Worker::new(config, socket, waker, inbox, inlet, pool);
+    std::thread::Builder::new().name("leaf-worker-0".to_owned()).spawn(move || worker.run())?;
+    Ok((handle, Box::new(sink)))
+}
+
+impl WorkerHandle {
+    /// The viewer port as it is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The letter that user name fragments of this worker begin with.
+    pub fn letter(&self) -> char {
+        self.letter
+    }
+
+    /// Adds a session.
+    pub fn add(&self, session: NewSession) {
+        self.send(Command::Add(Box::new(session)));
+    }
+
+    /// Ends a session; `false` if there is none of that name.
+    pub async fn remove(&self, id: SessionId) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Remove(id, tx));
+        rx.await.unwrap_or(false)
+    }
+
+    /// Whether there is a session of that name.
+    pub async fn exists(&self, id: SessionId) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Exists(id, tx));
+        rx.await.unwrap_or(false)
+    }
+
+    /// The pipelines have changed.
+    pub fn pipelines(&self, pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>) {
+        self.send(Command::Pipelines(pipelines));
+    }
+
+    /// Ends all sessions (each viewer is told) and returns when that has left the socket.
+    pub async fn drain(&self) {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Drain(tx));
+        let _ = rx.await;
+    }
+
+    /// Ends the worker's thread.
+    pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    fn send(&self, command: Command) {
+        // A worker that is gone answers nothing, and those who wait see that.
+        let _ = self.commands.send(command);
+        self.waker.wake();
+    }
+}

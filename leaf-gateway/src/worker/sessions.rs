@@ -1,0 +1,148 @@
+//! A worker's sessions and the ways to find one: place, name, user name fragment, address,
+//! pipeline. All five change together, here.
+
+use super::{Key, SessionId};
+use crate::demand::Wanted;
+use crate::occupancy::Permit;
+use crate::session::{Session, SessionStats};
+use soleil_protocol::{Mono, PipelineId};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+/// A session with what the driver keeps beside it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) session: Session,
+    pub(super) id: SessionId,
+    pub(super) permit: Permit,
+    pub(super) _wanted: Wanted,
+    /// When the wheel will bring it up.
+    pub(super) scheduled: Mono,
+    /// Its counters when they were last added up.
+    pub(super) counted: SessionStats,
+    /// Addresses that lead to it.
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    entry: Option<Entry>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_id: HashMap<SessionId, Key>,
+    by_ufrag: HashMap<String, Key>,
+    by_address: HashMap<SocketAddr, Key>,
+    by_pipeline: HashMap<PipelineId, Vec<Key>>,
+}
+
+impl Sessions {
+    pub(super) fn insert(&mut self, entry: Entry) -> Key {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let place = &mut self.slots[slot as usize];
+        let key = Key { slot, generation: place.generation };
+        self.by_id.insert(entry.id.clone(), key);
+        self.by_ufrag.insert(entry.session.local_ufrag().to_owned(), key);
+        self.by_pipeline.entry(entry.session.pipeline()).or_default().push(key);
+        place.entry = Some(entry);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<Entry> {
+        let place = self.slots.get_mut(key.slot as usize)?;
+        if place.generation != key.generation {
+            return None;
+        }
+        let entry = place.entry.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        self.by_id.remove(&entry.id);
+        self.by_ufrag.remove(entry.session.local_ufrag());
+        for address in &entry.addresses {
+            if self.by_address.get(address) == Some(&key) {
+                self.by_address.remove(address);
+            }
+        }
+        if let Some(keys) = self.by_pipeline.get_mut(&entry.session.pipeline()) {
+            keys.retain(|k| *k != key);
+            if keys.is_empty() {
+                self.by_pipeline.remove(&entry.session.pipeline());
+            }
+        }
+        Some(entry)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Entry> {
+        let place = self.slots.get_mut(key.slot as usize)?;
+        if place.generation == key.generation { place.entry.as_mut() } else { None }
+    }
+
+    fn get(&self, key: Key) -> Option<&Entry> {
+        let place = self.slots.get(key.slot as usize)?;
+        if place.generation == key.generation { place.entry.as_ref() } else { None }
+    }
+
+    pub(super) fn by_id(&self, id: &SessionId) -> Option<Key> {
+        self.by_id.get(id).copied()
+    }
+
+    pub(super) fn by_ufrag(&self, ufrag: &str) -> Option<Key> {
+        self.by_ufrag.get(ufrag).copied()
+    }
+
+    pub(super) fn by_address(&self, address: SocketAddr) -> Option<Key> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// Sessions of a pipeline.
+    pub(super) fn of_pipeline(&self, pipeline: PipelineId) -> &[Key] {
+        self.by_pipeline.get(&pipeline).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.by_id.values().copied().collect()
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.slots.iter_mut().filter_map(|s| s.entry.as_mut())
+    }
+
+    /// Leads datagrams from an address to a session. A claim that is not validated never takes an
+    /// address from a session that has validated it: checks can be sent in another's name.
+    pub(super) fn claim(&mut self, now: Mono, key: Key, address: SocketAddr, validated: bool) {
+        if !validated {
+            let owner = self.by_address.get(&address).and_then(|k| self.get(*k));
+            if owner.is_some_and(|o| o.session.has_validated(now, address)) {
+                return;
+            }
+        }
+        self.by_address.insert(address, key);
+        let mut forgotten = Vec::new();
+        if let Some(entry) = self.get_mut(key) {
+            if !entry.addresses.contains(&address) {
+                entry.addresses.push(address);
+            }
+            // The session forgets addresses (it keeps a few): so does the table.
+            let Entry { addresses, session, .. } = entry;
+            addresses.retain(|a| {
+                let known = session.addresses().any(|k| k == *a);
+                if !known {
+                    forgotten.push(*a);
+                }
+                known
+            });
+        }
+        for address in forgotten {
+            if self.by_address.get(&address) == Some(&key) {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
