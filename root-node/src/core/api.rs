@@ -110,6 +110,12 @@ pub enum RootCommand {
     },
 }
 
+impl From<NodeCommand> for RootCommand {
+    fn from(command: NodeCommand) -> Self {
+        RootCommand::Node(command)
+    }
+}
+
 /// What the root's core tells the program around it, through `RootCore::poll_output`.
 #[derive(Debug, Clone)]
 pub enum RootOutput {
