@@ -6,5 +6,7 @@ pub mod packet;
 pub mod repair;
 pub mod replay;
 pub mod ring;
+pub mod rtcp;
 pub mod sizes;
 pub mod srtp;
+pub mod stun;
