@@ -1,7 +1,11 @@
 // What runs inside the page and notes what the viewer sees and hears: the block row of each frame
-// that the page's <video> shows, and the onsets of the keyed tone. It only notes; summary.mjs
-// judges. It must not disturb what it measures: of each frame it copies two lines of brightness
-// (VideoFrame.copyTo), or draws the row into a canvas of 160 x 1 where that is impossible.
+// that the page's <video> shows, and the onsets of the keyed tone. It only notes; summary.mjs judges.
+//
+// Which frame is displayed, and when, comes from requestVideoFrameCallback. What it shows cannot be
+// read there: by the time the callback runs, the element may already hold the next frame. So the
+// block rows are read from a clone of the track as frames come out of the decoder, and the two are
+// joined by RTP timestamp. Of each frame two lines of brightness are copied and nothing is drawn, so
+// that measuring does not disturb. Browsers without all that read the element's picture.
 
 import { crc12, decodeBlocks } from './picture.mjs';
 
@@ -17,11 +21,13 @@ export function probeScript() {
 // Runs in the page: nothing from this module's scope is visible here but the argument.
 function install(decodeBlocks) {
   const probe = {
+    decoded: [], // {rtp, frame, time}
     frames: [], // {at, wall, expected, presented, rtp, capture, width, height, frame, time}
     onsets: [], // {at, wall, peak}
     errors: [],
     soundPeak: 0,
     reader: null,
+    ear: null,
     readMs: 0,
   };
   window.__soleilProbe = probe;
@@ -41,52 +47,80 @@ function install(decodeBlocks) {
     const rgba = pen.getImageData(0, 0, canvas.width, 1).data;
     const luma = new Float64Array(BLOCKS);
     for (let i = 0; i < BLOCKS; i += 1) luma[i] = (rgba[i * 8 + 1] + rgba[i * 8 + 5]) / 2;
-    probe.reader = 'canvas';
     Object.assign(note, decodeBlocks(luma));
   }
 
-  function readByCopy(video, note) {
-    const picture = new VideoFrame(video);
-    const { x, width, y } = picture.visibleRect;
-    const middle = y + 2 * Math.floor((picture.visibleRect.height * 16) / 720 / 2);
+  // Copies two lines of brightness from the middle of the row and reads them.
+  async function readPicture(picture) {
+    const { x, y, width, height } = picture.visibleRect;
+    const middle = y + 2 * Math.floor((height * 16) / 720 / 2);
     const rect = { x, y: middle, width: width & ~1, height: 2 };
     const buffer = new Uint8Array(picture.allocationSize({ rect }));
-    picture
-      .copyTo(buffer, { rect })
-      .then(([plane]) => {
-        const block = width / BLOCKS;
-        const luma = new Float64Array(BLOCKS);
-        for (let i = 0; i < BLOCKS; i += 1) {
-          const from = Math.ceil((i + 0.25) * block);
-          const to = Math.max(from + 1, Math.floor((i + 0.75) * block));
-          let sum = 0;
-          for (let p = from; p < to; p += 1) sum += buffer[plane.offset + p];
-          luma[i] = sum / (to - from);
-        }
-        probe.reader = 'copy';
-        Object.assign(note, decodeBlocks(luma));
-      })
-      .catch((error) => probe.errors.push(`copyTo: ${error}`))
-      .finally(() => picture.close());
+    const [plane] = await picture.copyTo(buffer, { rect });
+    const block = width / BLOCKS;
+    const luma = new Float64Array(BLOCKS);
+    for (let i = 0; i < BLOCKS; i += 1) {
+      const from = Math.ceil((i + 0.25) * block);
+      const to = Math.max(from + 1, Math.floor((i + 0.75) * block));
+      let sum = 0;
+      for (let p = from; p < to; p += 1) sum += buffer[plane.offset + p];
+      luma[i] = sum / (to - from);
+    }
+    return decodeBlocks(luma);
   }
 
-  function read(video, note) {
+  // Reads every decoded frame of a track, by RTP timestamp.
+  async function readTrack(track) {
+    const reader = new MediaStreamTrackProcessor({ track }).readable.getReader();
+    for (;;) {
+      const { value: picture, done } = await reader.read();
+      if (done) return;
+      const began = performance.now();
+      const rtp = picture.metadata().rtpTimestamp;
+      try {
+        const content = await readPicture(picture);
+        probe.decoded.push({ rtp, frame: content?.frame ?? null, time: content?.time ?? null });
+        if (content) contents.set(rtp, content);
+      } catch (error) {
+        probe.errors.push(`read: ${error}`);
+      } finally {
+        picture.close();
+      }
+      probe.readMs += performance.now() - began;
+    }
+  }
+
+  const contents = new Map();
+  const canReadTracks =
+    typeof MediaStreamTrackProcessor === 'function' &&
+    typeof VideoFrame?.prototype.metadata === 'function';
+
+  // Reads what the element holds; see above for why this is the second choice.
+  function readElement(video, note) {
     const began = performance.now();
     try {
-      if (typeof VideoFrame === 'function' && probe.reader !== 'canvas') {
-        const sample = new VideoFrame(video);
-        const planar = /^(I420|NV12)/.test(sample.format ?? '');
-        sample.close();
-        if (planar) readByCopy(video, note);
-        else readByCanvas(video, note);
-      } else readByCanvas(video, note);
+      readByCanvas(video, note);
     } catch (error) {
       probe.errors.push(String(error));
     }
     probe.readMs += performance.now() - began;
   }
 
+  // The frames shown, with what they showed as far as it is known.
+  probe.shown = () => probe.frames.map((f) => ({ ...f, ...contents.get(f.rtp) }));
+  probe.first = () => probe.frames.find((f) => f.frame !== null || contents.has(f.rtp));
+
   function watch(video) {
+    let track = null;
+    const follow = () => {
+      const now = video.srcObject?.getVideoTracks?.()[0];
+      if (!canReadTracks || !now || now === track) return;
+      track = now;
+      probe.reader = 'track';
+      readTrack(now.clone()).catch((error) => probe.errors.push(`picture: ${error}`));
+    };
+    video.addEventListener('loadstart', follow);
+    video.addEventListener('loadedmetadata', follow);
     const step = (now, meta) => {
       const at = performance.now();
       const note = {
@@ -102,56 +136,95 @@ function install(decodeBlocks) {
         time: null,
       };
       probe.frames.push(note);
-      read(video, note);
+      follow();
+      if (!canReadTracks || note.rtp === null) {
+        probe.reader = 'canvas';
+        readElement(video, note);
+      }
       video.requestVideoFrameCallback(step);
     };
     video.requestVideoFrameCallback(step);
   }
 
-  // Listens to the stream that the video plays. Call it after a user's gesture.
-  probe.listen = () => {
-    const video = document.querySelector('video');
-    if (!video?.srcObject || probe.context) return false;
-    const context = new AudioContext({ latencyHint: 'interactive' });
-    probe.context = context;
-    const SIZE = 1024;
-    // An AudioWorklet would need a script from the page's origin; this one needs none, so the
-    // page's own content security policy stays in force while we measure.
-    const tap = context.createScriptProcessor(SIZE, 1, 1);
-    const silence = context.createGain();
-    silence.gain.value = 0;
-    tap.connect(silence).connect(context.destination);
-    let stream = null;
-    const follow = () => {
-      if (video.srcObject === stream || !video.srcObject?.getAudioTracks().length) return;
-      stream = video.srcObject;
-      context.createMediaStreamSource(stream).connect(tap);
-    };
-    follow();
-    setInterval(follow, 500);
-    const step = Math.round(context.sampleRate / 1000); // loudness is looked at each millisecond
+  // Finds the tone's onsets in blocks of samples: looks at the loudness of each millisecond.
+  function onsetFinder(rate, note) {
+    const step = Math.round(rate / 1000);
     let quiet = 0;
-    tap.onaudioprocess = (event) => {
-      const data = event.inputBuffer.getChannelData(0);
-      // The block that just filled: it ends one block before the moment its output would be played.
-      const start = event.playbackTime - (2 * SIZE) / context.sampleRate;
-      const stamp = context.getOutputTimestamp();
+    return (data, context) => {
       for (let i = 0; i + step <= data.length; i += step) {
         let peak = 0;
         for (let k = i; k < i + step; k += 1) peak = Math.max(peak, Math.abs(data[k]));
         probe.soundPeak = Math.max(probe.soundPeak, peak);
         // A quarter of the loudest so far is far above the hum and soon reached by the tone.
         const loud = peak > 0.02 && peak > probe.soundPeak / 4;
-        if (loud && quiet > 300) {
-          const heard = start + i / context.sampleRate;
-          const perf = stamp.performanceTime + (heard - stamp.contextTime) * 1000;
-          const now = performance.now();
-          probe.onsets.push({ at: perf, wall: wallAt(perf), processed: wallAt(now), peak });
-        }
+        if (loud && quiet > 300) note(i / rate, peak, context);
         quiet = loud ? 0 : quiet + 1;
       }
     };
-    return true;
+  }
+
+  // Listens to the video's stream by reading the track: exact and cheap. An onset's time is when it
+  // left the jitter buffer; the summary adds what the browser says of its way to the loudspeaker.
+  async function listenToTrack(track) {
+    let skew = Infinity; // from the data's clock to the page's: the block that waited least tells
+    let find = null;
+    const reader = new MediaStreamTrackProcessor({ track }).readable.getReader();
+    for (;;) {
+      const { value: block, done } = await reader.read();
+      if (done) return;
+      const start = block.timestamp / 1000;
+      skew = Math.min(skew, performance.now() - start);
+      find ??= onsetFinder(block.sampleRate, (seconds, peak, from) => {
+        const at = from + skew + seconds * 1000;
+        probe.onsets.push({ at, wall: wallAt(at), peak });
+      });
+      const data = new Float32Array(block.numberOfFrames);
+      block.copyTo(data, { planeIndex: 0, format: 'f32-planar' });
+      block.close();
+      find(data, start);
+    }
+  }
+
+  // The same where tracks cannot be read. An AudioWorklet would need a script from the page's
+  // origin; this needs none, so the page's own content security policy stays in force. Its times
+  // include the way to the loudspeaker, and up to 20 ms of buffering of Web Audio's own.
+  function listenByContext(track) {
+    const context = new AudioContext({ latencyHint: 'interactive' });
+    const SIZE = 1024;
+    const tap = context.createScriptProcessor(SIZE, 1, 1);
+    const silence = context.createGain();
+    silence.gain.value = 0;
+    context.createMediaStreamSource(new MediaStream([track])).connect(tap);
+    tap.connect(silence).connect(context.destination);
+    const find = onsetFinder(context.sampleRate, (seconds, peak, start) => {
+      const stamp = context.getOutputTimestamp();
+      const at = stamp.performanceTime + (start + seconds - stamp.contextTime) * 1000;
+      probe.onsets.push({ at, wall: wallAt(at), peak });
+    });
+    tap.onaudioprocess = (event) => {
+      // The block that just filled ends one block before the moment its output would be played.
+      const start = event.playbackTime - (2 * SIZE) / context.sampleRate;
+      find(event.inputBuffer.getChannelData(0), start);
+    };
+  }
+
+  // Starts listening, and follows the page from stream to stream. Call it after a user's gesture.
+  probe.listen = () => {
+    let heard = null;
+    const follow = () => {
+      const track = document.querySelector('video')?.srcObject?.getAudioTracks()[0];
+      if (!track || track === heard) return;
+      heard = track;
+      if (typeof MediaStreamTrackProcessor === 'function') {
+        probe.ear = 'track';
+        listenToTrack(track.clone()).catch((error) => probe.errors.push(`sound: ${error}`));
+      } else {
+        probe.ear = 'context';
+        listenByContext(track);
+      }
+    };
+    follow();
+    setInterval(follow, 500);
   };
 
   const seen = new WeakSet();

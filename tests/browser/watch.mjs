@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+// Watches a page and prints one JSON line with what a viewer saw and heard. See README.md.
+
+import { parseArgs } from 'node:util';
+
+import { watch } from './lib/watch.mjs';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seconds: { type: 'string', default: '20' },
+    settle: { type: 'string', default: '2' },
+    width: { type: 'string', default: '1280' },
+    height: { type: 'string', default: '720' },
+    silent: { type: 'boolean', default: false },
+    screenshot: { type: 'string' },
+  },
+});
+if (positionals.length !== 1) {
+  console.error(
+    'usage: watch.mjs URL [--seconds 20] [--settle 2] [--width 1280] [--height 720] [--silent] [--screenshot FILE]',
+  );
+  process.exit(64);
+}
+const result = await watch(positionals[0], {
+  seconds: Number(values.seconds),
+  settle: Number(values.settle),
+  width: Number(values.width),
+  height: Number(values.height),
+  sound: !values.silent,
+  screenshot: values.screenshot ?? null,
+});
+console.log(JSON.stringify(result));
+process.exitCode = result.ok ? 0 : 1;
