@@ -3,8 +3,10 @@
 //! Nothing here is part of a running system.
 
 pub mod emulator;
+pub mod http;
 pub mod picture;
 pub mod source;
+pub mod viewer;
 pub mod wait;
 
 /// Logs of the test programs go to stderr, as `RUST_LOG` says; their results go to stdout.

@@ -1,6 +1,8 @@
 //! The broadcaster by itself: its RTP is decoded by GStreamer and the picture read back, sound and
 //! picture belong together, and a PLI makes a key frame.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use soleil_tests::picture::{NUMBER_MODULO, Stamp};

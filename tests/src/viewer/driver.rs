@@ -1,0 +1,356 @@
+//! Moves bytes for the viewers: a few threads, each with the sockets of its share of the viewers,
+//! and a few more that post offers. No thread, task or timer per viewer.
+
+use super::Options;
+use super::report::ViewerReport;
+use super::secure::Identity;
+use super::session::Session;
+use crate::http;
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token, Waker};
+use relay_node::clock::Clock;
+use soleil_protocol::Mono;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Offers that are posted at the same time: enough for joins of hundreds a second on loopback.
+const POSTERS: usize = 8;
+/// What a viewer may have waiting in its socket: a key frame at high bitrate.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// Longest sleep of a thread.
+const IDLE: Duration = Duration::from_millis(100);
+/// Sessions are asked for their timers this often: fine enough for repair, cheap for hundreds.
+const TIMER_EVERY_US: u64 = 5_000;
+/// Datagrams taken from one socket before the others have their turn.
+const BURST: usize = 64;
+/// Token of the waker; sockets have their index.
+const WAKE: Token = Token(usize::MAX);
+
+pub(super) enum Command {
+    Add(Box<Session>, UdpSocket),
+    Answer {
+        id: usize,
+        posted: Mono,
+        result: Result<String, String>,
+    },
+    Report(Sender<Vec<ViewerReport>>),
+    /// Say goodbye (or not) and end.
+    Stop {
+        close: bool,
+    },
+}
+
+/// A thread with its share of the viewers.
+pub(super) struct Shard {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shard {
+    pub fn start(clock: Clock) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let (commands, inbox) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("viewers".into()).spawn(move || {
+            let mut work = Work { poll, clock, inbox, members: Vec::new(), by_id: HashMap::new() };
+            work.run();
+        })?;
+        Ok(Self { commands, waker, thread: Some(thread) })
+    }
+
+    pub fn send(&self, command: Command) {
+        // A shard that has ended needs no commands.
+        let _ = self.commands.send(command);
+        let _ = self.waker.wake();
+    }
+
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    poll: Poll,
+    clock: Clock,
+    inbox: Receiver<Command>,
+    members: Vec<(Box<Session>, UdpSocket)>,
+    by_id: HashMap<usize, usize>,
+}
+
+impl Work {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(1024);
+        let mut buffer = vec![0; 65_536];
+        let mut again = Vec::new();
+        let mut next_timers = 0;
+        loop {
+            let now = self.clock.now().mono.0;
+            let timeout = if !again.is_empty() {
+                Duration::ZERO
+            } else if self.members.is_empty() {
+                IDLE
+            } else {
+                Duration::from_micros(next_timers.max(now) - now).min(IDLE)
+            };
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "viewers");
+                return;
+            }
+            let ready: Vec<usize> = std::mem::take(&mut again)
+                .into_iter()
+                .chain(events.iter().map(|e| e.token()).filter(|t| *t != WAKE).map(|t| t.0))
+                .collect();
+            for member in ready {
+                if self.receive(member, &mut buffer) {
+                    again.push(member);
+                }
+            }
+            again.sort_unstable();
+            again.dedup();
+            loop {
+                match self.inbox.try_recv() {
+                    Ok(Command::Stop { close }) => return self.close(close),
+                    Ok(command) => self.command(command),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            let now = self.clock.now();
+            if now.mono.0 >= next_timers {
+                next_timers = now.mono.0 + TIMER_EVERY_US;
+                for (session, socket) in &mut self.members {
+                    if session.poll_timeout().is_some_and(|at| at <= now.mono) {
+                        session.handle_timeout(now);
+                        flush(session, socket);
+                    }
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Add(session, mut socket) => {
+                let token = Token(self.members.len());
+                match self.poll.registry().register(&mut socket, token, Interest::READABLE) {
+                    Ok(()) => {
+                        self.by_id.insert(session.id, self.members.len());
+                        self.members.push((session, socket));
+                    }
+                    Err(error) => tracing::error!(%error, "viewer socket"),
+                }
+            }
+            Command::Answer { id, posted, result } => {
+                let member = self.by_id.get(&id).and_then(|m| self.members.get_mut(*m));
+                if let Some((session, socket)) = member {
+                    match result {
+                        Ok(sdp) => session.handle_answer(self.clock.now(), posted, &sdp),
+                        Err(error) => session.handle_refusal(&error),
+                    }
+                    flush(session, socket);
+                }
+            }
+            Command::Report(to) => {
+                let now = self.clock.now();
+                let _ = to.send(self.members.iter().map(|(s, _)| s.report(now)).collect());
+            }
+            Command::Stop { .. } => {}
+        }
+    }
+
+    /// Reads what waits; `true` if there is more.
+    fn receive(&mut self, member: usize, buffer: &mut [u8]) -> bool {
+        let Some((session, socket)) = self.members.get_mut(member) else { return false };
+        for _ in 0..BURST {
+            match socket.recv_from(buffer) {
+                Ok((size, from)) => {
+                    session.handle_datagram(self.clock.now(), from, &buffer[..size]);
+                    flush(session, socket);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // A late ICMP message ends nothing.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    fn close(&mut self, close: bool) {
+        let now = self.clock.now();
+        for (session, socket) in &mut self.members {
+            if close {
+                session.close(now);
+            }
+            flush(session, socket);
+        }
+    }
+}
+
+fn flush(session: &mut Session, socket: &UdpSocket) {
+    while let Some((to, data)) = session.poll_transmit() {
+        // Lost here is lost on the way: everything that matters is sent again.
+        let _ = socket.send_to(&data, to);
+    }
+}
+
+/// An offer that waits for being posted.
+struct Job {
+    id: usize,
+    shard: usize,
+    offer: String,
+}
+
+/// Sends joins at their rate, posts offers, remembers where the sessions are.
+pub(super) struct Joiner {
+    threads: Vec<JoinHandle<()>>,
+    stop: Option<Sender<()>>,
+    locations: Arc<Mutex<Vec<String>>>,
+}
+
+impl Joiner {
+    pub fn start(
+        url: &str,
+        count: usize,
+        options: &Arc<Options>,
+        clock: Clock,
+        shards: &Arc<Vec<Mutex<Shard>>>,
+        identity: Identity,
+    ) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let queue = Arc::new(Mutex::new(queue));
+        let locations = Arc::new(Mutex::new(Vec::new()));
+        let mut threads = Vec::new();
+        for _ in 0..POSTERS.min(count.max(1)) {
+            let (queue, shards) = (queue.clone(), shards.clone());
+            let (url, options, locations) = (url.to_owned(), options.clone(), locations.clone());
+            threads.push(std::thread::Builder::new().name("viewer-post".into()).spawn(
+                move || {
+                    loop {
+                        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let Ok(job) = job else { return };
+                        let posted = clock.now().mono;
+                        let result = post(&url, &job.offer, &options).map(|(sdp, location)| {
+                            let mut list = locations.lock().unwrap_or_else(PoisonError::into_inner);
+                            list.extend(location);
+                            sdp
+                        });
+                        let command = Command::Answer { id: job.id, posted, result };
+                        with(&shards, job.shard, |s| s.send(command));
+                    }
+                },
+            )?);
+        }
+        let (stop, stopped) = mpsc::channel();
+        let (options, shards, url) = (options.clone(), shards.clone(), url.to_owned());
+        threads.push(std::thread::Builder::new().name("viewer-join".into()).spawn(move || {
+            join_all(&url, count, &options, clock, &shards, &Arc::new(identity), &jobs, &stopped);
+        })?);
+        Ok(Self { threads, stop: Some(stop), locations })
+    }
+
+    /// Where the sessions are, for deleting them.
+    pub fn locations(&self) -> Vec<String> {
+        self.locations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Joins no more and waits for requests under way.
+    pub fn stop(&mut self) {
+        self.stop = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(super) fn with<R>(
+    shards: &[Mutex<Shard>],
+    index: usize,
+    use_it: impl FnOnce(&mut Shard) -> R,
+) -> R {
+    use_it(&mut shards[index].lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[allow(clippy::too_many_arguments)] // One thread's whole world, used once.
+fn join_all(
+    url: &str,
+    count: usize,
+    options: &Arc<Options>,
+    clock: Clock,
+    shards: &[Mutex<Shard>],
+    identity: &Arc<Identity>,
+    jobs: &Sender<Job>,
+    stopped: &Receiver<()>,
+) {
+    let local = local_address(url);
+    let begin = clock.now().mono.0;
+    for id in 0..count {
+        let due = options.joins_per_second.map_or(0, |r| (id as f64 * 1e6 / r) as u64);
+        let wait = (begin + due).saturating_sub(clock.now().mono.0);
+        match stopped.recv_timeout(Duration::from_micros(wait)) {
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return,
+        }
+        let (socket, address) = match socket(local) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(%error, "viewer socket");
+                continue;
+            }
+        };
+        let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(id as u64);
+        let session = Session::new(id, clock, options.clone(), identity.clone(), address, seed);
+        let job = Job { id, shard: id % shards.len(), offer: session.offer() };
+        with(shards, job.shard, |s| s.send(Command::Add(Box::new(session), socket)));
+        if jobs.send(job).is_err() {
+            return;
+        }
+    }
+}
+
+/// The address from which the server is reached.
+fn local_address(url: &str) -> SocketAddr {
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let find = || {
+        let (authority, _) = http::split(url).ok()?;
+        let probe = std::net::UdpSocket::bind(any).ok()?;
+        probe.connect(authority).ok()?;
+        Some(SocketAddr::new(probe.local_addr().ok()?.ip(), 0))
+    };
+    find().unwrap_or(any)
+}
+
+fn socket(local: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
+    let socket = std::net::UdpSocket::bind(local)?;
+    socket.set_nonblocking(true)?;
+    // As much as the system allows.
+    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    let address = socket.local_addr()?;
+    Ok((UdpSocket::from_std(socket), address))
+}
+
+/// Posts an offer; gives the answer and where the session is.
+fn post(url: &str, offer: &str, options: &Options) -> Result<(String, Option<String>), String> {
+    let bearer = options.token.as_ref().map(|token| format!("Bearer {token}"));
+    let mut headers = vec![("Content-Type", "application/sdp"), ("Accept", "application/sdp")];
+    headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
+    let response =
+        http::follow("POST", url, &headers, offer.as_bytes()).map_err(|e| e.to_string())?;
+    if response.status != 201 {
+        let text = response.text();
+        return Err(format!("HTTP {} {}", response.status, text.trim()));
+    }
+    let location = response
+        .header("location")
+        .and_then(|location| http::resolve(&response.url, location).ok());
+    Ok((response.text(), location))
+}

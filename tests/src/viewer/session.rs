@@ -1,0 +1,499 @@
+//! One headless viewer as a state machine: ICE (controlling), DTLS (client), SRTP, RTCP. Pure:
+//! datagrams, an answer and time go in, datagrams come out.
+
+use super::Options;
+use super::report::{State, ViewerReport};
+use super::rtp::{self, Header, Rtcp};
+use super::sdp::{Answer, Codec, Offer, Payload};
+use super::secure::{self, Identity};
+use super::stream::Stream;
+use super::stun::{Incoming, Secrets, Transaction};
+use bytes::BytesMut;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use relay_node::clock::Clock;
+use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use rtc_shared::TransportProtocol;
+use rtc_srtp::context::Context;
+use soleil_protocol::{Mono, Now};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// First repeat of a connectivity check; doubled each time up to the next constant.
+const CHECK_FIRST_US: u64 = 50_000;
+const CHECK_MAX_US: u64 = 800_000;
+/// No answer to any check for so long: the path is dead (RFC 7675 section 5.1).
+const CONSENT_EXPIRES_US: u64 = 30_000_000;
+/// No connection within this time: failed.
+const CONNECT_TIMEOUT_US: u64 = 15_000_000;
+/// Key-frame requests at most this often.
+const PLI_EVERY_US: u64 = 500_000;
+/// A joiner asks for a key frame if none came for this long after connecting.
+const PLI_PATIENCE_US: u64 = 300_000;
+/// How often missing packets are looked at.
+const REPAIR_EVERY_US: u64 = 5_000;
+/// Streams of one viewer: a server that invents SSRCs is not followed further.
+const MAX_STREAMS: usize = 16;
+
+struct Srtp {
+    inbound: Context,
+    outbound: Context,
+}
+
+/// One viewer.
+pub(super) struct Session {
+    pub id: usize,
+    clock: Clock,
+    options: Arc<Options>,
+    identity: Arc<Identity>,
+    rng: StdRng,
+    secrets: Secrets,
+    tie_breaker: u64,
+    local: SocketAddr,
+    answer: Option<Answer>,
+    checks: HashMap<Transaction, (SocketAddr, Mono)>,
+    check_interval: u64,
+    remote: Option<SocketAddr>,
+    last_consent: Mono,
+    rtt_us: u64,
+    dtls: Option<Endpoint>,
+    srtp: Option<Srtp>,
+    streams: HashMap<u32, (Codec, Stream)>,
+    rtcp_ssrc: u32,
+    out: VecDeque<(SocketAddr, Vec<u8>)>,
+    timers: Timers,
+    report: ViewerReport,
+    posted: Mono,
+    connected: Option<Mono>,
+}
+
+/// When what is due next; `None` is never.
+#[derive(Debug, Default)]
+struct Timers {
+    check: Option<Mono>,
+    consent: Option<Mono>,
+    repair: Option<Mono>,
+    reports: Option<Mono>,
+    key_frame: Option<Mono>,
+    give_up: Option<Mono>,
+}
+
+impl Session {
+    pub fn new(
+        id: usize,
+        clock: Clock,
+        options: Arc<Options>,
+        identity: Arc<Identity>,
+        local: SocketAddr,
+        seed: u64,
+    ) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let secrets = Secrets {
+            local_ufrag: token(&mut rng, 8),
+            local_pwd: token(&mut rng, 24),
+            remote_ufrag: String::new(),
+            remote_pwd: String::new(),
+        };
+        let tie_breaker = rng.random();
+        let rtcp_ssrc = rng.random();
+        Self {
+            id,
+            clock,
+            options,
+            identity,
+            rng,
+            secrets,
+            tie_breaker,
+            local,
+            answer: None,
+            checks: HashMap::new(),
+            check_interval: CHECK_FIRST_US,
+            remote: None,
+            last_consent: Mono(0),
+            rtt_us: 0,
+            dtls: None,
+            srtp: None,
+            streams: HashMap::new(),
+            rtcp_ssrc,
+            out: VecDeque::new(),
+            timers: Timers::default(),
+            report: ViewerReport { id, ..ViewerReport::default() },
+            posted: Mono(0),
+            connected: None,
+        }
+    }
+
+    /// The offer to post.
+    pub fn offer(&self) -> String {
+        Offer {
+            id: self.tie_breaker >> 2,
+            ufrag: &self.secrets.local_ufrag,
+            pwd: &self.secrets.local_pwd,
+            fingerprint: &self.identity.fingerprint,
+            video: &self.options.video,
+            audio: self.options.audio,
+            candidate: self.local,
+        }
+        .to_sdp()
+    }
+
+    /// The WHEP server answered a request that was posted at `posted`.
+    pub fn handle_answer(&mut self, now: Now, posted: Mono, sdp: &str) {
+        self.posted = posted;
+        self.report.post_ms = Some(ms(now.mono, posted));
+        let answer = match Answer::parse(sdp) {
+            Ok(answer) if answer.active => return self.fail("the server wants to be DTLS client"),
+            Ok(answer) => answer,
+            Err(error) => return self.fail(&error.to_string()),
+        };
+        self.secrets.remote_ufrag.clone_from(&answer.ufrag);
+        self.secrets.remote_pwd.clone_from(&answer.pwd);
+        self.answer = Some(answer);
+        self.timers.check = Some(now.mono);
+        self.timers.give_up = Some(after(now.mono, CONNECT_TIMEOUT_US));
+        self.handle_timeout(now);
+    }
+
+    /// The request to the WHEP server failed.
+    pub fn handle_refusal(&mut self, error: &str) {
+        self.fail(error);
+    }
+
+    fn fail(&mut self, error: &str) {
+        self.report.state = State::Failed;
+        self.report.error.get_or_insert_with(|| error.to_owned());
+        self.timers = Timers::default();
+    }
+
+    /// A datagram came.
+    pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, data: &[u8]) {
+        // RFC 7983: what it is shows in the first byte.
+        match data.first() {
+            Some(0..=3) => self.handle_stun(now, from, data),
+            Some(20..=63) if self.remote == Some(from) => self.handle_dtls(now, from, data),
+            Some(128..=191) if self.remote == Some(from) => {
+                if matches!(data.get(1), Some(192..=223)) {
+                    self.handle_rtcp(now, data);
+                } else {
+                    self.handle_rtp(now, data);
+                }
+            }
+            _ => self.report.strange += 1,
+        }
+    }
+
+    fn handle_stun(&mut self, now: Now, from: SocketAddr, data: &[u8]) {
+        let provider = self.identity.provider.clone();
+        match self.secrets.read(provider.crypto(), from, data) {
+            Some(Incoming::Request(answer)) => {
+                self.report.server_checks += 1;
+                self.out.push_back((from, answer));
+            }
+            Some(Incoming::Success(transaction)) => {
+                let Some((to, sent)) = self.checks.remove(&transaction) else { return };
+                self.last_consent = now.mono;
+                self.report.consents += 1;
+                self.rtt_us = now.mono.0 - sent.0;
+                self.checks.retain(|_, (_, sent)| now.mono.0 - sent.0 < CONSENT_EXPIRES_US);
+                if self.remote.is_none() {
+                    self.remote = Some(to);
+                    self.timers.check = None;
+                    self.timers.consent = Some(after(now.mono, self.options.consent_us));
+                    self.start_dtls(now, to);
+                }
+            }
+            Some(Incoming::Failure(_)) => self.report.strange += 1,
+            None => self.report.strange += 1,
+        }
+    }
+
+    fn start_dtls(&mut self, now: Now, remote: SocketAddr) {
+        let mut dtls = Endpoint::new(self.local, TransportProtocol::UDP, None);
+        let config = self.identity.config.clone();
+        if let Err(error) = dtls.connect(self.clock.instant(now.mono), remote, config, None) {
+            return self.fail(&format!("DTLS: {error}"));
+        }
+        self.dtls = Some(dtls);
+        self.flush_dtls();
+    }
+
+    fn flush_dtls(&mut self) {
+        if let Some(dtls) = &mut self.dtls {
+            while let Some(transmit) = dtls.poll_transmit() {
+                self.out.push_back((transmit.transport.peer_addr, transmit.message.to_vec()));
+            }
+        }
+    }
+
+    fn handle_dtls(&mut self, now: Now, from: SocketAddr, data: &[u8]) {
+        let Some(dtls) = &mut self.dtls else { return };
+        let events = dtls.read(self.clock.instant(now.mono), from, None, BytesMut::from(data));
+        match events {
+            Ok(events) => {
+                for event in events {
+                    match event {
+                        EndpointEvent::HandshakeComplete => self.connect(now, from),
+                        EndpointEvent::PeerClosed => {
+                            self.report.closed_by_server = true;
+                            self.report.state = State::Closed;
+                            self.timers = Timers::default();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Err(error) => {
+                if self.srtp.is_none() {
+                    self.fail(&format!("DTLS: {error}"));
+                }
+            }
+        }
+        self.flush_dtls();
+    }
+
+    fn connect(&mut self, now: Now, remote: SocketAddr) {
+        let Some(state) = self.dtls.as_ref().and_then(|d| d.get_connection_state(remote)) else {
+            return;
+        };
+        let wanted = self.answer.as_ref().map(|a| a.fingerprint.as_str()).unwrap_or_default();
+        match secure::srtp(state, wanted, &self.identity) {
+            Ok((inbound, outbound, profile)) => {
+                self.srtp = Some(Srtp { inbound, outbound });
+                self.report.state = State::Connected;
+                self.report.srtp = Some(profile.to_owned());
+                self.report.connected_ms = Some(ms(now.mono, self.posted));
+                self.connected = Some(now.mono);
+                self.timers.give_up = None;
+                self.timers.repair = Some(after(now.mono, REPAIR_EVERY_US));
+                self.timers.reports = Some(after(now.mono, self.options.report_us));
+                self.timers.key_frame = Some(after(now.mono, PLI_PATIENCE_US));
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn handle_rtp(&mut self, now: Now, data: &[u8]) {
+        let (Some(answer), Some(srtp)) = (&self.answer, &mut self.srtp) else { return };
+        let parsed = Header::parse(data, answer.capture_id);
+        let meaning = parsed.and_then(|h| answer.payload(h.payload_type).map(|p| (h, p)));
+        let Some((header, payload)) = meaning else {
+            self.report.strange += 1;
+            return;
+        };
+        let (codec, rtx) = match payload {
+            Payload::Media(codec) => (codec, false),
+            Payload::Rtx(apt) => match answer.payload(apt) {
+                Some(Payload::Media(codec)) => (codec, true),
+                _ => return,
+            },
+        };
+        let waits_for_key = codec != Codec::Opus
+            && self.streams.get(&header.ssrc).is_none_or(|(_, s)| s.first_key.is_none());
+        let sampled = u32::from(header.sequence) % self.options.open_one_in.max(1) == 0;
+        let mut plain = None;
+        if rtx || waits_for_key || sampled {
+            match srtp.inbound.decrypt_rtp(data) {
+                Ok(packet) => plain = Some(packet),
+                Err(_) => {
+                    self.report.unopened += 1;
+                    return;
+                }
+            }
+            self.report.opened += 1;
+        }
+        if self.report.first_packet_ms.is_none() {
+            self.report.first_packet_ms = Some(ms(now.mono, self.posted));
+        }
+        let body = plain.as_deref().and_then(|packet| header.payload(packet));
+        if rtx {
+            // RFC 4588: the original number, then the original payload.
+            self.report.rtx_packets += 1;
+            let Some([high, low, rest @ ..]) = body else {
+                // Padding only: a probe.
+                return;
+            };
+            let sequence = u16::from_be_bytes([*high, *low]);
+            let key = rtp::starts_key_frame(codec, rest);
+            let found = self.streams.values_mut().find(|(c, _)| *c == codec);
+            if let Some((_, stream)) = found {
+                stream.receive(now, &header, sequence, key, data.len());
+            }
+            return;
+        }
+        if !self.streams.contains_key(&header.ssrc) {
+            if self.streams.len() >= MAX_STREAMS {
+                return;
+            }
+            let is_video = codec != Codec::Opus;
+            let rate = if is_video { 90_000 } else { 48_000 };
+            self.streams.insert(header.ssrc, (codec, Stream::new(header.ssrc, rate, is_video)));
+        }
+        if let Some((_, stream)) = self.streams.get_mut(&header.ssrc) {
+            let key = body.is_some_and(|body| rtp::starts_key_frame(codec, body));
+            stream.receive(now, &header, header.sequence, key, data.len());
+            if let Some(at) = stream.first_key
+                && self.report.first_key_ms.is_none()
+            {
+                self.report.first_key_ms = Some(ms(at, self.posted));
+            }
+        }
+    }
+
+    fn handle_rtcp(&mut self, now: Now, data: &[u8]) {
+        let Some(srtp) = &mut self.srtp else { return };
+        let Ok(plain) = srtp.inbound.decrypt_rtcp(data) else {
+            self.report.unopened += 1;
+            return;
+        };
+        for piece in rtp::parse_rtcp(&plain) {
+            match piece {
+                Rtcp::SenderReport(ssrc, ntp, _) => {
+                    self.report.sender_reports += 1;
+                    if let Some((_, stream)) = self.streams.get_mut(&ssrc) {
+                        stream.sender_report(now.mono, ntp);
+                    }
+                }
+                Rtcp::Bye(_) => self.report.byes += 1,
+            }
+        }
+    }
+
+    /// When `handle_timeout` is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        let t = &self.timers;
+        let dtls = self.remote.filter(|_| self.srtp.is_none()).and_then(|remote| {
+            let at = self.dtls.as_ref()?.poll_timeout(&remote)?;
+            let start = self.clock.instant(Mono(0));
+            Some(Mono(at.saturating_duration_since(start).as_micros() as u64))
+        });
+        [t.check, t.consent, t.repair, t.reports, t.key_frame, t.give_up, dtls]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let due = |timer: &mut Option<Mono>| timer.take_if(|at| *at <= now.mono).is_some();
+        if due(&mut self.timers.give_up) {
+            let step = if self.remote.is_none() { "ICE" } else { "DTLS" };
+            return self.fail(&format!("{step}: no connection within the time"));
+        }
+        if due(&mut self.timers.check) {
+            let candidates = self.answer.as_ref().map(|a| a.candidates.clone());
+            for to in candidates.unwrap_or_default() {
+                self.check(now, to);
+            }
+            self.timers.check = Some(after(now.mono, self.check_interval));
+            self.check_interval = (self.check_interval * 2).min(CHECK_MAX_US);
+        }
+        if due(&mut self.timers.consent)
+            && let Some(to) = self.remote
+        {
+            if now.mono.0 - self.last_consent.0 > CONSENT_EXPIRES_US {
+                return self.fail("consent expired");
+            }
+            self.check(now, to);
+            self.timers.consent = Some(after(now.mono, self.options.consent_us));
+        }
+        if let (Some(remote), Some(dtls), None) = (self.remote, &mut self.dtls, &self.srtp) {
+            if let Err(error) = dtls.handle_timeout(remote, self.clock.instant(now.mono)) {
+                return self.fail(&format!("DTLS: {error}"));
+            }
+            self.flush_dtls();
+        }
+        if due(&mut self.timers.repair) {
+            self.repair(now);
+            self.timers.repair = Some(after(now.mono, REPAIR_EVERY_US));
+        }
+        if due(&mut self.timers.reports) {
+            let blocks: Vec<_> =
+                self.streams.values_mut().map(|(_, s)| s.report(now.mono)).collect();
+            if !blocks.is_empty() {
+                self.send_rtcp(&rtp::receiver_report(self.rtcp_ssrc, &blocks));
+            }
+            self.timers.reports = Some(after(now.mono, self.options.report_us));
+        }
+        if due(&mut self.timers.key_frame) {
+            let wanting =
+                self.streams.values().find(|(_, s)| s.needs_key).map(|(_, stream)| stream.ssrc);
+            if let Some(media) = wanting {
+                self.report.plis += 1;
+                self.send_rtcp(&rtp::pli(self.rtcp_ssrc, media));
+            }
+            self.timers.key_frame = Some(after(now.mono, PLI_EVERY_US));
+        }
+    }
+
+    fn repair(&mut self, now: Now) {
+        let mut asks = Vec::new();
+        for (_, stream) in self.streams.values_mut().filter(|(_, s)| s.has_missing()) {
+            let wanted = stream.ask(now, self.rtt_us);
+            if !wanted.is_empty() && self.options.nack {
+                asks.push(rtp::nack(self.rtcp_ssrc, stream.ssrc, &wanted));
+            }
+        }
+        for ask in asks {
+            self.send_rtcp(&ask);
+        }
+    }
+
+    fn check(&mut self, now: Now, to: SocketAddr) {
+        let mut transaction = [0; 12];
+        self.rng.fill(&mut transaction);
+        let provider = self.identity.provider.clone();
+        if let Some(request) =
+            self.secrets.request(provider.crypto(), transaction, self.tie_breaker)
+        {
+            self.checks.insert(transaction, (to, now.mono));
+            self.out.push_back((to, request));
+        }
+    }
+
+    fn send_rtcp(&mut self, plain: &[u8]) {
+        if let (Some(srtp), Some(remote)) = (&mut self.srtp, self.remote)
+            && let Ok(sealed) = srtp.outbound.encrypt_rtcp(plain)
+        {
+            self.out.push_back((remote, sealed.to_vec()));
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.out.pop_front()
+    }
+
+    /// Says goodbye to the server's DTLS.
+    pub fn close(&mut self, now: Now) {
+        if let (Some(dtls), Some(remote)) = (&mut self.dtls, self.remote) {
+            let _ = dtls.stop(self.clock.instant(now.mono), remote);
+            self.flush_dtls();
+        }
+        self.timers = Timers::default();
+    }
+
+    /// What was measured so far.
+    pub fn report(&self, now: Now) -> ViewerReport {
+        let mut report = self.report.clone();
+        report.rtt_ms = self.rtt_us as f64 / 1000.0;
+        report.connected_for_ms = self.connected.map_or(0.0, |at| ms(now.mono, at));
+        for (codec, stream) in self.streams.values() {
+            report.add(*codec, stream, now.mono);
+        }
+        report
+    }
+}
+
+fn after(now: Mono, us: u64) -> Mono {
+    Mono(now.0 + us)
+}
+
+fn ms(now: Mono, since: Mono) -> f64 {
+    now.0.saturating_sub(since.0) as f64 / 1000.0
+}
+
+fn token(rng: &mut StdRng, length: usize) -> String {
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    (0..length).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect()
+}
