@@ -177,22 +177,21 @@ impl ChildsUpdate {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    /// Cuts it into parts that one message can carry ([`limits::MAX_CHILDREN`]), in order.
-    /// Nothing comes out if it is empty.
+    /// Cuts it into parts that one message can carry ([`limits::MAX_CHILDREN`]), all removals
+    /// before the first addition, as readers take them. Nothing comes out if it is empty.
     pub fn split(self) -> Vec<ChildsUpdate> {
-        let mut added = self.added.chunks(limits::MAX_CHILDREN);
-        let mut removed = self.removed.chunks(limits::MAX_CHILDREN);
-        let mut parts = Vec::new();
-        loop {
-            let part = ChildsUpdate {
-                removed: removed.next().unwrap_or_default().to_vec(),
-                added: added.next().unwrap_or_default().to_vec(),
-            };
-            if part.is_empty() {
-                return parts;
+        let mut parts: Vec<ChildsUpdate> = self
+            .removed
+            .chunks(limits::MAX_CHILDREN)
+            .map(|removed| ChildsUpdate { added: Vec::new(), removed: removed.to_vec() })
+            .collect();
+        for added in self.added.chunks(limits::MAX_CHILDREN) {
+            match parts.last_mut().filter(|part| part.added.is_empty()) {
+                Some(part) => part.added = added.to_vec(),
+                None => parts.push(ChildsUpdate { added: added.to_vec(), removed: Vec::new() }),
             }
-            parts.push(part);
         }
+        parts
     }
 }
 

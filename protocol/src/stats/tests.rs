@@ -95,7 +95,8 @@ fn old_spelling_is_the_same_name() {
 #[test]
 fn absurd_values_are_clamped_or_refused() {
     let most = 2.0 * f64::from(MAX_VIEWERS_PER_NODE);
-    let rows: &[(&str, f64, Option<f64>, Option<(f64, f64)>)] = &[
+    type Row = (&'static str, f64, Option<f64>, Option<(f64, f64)>);
+    let rows: &[Row] = &[
         ("cpuload", 50.0, Some(2.0), Some((50.0, 2.0))),
         ("cpuload", 50.0, Some(1e9), Some((50.0, 2.0))),
         ("cpuload", 1e300, None, Some((100.0, 2.0))),
