@@ -9,6 +9,7 @@ mod dial;
 pub mod driver;
 mod gate;
 pub mod limits;
+pub mod media_thread;
 pub(crate) mod process;
 mod tls_state;
 pub mod udp;

@@ -2,11 +2,18 @@
 
 pub mod api;
 pub mod keyframe;
+mod layer;
+mod link;
 pub mod packet;
+pub mod plane;
 pub mod repair;
 pub mod replay;
 pub mod ring;
 pub mod rtcp;
 pub mod sizes;
+mod slab;
 pub mod srtp;
+pub mod stats;
 pub mod stun;
+
+pub use link::MAX_PEER_REPORTS;

@@ -106,6 +106,20 @@ impl Repair {
         }
     }
 
+    /// Begins anew (counters go on): the layer was not received for a while. With `from` it is
+    /// known which index comes first.
+    pub fn restart(&mut self, from: Option<PacketIndex>) {
+        self.missing.clear();
+        self.due = None;
+        self.floor = 0;
+        self.next = from.map(|i| i.0);
+    }
+
+    /// The highest index heard of.
+    pub fn highest(&self) -> Option<PacketIndex> {
+        self.next?.checked_sub(1).map(PacketIndex)
+    }
+
     /// Packets given up so far.
     pub fn lost(&self) -> u64 {
         self.lost

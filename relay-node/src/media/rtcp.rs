@@ -179,7 +179,7 @@ fn one<'a>(kind: u8, count: u8, whole: &'a [u8], each: &mut impl FnMut(Item<'a>)
         (APP, 0) => match whole.get(8..12) {
             Some(name) if name == HEARTBEAT_NAME => {
                 let entries = &whole[12..];
-                entries.len() % 12 == 0
+                entries.len().is_multiple_of(12)
                     && entries.len() / 12 <= MAX_HEARTBEAT_LAYERS
                     && each(Item::Heartbeat(entries))
             }

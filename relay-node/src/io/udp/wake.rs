@@ -73,7 +73,27 @@ impl Waker {
     }
 }
 
+fn timespec(timeout: Duration) -> libc::timespec {
+    // An hour at most: no timer of ours is longer, and the C types can't overflow.
+    let timeout = timeout.min(Duration::from_secs(3600));
+    libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos() as _,
+    }
+}
+
 impl UdpBatch {
+    /// Waits until the socket takes datagrams again; `false` if `timeout` was over before.
+    pub fn wait_writable(&self, timeout: Duration) -> bool {
+        let mut fd =
+            libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        let time = timespec(timeout);
+        // SAFETY: `fd` and `time` outlive the call, the count is 1, and a null mask leaves the
+        // signals alone.
+        let n = unsafe { libc::ppoll(&mut fd, 1, &time, std::ptr::null()) };
+        n > 0 && fd.revents & libc::POLLOUT != 0
+    }
+
     /// Waits until datagrams are there, `waker` is woken or `timeout` is over; with `writable`
     /// also until the socket can send.
     ///
@@ -85,12 +105,7 @@ impl UdpBatch {
             libc::pollfd { fd: self.socket.as_raw_fd(), events, revents: 0 },
             libc::pollfd { fd: waker.inner.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 },
         ];
-        // An hour at most: no timer of ours is longer, and the C types can't overflow.
-        let timeout = timeout.min(Duration::from_secs(3600));
-        let time = libc::timespec {
-            tv_sec: timeout.as_secs() as libc::time_t,
-            tv_nsec: timeout.subsec_nanos() as _,
-        };
+        let time = timespec(timeout);
         // SAFETY: `fds` and `time` outlive the call, the count is that of `fds`, and a null mask
         // leaves the signals alone.
         let n = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &time, std::ptr::null()) };

@@ -19,7 +19,7 @@ fn begin(out: &mut Vec<u8>, kind: u8, count: u8, sender: Ssrc) -> usize {
     start
 }
 
-fn finish(out: &mut Vec<u8>, start: usize) {
+fn finish(out: &mut [u8], start: usize) {
     let words = ((out.len() - start) / 4 - 1) as u16;
     out[start + 2..start + 4].copy_from_slice(&words.to_be_bytes());
 }
@@ -105,7 +105,7 @@ pub fn congestion(
         count += 1;
     }
     out[count_at..count_at + 2].copy_from_slice(&count.to_be_bytes());
-    if count % 2 != 0 {
+    if !count.is_multiple_of(2) {
         out.extend_from_slice(&[0; 2]);
     }
     out.extend_from_slice(&time.to_be_bytes());

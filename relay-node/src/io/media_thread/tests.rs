@@ -1,0 +1,1 @@
+//! Two media threads on real sockets.

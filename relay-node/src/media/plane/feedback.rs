@@ -1,0 +1,183 @@
+//! RTCP arrives: what children lack is sent again or looked for, key-frame requests are merged,
+//! heartbeats reveal lost tails, reports measure the link.
+
+use super::Plane;
+use crate::media::api::{PeerSide, PlaneEvent};
+use crate::media::repair::Wanted;
+use crate::media::replay::Seen;
+use crate::media::rtcp::{self, Item};
+use soleil_protocol::pipeline::MediaKind;
+use soleil_protocol::{Mono, Now, PacketIndex, Ssrc};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Longer round trips are clock faults, not paths.
+const MAX_RTT: Duration = Duration::from_secs(10);
+
+/// Middle 32 bits of an NTP time (RFC 3550 section 4): seconds and fraction, 16.16.
+pub(super) fn middle(ntp: u64) -> u32 {
+    (ntp >> 16) as u32
+}
+
+impl Plane {
+    pub(super) fn handle_rtcp(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) {
+        let sender = datagram.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        let key = sender.and_then(|s| self.link_ssrcs.get(&s)).copied();
+        let Some((key, link)) = key.and_then(|k| Some((k, self.links.get_mut(k)?))) else {
+            self.strays.rtcp_refused += 1;
+            return;
+        };
+        let Ok(plain) = link.opener.open(datagram) else {
+            link.stats.rtcp_refused += 1;
+            return;
+        };
+        link.heard_rtcp = true;
+        if link.address == Some(from) {
+            self.heard(now.mono, key);
+        } else if link.peer == PeerSide::Child {
+            // It has moved: sooner noticed here than by its next binding request.
+            self.check_address(now.mono, key, from);
+        }
+        let mut malformed = !rtcp::parse(plain, |item| self.item(now, key, item));
+        malformed |= plain.is_empty();
+        if malformed && let Some(link) = self.links.get_mut(key) {
+            link.stats.rtcp_refused += 1;
+        }
+    }
+
+    fn item(&mut self, now: Now, key: usize, item: Item<'_>) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let is_child = link.peer == PeerSide::Child;
+        match item {
+            Item::SenderReport { ntp, .. } => link.last_sr = Some((middle(ntp), now.mono)),
+            Item::Report(block) => {
+                link.keep_report(block);
+                if block.last_sr != 0 {
+                    // RFC 3550 section 6.4.1, figure 2: arrival - LSR - DLSR in 1/65536 s.
+                    let rtt = middle(now.wall.ntp())
+                        .wrapping_sub(block.last_sr)
+                        .wrapping_sub(block.delay);
+                    let rtt = Duration::from_micros((u64::from(rtt) * 1_000_000) >> 16);
+                    if rtt < MAX_RTT {
+                        link.measured_rtt(rtt);
+                    }
+                }
+            }
+            Item::Nack { media, entries } if is_child => {
+                self.nacked(now.mono, key, media, entries);
+            }
+            Item::Pli { media } if is_child => {
+                link.stats.plis_received += 1;
+                if let Some(layer) = self.routed_layer(key, media) {
+                    self.request_key_frame(now.mono, layer);
+                }
+            }
+            Item::Congestion { metrics, .. } if is_child => {
+                for arrived in rtcp::metrics(metrics) {
+                    link.stats.feedback_packets += 1;
+                    link.stats.feedback_lost += u64::from(arrived.is_none());
+                }
+            }
+            Item::Heartbeat(entries) if !is_child => {
+                for (ssrc, index) in rtcp::heartbeat_entries(entries) {
+                    self.revealed(now.mono, ssrc, index);
+                }
+            }
+            // The other direction has no business with it.
+            _ => {}
+        }
+    }
+
+    /// The layer, if it is routed to the link.
+    fn routed_layer(&self, link: usize, ssrc: Ssrc) -> Option<usize> {
+        let layer = *self.layer_ssrcs.get(&ssrc.0)?;
+        let routes = &self.links.get(link)?.routes;
+        routes.iter().any(|r| r.layer == layer).then_some(layer)
+    }
+
+    fn revealed(&mut self, now: Mono, ssrc: Ssrc, index: PacketIndex) {
+        let key = self.layer_ssrcs.get(&ssrc.0).copied();
+        let Some(layer) = key.and_then(|k| self.layers.get_mut(k)) else { return };
+        if !layer.wanted() {
+            return;
+        }
+        layer.repair.revealed(now, index);
+        if let Some(due) = layer.repair.next_due() {
+            self.wake_at(due);
+        }
+    }
+
+    /// A child lacks packets: from the ring, or looked for once however many children ask.
+    fn nacked(&mut self, now: Mono, link_key: usize, media: Ssrc, entries: &[u8]) {
+        let Some(layer_key) = self.routed_layer(link_key, media) else { return };
+        let can_ask = self.links.iter().any(|(_, l)| l.peer == PeerSide::Parent);
+        let (Some(layer), Some(link)) =
+            (self.layers.get_mut(layer_key), self.links.get_mut(link_key))
+        else {
+            return;
+        };
+        let Some(near) = layer.ring.newest().max(layer.repair.highest()) else { return };
+        let cursor = link.route_mut(layer_key).and_then(|r| r.cursor);
+        for seq in rtcp::nack_seqs(entries) {
+            link.stats.nacks_received += 1;
+            let index = rtcp::resolve(seq, near);
+            if cursor.is_some_and(|c| index >= c) {
+                // It is on its way from the ring.
+                continue;
+            }
+            if let Some(len) = layer.ring.get(now, index).map(<[u8]>::len) {
+                if link.resends.take(now, self.config.resend_rate)
+                    && link.is_open()
+                    && link.enqueue(layer_key, index, len, self.config.queue_limit)
+                {
+                    link.stats.resent += 1;
+                }
+            } else if can_ask
+                && layer.seen.check(index.0) == Seen::New
+                && layer.repair.wanted(now, index) != Wanted::Refused
+            {
+                layer.stats.absorbed += 1;
+            } else {
+                link.stats.unavailable += 1;
+            }
+        }
+        if let Some(due) = layer.repair.next_due() {
+            self.wake_at(due);
+        }
+    }
+
+    /// Somebody needs a key frame: one request per layer and 500 ms goes up.
+    pub(super) fn request_key_frame(&mut self, now: Mono, layer_key: usize) {
+        let Some(layer) = self.layers.get_mut(layer_key) else { return };
+        if layer.spec.kind == MediaKind::Audio {
+            return;
+        }
+        if layer.requests.request(now) {
+            self.send_key_frame_request(layer_key);
+        } else if let Some(due) = layer.requests.next_due() {
+            self.wake_at(due);
+        }
+    }
+
+    pub(super) fn send_key_frame_request(&mut self, layer_key: usize) {
+        let parent = self.parent_of(layer_key);
+        let Some(layer) = self.layers.get_mut(layer_key) else { return };
+        layer.stats.key_frame_requests += 1;
+        let (pipeline, ssrc) = (layer.pipeline, layer.ssrc());
+        let sent =
+            parent.filter(|p| self.send_rtcp(*p, |out, sender| rtcp::pli(out, sender, ssrc)));
+        match sent.and_then(|p| self.links.get_mut(p)) {
+            Some(link) => link.stats.plis_sent += 1,
+            None => self.event(PlaneEvent::KeyFrameWanted(pipeline, ssrc)),
+        }
+    }
+
+    /// The open parent to ask for a layer: the one that it comes from, or any.
+    pub(super) fn parent_of(&self, layer_key: usize) -> Option<usize> {
+        let first = self.layers.get(layer_key)?.parent;
+        let open = |key: &usize| {
+            self.links.get(*key).is_some_and(|l| l.peer == PeerSide::Parent && l.is_open())
+        };
+        first.filter(open).or_else(|| self.links.iter().map(|(key, _)| key).find(open))
+    }
+}
