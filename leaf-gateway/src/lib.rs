@@ -2,10 +2,15 @@
 //! (`relay_node`), plus WHEP over HTTP, and viewer sessions on one UDP port.
 //!
 //! - [`session`]: one viewer as a pure state machine (ICE-lite, DTLS, SRTP, RTCP);
+//! - [`gateway`]: what viewers want of the node, and what the node hears of them;
+//! - [`http`]: WHEP; [`worker`]: the thread with the viewer port;
 //! - [`sdp`]: offer and answer;
 //! - [`rewriter`], [`ring`]: numbers and stored packets that sessions stand on.
 
+pub mod config;
 pub mod demand;
+pub mod gateway;
+pub mod http;
 pub mod metrics;
 pub mod occupancy;
 pub mod rewriter;

@@ -110,6 +110,11 @@ impl IceAgent {
         &self.credentials.local_ufrag
     }
 
+    /// The viewer's user name fragment.
+    pub fn remote_ufrag(&self) -> &str {
+        &self.credentials.remote_ufrag
+    }
+
     /// Where media goes: the nominated, validated address.
     pub fn selected(&self) -> Option<SocketAddr> {
         self.selected

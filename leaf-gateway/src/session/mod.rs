@@ -242,6 +242,11 @@ impl Session {
         self.ice.local_ufrag()
     }
 
+    /// The viewer's ICE user name fragment.
+    pub fn remote_ufrag(&self) -> &str {
+        self.ice.remote_ufrag()
+    }
+
     /// Addresses that datagrams of this session come from.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.ice.addresses()

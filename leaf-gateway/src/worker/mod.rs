@@ -76,7 +76,7 @@ pub enum Upcall {
 enum Command {
     Add(Box<NewSession>),
     Remove(SessionId, oneshot::Sender<bool>),
-    Exists(SessionId, oneshot::Sender<bool>),
+    Ufrags(SessionId, oneshot::Sender<Option<(String, String)>>),
     Pipelines(Arc<BTreeMap<PipelineId, PipelineDef>>),
     Drain(oneshot::Sender<()>),
     Stop,
@@ -160,11 +160,11 @@ impl WorkerHandle {
         rx.await.unwrap_or(false)
     }
 
-    /// Whether there is a session of that name.
-    pub async fn exists(&self, id: SessionId) -> bool {
+    /// Our and the viewer's ICE user name fragment, if there is a session of that name.
+    pub async fn ufrags(&self, id: SessionId) -> Option<(String, String)> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Exists(id, tx));
-        rx.await.unwrap_or(false)
+        self.send(Command::Ufrags(id, tx));
+        rx.await.ok().flatten()
     }
 
     /// The pipelines have changed.

@@ -153,8 +153,13 @@ impl Worker {
                     }
                     let _ = reply.send(key.is_some());
                 }
-                Command::Exists(id, reply) => {
-                    let _ = reply.send(self.sessions.by_id(&id).is_some());
+                Command::Ufrags(id, reply) => {
+                    let key = self.sessions.by_id(&id);
+                    let ufrags = key.and_then(|key| self.sessions.get_mut(key)).map(|entry| {
+                        let session = &entry.session;
+                        (session.local_ufrag().to_owned(), session.remote_ufrag().to_owned())
+                    });
+                    let _ = reply.send(ufrags);
                 }
                 Command::Pipelines(pipelines) => self.set_pipelines(now, pipelines),
                 Command::Drain(reply) => {

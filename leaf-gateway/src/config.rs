@@ -1,0 +1,289 @@
+//! The leaf's configuration. `leaf-gateway.toml` beside the crate explains every key.
+
+use crate::http::ice_servers::IceServer;
+use crate::occupancy::Limits;
+use crate::session::Timeouts;
+use clap::Parser;
+use relay_node::config::ConfigError;
+use relay_node::config::sections::{
+    CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection, RootSection,
+};
+use relay_node::config::values::{self, parse_endpoint};
+use relay_node::identity::JoinToken;
+use serde::Deserialize;
+use soleil_protocol::NodeId;
+use soleil_protocol::message::HostPort;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Sessions of one address by default: an office behind one NAT. Raise it for load tests.
+pub const DEFAULT_PER_ADDRESS: usize = 200;
+
+/// Viewers that may be connecting at the same time by default: a storm of 500 joins within a
+/// second, and a few that will never get through.
+pub const DEFAULT_CONNECTING: usize = 600;
+
+/// Announced addresses of the viewer port: interfaces times address families.
+pub const MAX_ANNOUNCED: usize = 8;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "leaf-gateway", version, about = "Hands a Soleil stream to browsers over WebRTC")]
+pub struct Cli {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the configuration and exit
+    #[arg(long)]
+    pub check: bool,
+    /// The name to ask the root for
+    #[arg(long)]
+    pub name: Option<NodeId>,
+    /// The root's overlay address
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_endpoint)]
+    pub root: Option<HostPort>,
+    /// The join token
+    #[arg(long)]
+    pub token: Option<JoinToken>,
+    /// Where to serve WHEP
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// The viewers' media port (UDP)
+    #[arg(long, value_name = "ADDR")]
+    pub media: Option<SocketAddr>,
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeafConfig {
+    /// `[node]`
+    pub node: NodeSection,
+    /// `[root]`
+    pub root: RootSection,
+    /// `[overlay]`: only for leaves that should accept control links.
+    pub overlay: Option<OverlaySection>,
+    /// `[media]`: the hop's port; absent: any.
+    pub media: Option<MediaSection>,
+    /// `[http]`
+    pub http: HttpSection,
+    /// `[webrtc]`
+    pub webrtc: WebrtcSection,
+    /// `[capacity]`
+    pub capacity: CapacitySection,
+    /// `[play]`
+    pub play: PlaySection,
+    /// `[ops]`
+    pub ops: OpsSection,
+    /// `[log]`
+    pub log: LogSection,
+}
+
+/// `[http]`: WHEP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSection {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The URL under which browsers reach it; default: from the address towards the root.
+    pub public_url: Option<String>,
+    /// Certificate and key: HTTPS.
+    pub tls: Option<TlsSection>,
+}
+
+/// `[http.tls]`: PEM files, read again when they change.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSection {
+    /// The certificate with its chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// `[webrtc]`: viewers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebrtcSection {
+    /// The one UDP port for all viewers.
+    pub listen: SocketAddr,
+    /// Where viewers reach it; default: the bound address, or those of all interfaces.
+    pub announce: Vec<SocketAddr>,
+    /// STUN and TURN servers that viewers are told.
+    pub ice_servers: Vec<IceServer>,
+    /// Sessions of one address.
+    pub sessions_per_address: usize,
+    /// Viewers that may be connecting at the same time.
+    pub connecting: usize,
+    /// Threads for handshakes.
+    pub handshake_threads: usize,
+    /// A session that has no media after this ends.
+    #[serde(deserialize_with = "values::period")]
+    pub connect_timeout: Duration,
+    /// A session whose viewer's checks have stopped for so long ends (RFC 7675: 30 s).
+    #[serde(deserialize_with = "values::period")]
+    pub consent_timeout: Duration,
+}
+
+/// `[play]`: who may play.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlaySection {
+    /// Whether a ticket of the root is needed.
+    pub require_ticket: bool,
+}
+
+impl Default for HttpSection {
+    fn default() -> Self {
+        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8090);
+        Self { listen, public_url: None, tls: None }
+    }
+}
+
+impl Default for WebrtcSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8190),
+            announce: Vec::new(),
+            ice_servers: Vec::new(),
+            sessions_per_address: DEFAULT_PER_ADDRESS,
+            connecting: DEFAULT_CONNECTING,
+            // Handshakes share the machine with media: one core's worth is enough for hundreds of
+            // joins per second.
+            handshake_threads: 1,
+            // Slow networks need some seconds; browsers give up after 15 to 30.
+            connect_timeout: Duration::from_secs(15),
+            consent_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for PlaySection {
+    fn default() -> Self {
+        Self { require_ticket: true }
+    }
+}
+
+impl LeafConfig {
+    /// Reads file and environment, puts the flags over them, and checks what can be checked.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn load(cli: &Cli) -> Result<Self, ConfigError> {
+        let path = cli.config.as_deref();
+        let mut config: Self = relay_node::config::load(path, relay_node::config::ENV_PREFIX)?;
+        if let Some(name) = &cli.name {
+            config.node.name = Some(name.clone());
+        }
+        if let Some(root) = &cli.root {
+            config.root.address = Some(root.clone());
+        }
+        if let Some(token) = &cli.token {
+            config.root.token = Some(token.clone());
+        }
+        config.http.listen = cli.http.unwrap_or(config.http.listen);
+        config.webrtc.listen = cli.media.unwrap_or(config.webrtc.listen);
+        config.check().map_err(|(key, message)| ConfigError::at(path, key, message))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if let Some(url) = &self.http.public_url {
+            let legal = url.starts_with("http://") || url.starts_with("https://");
+            let clean = url.bytes().all(|b| (0x21..0x7f).contains(&b) && !b"\"<>".contains(&b));
+            if !legal || !clean || url.len() > soleil_protocol::limits::MAX_URL {
+                let message = "write it like \"https://leaf.example\"".to_owned();
+                return Err(("http.public_url", message));
+            }
+        }
+        if self.webrtc.announce.len() > MAX_ANNOUNCED {
+            return Err(("webrtc.announce", format!("at most {MAX_ANNOUNCED} addresses")));
+        }
+        if self.webrtc.announce.iter().any(|a| a.ip().is_unspecified() || a.port() == 0) {
+            return Err(("webrtc.announce", "addresses that viewers can reach, with port".into()));
+        }
+        for server in &self.webrtc.ice_servers {
+            server.check().map_err(|message| ("webrtc.ice_servers", message))?;
+        }
+        let one = Duration::from_secs(1);
+        if self.webrtc.consent_timeout < 5 * one {
+            // Browsers check every 2.5 s.
+            return Err(("webrtc.consent_timeout", "at least 5s".into()));
+        }
+        if self.webrtc.connect_timeout < one {
+            return Err(("webrtc.connect_timeout", "at least 1s".into()));
+        }
+        for (key, value) in [
+            ("webrtc.sessions_per_address", self.webrtc.sessions_per_address),
+            ("webrtc.connecting", self.webrtc.connecting),
+            ("webrtc.handshake_threads", self.webrtc.handshake_threads),
+        ] {
+            if value == 0 {
+                return Err((key, "at least 1".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The limits of sessions.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            viewers: self.capacity.viewers as usize,
+            per_address: self.webrtc.sessions_per_address,
+            connecting: self.webrtc.connecting,
+        }
+    }
+
+    /// The time limits of a session.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts { connect: self.webrtc.connect_timeout, consent: self.webrtc.consent_timeout }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(args: &[&str]) -> Cli {
+        Cli::try_parse_from(std::iter::once("leaf-gateway").chain(args.iter().copied())).unwrap()
+    }
+
+    #[test]
+    fn the_sample_is_the_default() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/leaf-gateway.toml");
+        let sample = LeafConfig::load(&cli(&["--config", path])).unwrap();
+        let default = LeafConfig::default();
+        assert_eq!(format!("{:?}", sample.webrtc), format!("{:?}", default.webrtc));
+        assert_eq!(format!("{:?}", sample.http), format!("{:?}", default.http));
+        assert!(sample.play.require_ticket);
+    }
+
+    #[test]
+    fn flags_come_last() {
+        let flags = ["--http", "127.0.0.1:1", "--media", "127.0.0.1:2", "--root", "r:3"];
+        let config = LeafConfig::load(&cli(&flags)).unwrap();
+        assert_eq!(config.http.listen.port(), 1);
+        assert_eq!(config.webrtc.listen.port(), 2);
+        assert_eq!(config.root.address.unwrap().port, 3);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_key() {
+        let refused = |change: fn(&mut LeafConfig)| {
+            let mut config = LeafConfig::default();
+            change(&mut config);
+            config.check().unwrap_err().0
+        };
+        assert_eq!(refused(|c| c.http.public_url = Some("leaf".into())), "http.public_url");
+        assert_eq!(refused(|c| c.webrtc.connecting = 0), "webrtc.connecting");
+        assert_eq!(
+            refused(|c| c.webrtc.announce = vec!["0.0.0.0:9".parse().unwrap()]),
+            "webrtc.announce"
+        );
+        assert_eq!(
+            refused(|c| c.webrtc.consent_timeout = Duration::from_secs(1)),
+            "webrtc.consent_timeout"
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! The leaf's HTTP service: WHEP (draft-ietf-wish-whep; RFC 9725 for the parts that it shares with
+//! WHIP). It checks who comes and answers offers; sessions live in the worker.
+
+pub mod ice_servers;
+mod problem;
+pub mod server;
+mod tls;
+mod whep;
+
+pub use server::HttpServer;
+pub use tls::TlsFiles;
+
+use crate::demand::Demand;
+use crate::metrics::Metrics;
+use crate::occupancy::Occupancy;
+use crate::sdp::MAX_OFFER_LEN;
+use crate::session::Timeouts;
+use crate::session::dtls::Fingerprint;
+use crate::worker::WorkerHandle;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use axum::routing::{patch, post};
+use ice_servers::IceServer;
+use relay_node::clock::Clock;
+use soleil_protocol::PipelineId;
+use soleil_protocol::message::Identity;
+use soleil_protocol::pipeline::PipelineDef;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::watch;
+
+/// How long a page may remember what OPTIONS said, in seconds.
+const PREFLIGHT_AGE: &str = "86400";
+
+/// What the handlers need.
+#[derive(Debug)]
+pub struct Site {
+    /// Where sessions go.
+    pub worker: WorkerHandle,
+    /// Of our DTLS certificate.
+    pub fingerprint: Fingerprint,
+    /// The clock.
+    pub clock: Clock,
+    /// Places.
+    pub occupancy: Arc<Occupancy>,
+    /// Wishes.
+    pub demand: Arc<Demand>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What there is.
+    pub pipelines: watch::Receiver<Arc<BTreeMap<PipelineId, PipelineDef>>>,
+    /// Who we are, and the key that checks tickets.
+    pub identity: watch::Receiver<Option<Identity>>,
+    /// Whether a ticket is needed.
+    pub require_ticket: bool,
+    /// The base of Location; `None`: as the client calls us.
+    pub public_url: Option<String>,
+    /// Whether we speak HTTPS ourselves.
+    pub https: bool,
+    /// STUN and TURN servers for viewers.
+    pub ice_servers: Vec<IceServer>,
+    /// Where the viewer port is reached.
+    pub addresses: Vec<SocketAddr>,
+    /// A loopback address of the viewer port, added for viewers on this machine.
+    pub loopback: Option<SocketAddr>,
+    /// Time limits of sessions.
+    pub timeouts: Timeouts,
+    /// The node leaves: nobody new.
+    pub draining: AtomicBool,
+}
+
+/// All routes.
+pub fn router(site: Arc<Site>) -> Router {
+    Router::new()
+        .route("/whep/{stream}", post(whep::join).options(whep::options))
+        .route(
+            "/whep/{stream}/{session}",
+            patch(whep::change).delete(whep::leave).options(whep::options),
+        )
+        .layer(DefaultBodyLimit::max(MAX_OFFER_LEN))
+        .layer(axum::middleware::map_response(add_headers))
+        .with_state(site)
+}
+
+/// CORS: any page may play what its viewer has a ticket for (there are no cookies), and must see
+/// the headers that WHEP works with. Nothing here may be cached.
+async fn add_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
+        (
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "location, link, etag, accept-post, accept-patch, retry-after",
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
