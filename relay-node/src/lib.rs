@@ -9,4 +9,6 @@ pub mod identity;
 pub mod io;
 pub mod logging;
 pub mod media;
+pub mod node;
 pub mod ops;
+pub mod relay;

@@ -5,6 +5,7 @@
 //! that each source can be checked by itself; what must be present is checked afterwards, with
 //! [`ConfigError::missing`] and [`ConfigError::at`].
 
+pub mod flags;
 pub mod reach;
 pub mod sections;
 pub mod values;

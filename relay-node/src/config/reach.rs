@@ -46,6 +46,24 @@ pub fn interfaces() -> io::Result<Vec<IpAddr>> {
     Ok(all)
 }
 
+/// This machine's addresses as others may reach it: the one towards `peer` if there is a peer with a
+/// route to it, else those of all interfaces. Empty only if neither can be had.
+pub fn guess(peer: Option<&HostPort>) -> Vec<IpAddr> {
+    if let Some(peer) = peer {
+        match toward(peer) {
+            Ok(address) => return vec![address],
+            Err(error) => {
+                let peer = format_endpoint(peer);
+                tracing::warn!(%error, %peer, "no way there yet: announcing all interfaces");
+            }
+        }
+    }
+    interfaces().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot list the interfaces");
+        Vec::new()
+    })
+}
+
 /// What to announce for a listener: what is configured, else the listener's own address if it is a
 /// definite one, else `guess` with the listener's port.
 pub fn announced(

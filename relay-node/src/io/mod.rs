@@ -10,6 +10,7 @@ pub mod driver;
 mod gate;
 pub mod limits;
 pub mod media_thread;
+pub(crate) mod plane;
 pub(crate) mod process;
 mod tls_state;
 pub mod udp;
