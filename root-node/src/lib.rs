@@ -3,6 +3,7 @@
 //! other nodes is in `relay_node`.
 
 pub mod authority;
+pub mod config;
 pub mod core;
 pub mod http;
 pub mod ingest;

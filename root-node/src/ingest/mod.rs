@@ -6,7 +6,7 @@
 //! 3. [`sequence`]: in order, with a bound on waiting;
 //! 4. [`codec`] and its formats: what it means to forwarders; [`fragment`]: cut if too large;
 //! 5. [`clock`]: our timestamp and the capture time;
-//! 6. `driver`: sealed, and handed to the media thread.
+//! 6. [`driver`]: sealed, and handed to the media thread.
 //!
 //! Everything but the driver is pure: time and randomness come in as arguments.
 
@@ -14,6 +14,7 @@ pub mod av1;
 pub mod bits;
 pub mod clock;
 pub mod codec;
+pub mod driver;
 pub mod feedback;
 pub mod fragment;
 pub mod h264;

@@ -3,6 +3,7 @@
 
 mod codecs;
 mod properties;
+mod sockets;
 mod steps;
 
 use super::clock::ClockShift;

@@ -1,0 +1,146 @@
+//! The root's configuration (`root-node.toml`): what it may say, and what is checked before
+//! anything starts.
+
+mod streams;
+#[cfg(test)]
+mod tests;
+
+pub use streams::{MAX_STREAMS, StreamSection, TrackSection};
+
+use relay_node::config::sections::{
+    CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection,
+};
+use relay_node::config::{self, ConfigError, ENV_PREFIX};
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who the root is, where it keeps its database.
+    pub node: NodeSection,
+    /// Control links of nodes.
+    pub overlay: OverlaySection,
+    /// Media hops.
+    pub media: MediaSection,
+    /// Child nodes that the root itself takes.
+    pub capacity: CapacitySection,
+    /// The operations endpoint.
+    pub ops: OpsSection,
+    /// The log.
+    pub log: LogSection,
+    /// Pages, API and play redirects.
+    pub http: HttpSection,
+    /// The streams and where they come in.
+    pub stream: Vec<StreamSection>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: NodeSection::default(),
+            overlay: OverlaySection::default(),
+            media: MediaSection::default(),
+            capacity: CapacitySection::default(),
+            ops: OpsSection::default(),
+            log: LogSection::default(),
+            http: HttpSection::default(),
+            stream: vec![StreamSection::demo()],
+        }
+    }
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSection {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The address that viewers use, for logs and messages; default: the listener's.
+    pub public_url: Option<String>,
+    /// HTTPS.
+    pub tls: TlsSection,
+}
+
+impl Default for HttpSection {
+    fn default() -> Self {
+        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+        Self { listen, public_url: None, tls: TlsSection::default() }
+    }
+}
+
+/// `[http.tls]`: both or none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSection {
+    /// Certificate chain (PEM).
+    pub cert: Option<PathBuf>,
+    /// Private key (PEM).
+    pub key: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads file and environment, and checks what can be checked without binding anything.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let config: Config = config::load(path, ENV_PREFIX)?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// What must fit together.
+    ///
+    /// # Errors
+    /// What does not, and where.
+    pub fn check(&self, path: Option<&Path>) -> Result<(), ConfigError> {
+        let tls = &self.http.tls;
+        match (&tls.cert, &tls.key) {
+            (Some(_), None) => return Err(ConfigError::missing("http.tls.key", None)),
+            (None, Some(_)) => return Err(ConfigError::missing("http.tls.cert", None)),
+            _ => {}
+        }
+        if let Some(url) = &self.http.public_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            let message = "must begin with http:// or https://";
+            return Err(ConfigError::at(path, "http.public_url", message));
+        }
+        streams::check(&self.stream).map_err(|message| ConfigError::at(path, "stream", message))
+    }
+
+    /// Where the database is: as configured, else where the system keeps such things.
+    pub fn data_dir(&self) -> PathBuf {
+        let env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        default_data_dir(self.node.data_dir.as_deref(), env, is_superuser())
+    }
+}
+
+/// systemd's directory if there is one, `/var/lib/soleil` for the superuser, else the user's state
+/// directory (XDG base directory specification).
+fn default_data_dir(
+    configured: Option<&Path>,
+    env: impl Fn(&str) -> Option<PathBuf>,
+    superuser: bool,
+) -> PathBuf {
+    if let Some(dir) = configured {
+        return dir.to_path_buf();
+    }
+    if let Some(dir) = env("STATE_DIRECTORY") {
+        return dir;
+    }
+    if superuser {
+        return PathBuf::from("/var/lib/soleil");
+    }
+    env("XDG_STATE_HOME")
+        .or_else(|| env("HOME").map(|home| home.join(".local/state")))
+        .map_or_else(|| PathBuf::from("soleil-data"), |dir| dir.join("soleil"))
+}
+
+fn is_superuser() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}

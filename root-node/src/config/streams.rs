@@ -1,0 +1,187 @@
+//! `[[stream]]`: which streams there are, and on which UDP ports a broadcaster sends them.
+
+use crate::ingest::TrackSpec;
+use serde::Deserialize;
+use soleil_protocol::limits::MAX_FMTP;
+use soleil_protocol::pipeline::{Codec, MediaKind};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// How many streams one root takes in.
+pub const MAX_STREAMS: usize = 64;
+/// Tracks of one stream: a picture, a sound, and some in other languages.
+pub const MAX_TRACKS: usize = 8;
+/// Layers of one track, one port each.
+pub const MAX_LAYERS: usize = 4;
+/// Longest name of a stream or track: it stands in URLs.
+pub const MAX_NAME: usize = 64;
+
+/// One stream.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSection {
+    /// Its name in URLs.
+    pub name: String,
+    /// Its number; default: given at its first start, and kept.
+    #[serde(default)]
+    pub id: Option<u32>,
+    /// Its tracks.
+    #[serde(default)]
+    pub track: Vec<TrackSection>,
+}
+
+/// One track.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackSection {
+    /// Its name, unique in the stream; default: `video` or `audio`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The codec's name as in SDP.
+    #[serde(deserialize_with = "codec")]
+    pub codec: Codec,
+    /// The RTP payload type that the broadcaster uses.
+    pub payload_type: u8,
+    /// RTP clock rate; default: 90,000 for pictures, 48,000 for Opus.
+    #[serde(default)]
+    pub clock_rate: Option<u32>,
+    /// Audio channels; default: 2.
+    #[serde(default)]
+    pub channels: Option<u8>,
+    /// Codec parameters as in an SDP `fmtp` line.
+    #[serde(default)]
+    pub fmtp: String,
+    /// One UDP port for each layer, best layer first.
+    pub ports: Vec<u16>,
+    /// The address to listen on. Whoever can send to it can broadcast: the default is this machine.
+    #[serde(default = "loopback")]
+    pub bind: IpAddr,
+}
+
+fn loopback() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+fn codec<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Codec, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Codec::from_name(&name).ok_or_else(|| {
+        serde::de::Error::custom(format!("{name:?} is none of H264, VP8, VP9, AV1, opus"))
+    })
+}
+
+impl StreamSection {
+    /// The stream of the demo: H.264 on 5004, Opus on 5006, from this machine.
+    pub fn demo() -> StreamSection {
+        let track = |codec, payload_type, port| TrackSection {
+            name: None,
+            codec,
+            payload_type,
+            clock_rate: None,
+            channels: None,
+            fmtp: String::new(),
+            ports: vec![port],
+            bind: loopback(),
+        };
+        StreamSection {
+            name: "demo".into(),
+            id: None,
+            track: vec![track(Codec::H264, 96, 5004), track(Codec::Opus, 111, 5006)],
+        }
+    }
+}
+
+impl TrackSection {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(match self.codec.kind() {
+            MediaKind::Audio => "audio",
+            MediaKind::Video => "video",
+        })
+    }
+
+    /// As ingest has it.
+    pub fn spec(&self) -> TrackSpec {
+        let audio = self.codec.kind() == MediaKind::Audio;
+        TrackSpec {
+            name: self.name().to_owned(),
+            codec: self.codec,
+            payload_type: self.payload_type,
+            clock_rate: self.clock_rate.unwrap_or(if audio { 48_000 } else { 90_000 }),
+            channels: if audio { self.channels.unwrap_or(2) } else { 0 },
+            fmtp: self.fmtp.clone(),
+            layers: self.ports.len(),
+        }
+    }
+}
+
+/// What must fit together in all streams.
+pub fn check(streams: &[StreamSection]) -> Result<(), String> {
+    if streams.len() > MAX_STREAMS {
+        return Err(format!("at most {MAX_STREAMS} streams"));
+    }
+    let mut names = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    let mut ports: BTreeSet<SocketAddr> = BTreeSet::new();
+    for stream in streams {
+        let name = &stream.name;
+        legal_name(name)?;
+        let fail = |what: String| format!("stream {name:?}: {what}");
+        if !names.insert(name) {
+            return Err(fail("there are two of this name".into()));
+        }
+        if let Some(id) = stream.id
+            && (id == 0 || !ids.insert(id))
+        {
+            return Err(fail(format!("id {id} is taken, or 0")));
+        }
+        if stream.track.is_empty() || stream.track.len() > MAX_TRACKS {
+            return Err(fail(format!("it needs 1 to {MAX_TRACKS} tracks ([[stream.track]])")));
+        }
+        let mut tracks = BTreeSet::new();
+        for track in &stream.track {
+            legal_name(track.name()).map_err(fail)?;
+            let fail = |what: String| fail(format!("track {:?}: {what}", track.name()));
+            if !tracks.insert(track.name()) {
+                return Err(fail("there are two of this name: give them names".into()));
+            }
+            check_track(track).map_err(fail)?;
+            for port in &track.ports {
+                if !ports.insert(SocketAddr::new(track.bind, *port)) {
+                    return Err(fail(format!("port {port} is used twice")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_track(track: &TrackSection) -> Result<(), String> {
+    // RFC 5761 section 4: 64 to 95 can't be told from RTCP on the same port.
+    if track.payload_type > 127 || (64..96).contains(&track.payload_type) {
+        return Err("payload_type must be 0 to 63 or 96 to 127".into());
+    }
+    if track.ports.is_empty() || track.ports.len() > MAX_LAYERS {
+        return Err(format!("it needs 1 to {MAX_LAYERS} ports, one for each layer"));
+    }
+    if track.clock_rate.is_some_and(|rate| !(1000..=1_000_000).contains(&rate)) {
+        return Err("clock_rate must be 1000 to 1000000".into());
+    }
+    if track.channels.is_some_and(|c| c == 0 || c > 8) {
+        return Err("channels must be 1 to 8".into());
+    }
+    if track.fmtp.len() > MAX_FMTP || track.fmtp.chars().any(char::is_control) {
+        return Err(format!("fmtp has at most {MAX_FMTP} bytes and no control characters"));
+    }
+    Ok(())
+}
+
+fn legal_name(name: &str) -> Result<(), String> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let dots = name.bytes().all(|b| b == b'.');
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(legal) || dots {
+        return Err(format!(
+            "{name:?} is no name: 1 to {MAX_NAME} characters out of A-Z a-z 0-9 . _ -"
+        ));
+    }
+    Ok(())
+}

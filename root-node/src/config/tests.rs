@@ -1,0 +1,74 @@
+use super::*;
+use soleil_protocol::pipeline::Codec;
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("root-node.toml");
+    std::fs::write(&path, text).unwrap();
+    let config: Config = config::load_with(Some(&path), ENV_PREFIX, [])?;
+    config.check(Some(&path)).map(|()| config)
+}
+
+#[test]
+fn the_sample_says_what_the_defaults_are() {
+    let sample = read(include_str!("../../root-node.toml")).unwrap();
+    let default = Config { node: sample.node.clone(), ..Config::default() };
+    assert_eq!(format!("{sample:?}"), format!("{default:?}"));
+    assert_eq!(sample.stream[0].track[0].spec().clock_rate, 90_000);
+}
+
+#[test]
+fn streams_are_read() {
+    let config = read(
+        "[[stream]]\nname = 'news'\nid = 7\n[[stream.track]]\ncodec = 'vp8'\npayload_type = 97\n\
+         ports = [6000, 6002]\nbind = '0.0.0.0'\n[[stream.track]]\ncodec = 'OPUS'\n\
+         payload_type = 111\nports = [6004]\nname = 'english'\n",
+    )
+    .unwrap();
+    let [video, audio] = &config.stream[0].track[..] else { panic!() };
+    assert_eq!((video.spec().name.as_str(), video.spec().layers), ("video", 2));
+    assert_eq!((video.codec, audio.codec), (Codec::Vp8, Codec::Opus));
+    assert_eq!((audio.spec().name.as_str(), audio.spec().channels), ("english", 2));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let track = "[[stream.track]]\ncodec = 'H264'\npayload_type = 96\nports = [5004]\n";
+    let table = [
+        ("[http]\nlisten = '0.0.0.0:80'\nspeed = 3\n", "speed"),
+        ("[http.tls]\ncert = 'a.pem'\n", "http.tls.key"),
+        ("[http]\npublic_url = 'example.org'\n", "http.public_url"),
+        ("[[stream]]\nname = 'a/b'\n", "a/b"),
+        ("[[stream]]\nname = '..'\n", "no name"),
+        ("[[stream]]\nname = 'a'\n", "1 to 8 tracks"),
+        (&format!("[[stream]]\nname = 'a'\n{track}{track}"), "two of this name"),
+        (
+            &format!("[[stream]]\nname = 'a'\n{track}[[stream]]\nname = 'b'\n{track}"),
+            "port 5004 is used twice",
+        ),
+        (&format!("[[stream]]\nname = 'a'\n{}", track.replace("96", "72")), "payload_type"),
+        (&format!("[[stream]]\nname = 'a'\n{}", track.replace("H264", "MPEG")), "MPEG"),
+        (&format!("[[stream]]\nname = 'a'\nid = 0\n{track}"), "id 0"),
+    ];
+    for (text, word) in table {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(word), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_data_directory_is_where_the_system_keeps_such_things() {
+    let env = |set: &'static [(&'static str, &'static str)]| {
+        move |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| PathBuf::from(v))
+    };
+    let dir = |configured: Option<&str>, set, superuser| {
+        default_data_dir(configured.map(Path::new), env(set), superuser).display().to_string()
+    };
+    let systemd: &[_] = &[("STATE_DIRECTORY", "/var/lib/private/x"), ("HOME", "/home/a")];
+    assert_eq!(dir(Some("here"), systemd, true), "here");
+    assert_eq!(dir(None, systemd, true), "/var/lib/private/x");
+    assert_eq!(dir(None, &[("HOME", "/home/a")], true), "/var/lib/soleil");
+    assert_eq!(dir(None, &[("HOME", "/home/a")], false), "/home/a/.local/state/soleil");
+    assert_eq!(dir(None, &[("XDG_STATE_HOME", "/s"), ("HOME", "/h")], false), "/s/soleil");
+    assert_eq!(dir(None, &[], false), "soleil-data");
+}

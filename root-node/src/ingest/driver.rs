@@ -1,0 +1,263 @@
+//! The thin driver of one stream's ingest: its UDP sockets and its timer. It moves datagrams into
+//! the core, seals what comes out and hands it on.
+
+use super::layer::Port;
+use super::reason::{Counters, DropReason};
+use super::stream::{StreamEvent, StreamIngest};
+use bytes::Bytes;
+use relay_node::clock::Clock;
+use relay_node::media::api::PipelineKey;
+use relay_node::media::packet::{HopHeader, Sealer};
+use relay_node::media::sizes::MAX_HOP_PACKET;
+use soleil_protocol::{Epoch, PipelineId, Ssrc};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The largest datagram that is taken: a jumbo frame's.
+pub const MAX_DATAGRAM: usize = 9_216;
+/// What the kernel may hold for one port while the task is busy: a large key frame, and 100 ms of
+/// 40 Mbit/s.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// Datagrams taken from one socket before the next one has its turn.
+const BATCH: usize = 64;
+/// How often the counters are published.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
+/// Orders that may wait: keys are rare, key-frame requests merged.
+const MAX_ORDERS: usize = 64;
+
+/// What the root tells a running ingest.
+#[derive(Debug)]
+pub enum Order {
+    /// Seal with this key from now on.
+    Key(Epoch, PipelineKey),
+    /// Viewers of a layer need a key frame.
+    KeyFrame(Ssrc),
+}
+
+/// Where sealed packets and events go.
+pub trait Outlet: Send + 'static {
+    /// Sealed packets, in order.
+    fn packets(&self, packets: Vec<Bytes>);
+    /// Something that the root has to know.
+    fn event(&self, pipeline: PipelineId, event: StreamEvent);
+}
+
+/// Counters of one layer: track, number of the layer in it, SSRC, counters.
+pub type LayerCounters = (String, usize, Ssrc, Counters);
+
+/// The outside of a running ingest.
+#[derive(Debug, Clone)]
+pub struct IngestHandle {
+    /// The stream's name.
+    pub name: String,
+    /// Its number.
+    pub id: PipelineId,
+    /// Where it listens: the RTP port of each layer.
+    pub ports: Vec<SocketAddr>,
+    orders: mpsc::Sender<Order>,
+    pub(super) counters: watch::Receiver<Arc<Vec<LayerCounters>>>,
+}
+
+impl IngestHandle {
+    /// Gives an order; `false` if the ingest has ended or is swamped.
+    pub fn order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+
+    /// What has been counted, as of the last half second.
+    pub fn counters(&self) -> Arc<Vec<LayerCounters>> {
+        self.counters.borrow().clone()
+    }
+}
+
+/// One bound socket.
+struct Socket {
+    layer: usize,
+    port: Port,
+    udp: UdpSocket,
+}
+
+/// One stream's ingest, ready to run.
+pub struct IngestTask {
+    core: StreamIngest,
+    clock: Clock,
+    sockets: Vec<Socket>,
+    sealer: Option<Sealer>,
+    orders: mpsc::Receiver<Order>,
+    counters: watch::Sender<Arc<Vec<LayerCounters>>>,
+}
+
+impl IngestTask {
+    /// Binds the sockets: `ports` has the RTP address of each layer; the next port is for RTCP
+    /// unless it is another layer's.
+    ///
+    /// # Errors
+    /// If an RTP port can't be bound; the text names it.
+    pub fn bind(
+        name: &str,
+        core: StreamIngest,
+        ports: &[SocketAddr],
+        taken: &[SocketAddr],
+        clock: Clock,
+    ) -> io::Result<(IngestHandle, IngestTask)> {
+        let mut sockets = Vec::new();
+        let mut bound = Vec::new();
+        for (layer, addr) in ports.iter().enumerate() {
+            let udp = bind(*addr)
+                .map_err(|e| io::Error::new(e.kind(), format!("UDP port {addr}: {e}")))?;
+            let local = udp.local_addr()?;
+            bound.push(local);
+            sockets.push(Socket { layer, port: Port::Rtp, udp });
+            let Some(next) = local.port().checked_add(1) else { continue };
+            let rtcp = SocketAddr::new(local.ip(), next);
+            if taken.contains(&rtcp) {
+                continue;
+            }
+            match bind(rtcp) {
+                Ok(udp) => sockets.push(Socket { layer, port: Port::Rtcp, udp }),
+                // RTCP on the RTP port still works.
+                Err(error) => tracing::warn!(%rtcp, %error, "no separate port for RTCP"),
+            }
+        }
+        let (orders, orders_rx) = mpsc::channel(MAX_ORDERS);
+        let (counters, counters_rx) = watch::channel(Arc::new(core.counters()));
+        let handle = IngestHandle {
+            name: name.to_owned(),
+            id: core.id(),
+            ports: bound,
+            orders,
+            counters: counters_rx,
+        };
+        let task = IngestTask { core, clock, sockets, sealer: None, orders: orders_rx, counters };
+        Ok((handle, task))
+    }
+
+    /// Runs until cancelled.
+    pub async fn run(mut self, outlet: impl Outlet, stop: CancellationToken) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut publish = tokio::time::interval(PUBLISH_INTERVAL);
+        publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.core.poll_timeout();
+            let timer = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(self.clock.instant(at).into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                order = self.orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => break,
+                },
+                () = readable(&self.sockets) => self.receive(&mut buffer),
+                () = timer => self.core.handle_timeout(self.clock.now()),
+                _ = publish.tick() => {
+                    let _ = self.counters.send_replace(Arc::new(self.core.counters()));
+                }
+            }
+            self.send(&outlet);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Key(epoch, key) => self.sealer = Some(Sealer::new(&key, epoch)),
+            Order::KeyFrame(ssrc) => self.core.request_key_frame(self.clock.now(), ssrc),
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) {
+        for socket in &self.sockets {
+            for _ in 0..BATCH {
+                let (length, from) = match socket.udp.try_recv_from(buffer) {
+                    Ok(got) => got,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        // An ICMP error of our own RTCP: the sender has gone.
+                        tracing::trace!(%error, "ingest socket");
+                        continue;
+                    }
+                };
+                let (layer, port) = (socket.layer, socket.port);
+                let now = self.clock.now();
+                let taken = self.core.handle_datagram(now, layer, port, from, &buffer[..length]);
+                if let Err(reason) = taken {
+                    tracing::trace!(%from, reason = reason.label(), "dropped");
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, outlet: &impl Outlet) {
+        while let Some(event) = self.core.poll_event() {
+            outlet.event(self.core.id(), event);
+        }
+        let mut sealed = Vec::new();
+        while let Some(packet) = self.core.poll_packet() {
+            let Some(sealer) = &self.sealer else {
+                self.core.count_drop(packet.ssrc, DropReason::NoKey);
+                continue;
+            };
+            let header = HopHeader {
+                ssrc: packet.ssrc,
+                payload_type: packet.payload_type,
+                marker: packet.marker,
+                index: packet.index,
+                timestamp: packet.timestamp,
+                capture: packet.capture,
+                marks: packet.marks,
+            };
+            let mut bytes = Vec::with_capacity(MAX_HOP_PACKET);
+            match sealer.seal(&header, &packet.payload, &mut bytes) {
+                Ok(()) => sealed.push(Bytes::from(bytes)),
+                Err(error) => {
+                    tracing::error!(%error, "a packet can't be sealed");
+                    self.core.count_drop(packet.ssrc, DropReason::Oversized);
+                }
+            }
+        }
+        if !sealed.is_empty() {
+            outlet.packets(sealed);
+        }
+        while let Some((layer, port, to, bytes)) = self.core.poll_send() {
+            let socket = self.sockets.iter().find(|s| s.layer == layer && s.port == port);
+            if let Some(socket) = socket {
+                // RTCP that does not fit into the socket is worth nothing later.
+                let _ = socket.udp.try_send_to(&bytes, to);
+            }
+        }
+    }
+}
+
+fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address(addr);
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
+        tracing::debug!(%error, "receive buffer stays as it is");
+    }
+    socket.bind(&addr.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// Any of the sockets has something.
+async fn readable(sockets: &[Socket]) {
+    poll_fn(|context| {
+        // All of them must know whom to wake, so no short cut.
+        let mut ready = false;
+        for socket in sockets {
+            ready |= socket.udp.poll_recv_ready(context).is_ready();
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
