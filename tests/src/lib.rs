@@ -2,7 +2,9 @@
 //! the link emulator, the headless viewer, and the harness that starts a tree of real processes.
 //! Nothing here is part of a running system.
 
+pub mod browser;
 pub mod emulator;
+pub mod harness;
 pub mod http;
 pub mod picture;
 pub mod source;

@@ -1,0 +1,142 @@
+//! Runs the programs of `tests/browser`, in which Chromium looks at a watch page, and reads what
+//! they print.
+
+use crate::harness::{HarnessError, Process};
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Starting Chromium, and the page's own patience.
+const OVERHEAD: Duration = Duration::from_secs(90);
+
+/// Percentiles in milliseconds.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Delay {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95%.
+    pub p95: Option<f64>,
+}
+
+/// Which frames were seen.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Frames {
+    /// Numbers from the first to the last one.
+    pub expected: u64,
+    /// Displayed, of all.
+    pub fraction: Option<f64>,
+    /// A number lower than the one before.
+    pub backwards: u64,
+}
+
+/// What was heard.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Sound {
+    /// The tone was heard.
+    pub present: bool,
+    /// How often.
+    pub onsets: u64,
+    /// Sound less picture, median.
+    pub av_offset_ms: Option<f64>,
+}
+
+/// What WebRTC says.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Connection {
+    /// The SRTP profile.
+    #[serde(rename = "srtpCipher")]
+    pub srtp_cipher: Option<String>,
+    /// Codec of the picture.
+    pub video_codec: Option<String>,
+}
+
+/// What a viewer in Chromium saw; see `tests/browser/README.md`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Watched {
+    /// There was a picture.
+    pub ok: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Opening the page to the first picture.
+    pub first_read_ms: Option<f64>,
+    /// Frames.
+    pub frames: Frames,
+    /// Longest time between two new frames.
+    pub freeze_ms: Option<f64>,
+    /// Send time to display.
+    pub delay_ms: Delay,
+    /// Sound.
+    pub sound: Sound,
+    /// Connection.
+    pub connection: Option<Connection>,
+    /// The line itself, for messages.
+    #[serde(skip)]
+    pub line: String,
+}
+
+/// What several joins took.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Joined {
+    /// All had a picture.
+    pub ok: bool,
+    /// Median of opening to first picture.
+    pub median_ms: Option<f64>,
+    /// The line itself, for messages.
+    #[serde(skip)]
+    pub line: String,
+}
+
+/// Watches a page for so many seconds.
+///
+/// # Errors
+/// If the program does not run or prints no result.
+pub fn watch(url: &str, seconds: u64) -> Result<Watched, HarnessError> {
+    let line = run("watch.mjs", &[url, "--seconds", &seconds.to_string()], seconds)?;
+    let mut watched: Watched = parse(&line)?;
+    watched.line = line;
+    Ok(watched)
+}
+
+/// Joins so many times.
+///
+/// # Errors
+/// If the program does not run or prints no result.
+pub fn join(url: &str, joins: u64) -> Result<Joined, HarnessError> {
+    let line = run("join.mjs", &[url, "--joins", &joins.to_string()], joins * 5)?;
+    let mut joined: Joined = parse(&line)?;
+    joined.line = line;
+    Ok(joined)
+}
+
+fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, HarnessError> {
+    serde_json::from_str(line).map_err(|error| HarnessError::Process {
+        name: "browser".into(),
+        why: format!("printed no result: {error}"),
+        log: line.to_owned(),
+    })
+}
+
+fn run(program: &str, arguments: &[&str], seconds: u64) -> Result<String, HarnessError> {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("browser");
+    let mut command = Command::new("node");
+    command.current_dir(directory).arg(program).args(arguments);
+    let mut process = Process::start(program, &mut command)?;
+    let ended = process.wait(OVERHEAD + Duration::from_secs(seconds));
+    let mut line = None;
+    crate::wait::holds_within(Duration::from_secs(2), || {
+        line = process.stdout().into_iter().rev().find(|line| line.starts_with('{'));
+        line.is_some()
+    });
+    line.ok_or_else(|| HarnessError::Process {
+        name: program.to_owned(),
+        why: format!("printed no result ({ended:?})"),
+        log: process.log_tail(),
+    })
+}

@@ -1,0 +1,585 @@
+//! The tree: which processes there are, how they are configured, and what stands in their hops.
+
+use super::node::{Process, Running};
+use super::ports::{Ports, is_free};
+use super::{HarnessError, binary, io_error};
+use crate::emulator::{LinkConfig, TcpTap, UdpEmulator};
+use crate::http;
+use crate::source::SourceReport;
+use crate::wait::holds_within;
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A node is ready within this time: debug builds on two busy cores included.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A token is made within this time.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+/// A broadcast is announced within this time after its first packet.
+const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What stands in a hop.
+#[derive(Debug, Clone, Default)]
+pub struct Hop {
+    /// A UDP emulator in the media path (a link that does nothing still records).
+    pub emulate: Option<LinkConfig>,
+    /// A tap in the control link.
+    pub tap: bool,
+}
+
+/// A stream of the root.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// Its name.
+    pub name: String,
+    /// H264 or VP8.
+    pub codec: &'static str,
+}
+
+/// What kind of tree.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Relays; the first ones below the root.
+    pub relays: usize,
+    /// Leaves.
+    pub leaves: usize,
+    /// How many nodes the root takes itself.
+    pub root_children: usize,
+    /// How many nodes each relay takes.
+    pub relay_children: usize,
+    /// Between the root and its children.
+    pub root_hop: Hop,
+    /// Between relays and their children.
+    pub relay_hop: Hop,
+    /// Streams; each has ports of its own.
+    pub streams: Vec<Stream>,
+    /// INTERFACE's demo ports instead of free ones.
+    pub demo_ports: bool,
+    /// Log directives of all nodes.
+    pub log: String,
+    /// More lines for the root's configuration.
+    pub root_extra: String,
+    /// More lines for the leaves' configuration.
+    pub leaf_extra: String,
+}
+
+impl Default for Options {
+    /// Root, relay, leaf, and stream `demo` as H.264 and Opus.
+    fn default() -> Self {
+        Self {
+            relays: 1,
+            leaves: 1,
+            root_children: 1,
+            relay_children: 8,
+            root_hop: Hop::default(),
+            relay_hop: Hop::default(),
+            streams: vec![Stream { name: "demo".into(), codec: "H264" }],
+            demo_ports: false,
+            log: "info".into(),
+            root_extra: String::new(),
+            leaf_extra: String::new(),
+        }
+    }
+}
+
+/// The ports of one node.
+#[derive(Debug, Clone, Copy)]
+struct NodePorts {
+    overlay: u16,
+    media: u16,
+    ops: u16,
+    http: u16,
+    viewers: u16,
+}
+
+/// A running broadcaster process.
+#[derive(Debug)]
+pub struct Broadcast {
+    process: Process,
+}
+
+impl Broadcast {
+    /// Stops it; gives what it sent.
+    ///
+    /// # Errors
+    /// If it failed or gave no report.
+    pub fn stop(mut self) -> Result<SourceReport, HarnessError> {
+        self.process.terminate();
+        let status = self.process.wait(READY_TIMEOUT);
+        let report = self
+            .process
+            .stdout()
+            .iter()
+            .find_map(|line| serde_json::from_str::<SourceReport>(line).ok());
+        match (status, report) {
+            (Some(status), Some(report)) if status.success() => Ok(report),
+            (status, _) => Err(self.process.failed(format!("ended with {status:?}"))),
+        }
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// A running tree. Stopped, leaves first, when dropped; if that is by a failing test, the ends of
+/// all logs are shown.
+#[derive(Debug)]
+pub struct Tree {
+    /// Leaves in order of their start.
+    pub leaves: Vec<Running>,
+    /// Relays in order of their start.
+    pub relays: Vec<Running>,
+    /// The root.
+    pub root: Running,
+    /// Emulators between root and relays (one for all), and before each relay's children.
+    pub root_emulator: Option<UdpEmulator>,
+    /// One for each relay.
+    pub relay_emulators: Vec<UdpEmulator>,
+    /// Taps likewise.
+    pub root_tap: Option<TcpTap>,
+    /// One for each relay.
+    pub relay_taps: Vec<TcpTap>,
+    options: Options,
+    directory: TempDir,
+    root_ports: NodePorts,
+    relay_ports: Vec<NodePorts>,
+    leaf_ports: Vec<NodePorts>,
+    stream_ports: Vec<u16>,
+}
+
+impl Tree {
+    /// Starts everything and waits until all nodes are ready.
+    ///
+    /// # Errors
+    /// If a binary or port is missing, or a node does not get ready.
+    pub fn start(options: &Options) -> Result<Self, HarnessError> {
+        let directory = tempfile::Builder::new()
+            .prefix("soleil-")
+            .tempdir()
+            .map_err(io_error("temporary directory"))?;
+        let plan = Plan::new(options)?;
+        let root = plan.root;
+        let root_emulator = emulator(&options.root_hop, plan.root_hop_media, root.media)?;
+        let root_tap = tap(&options.root_hop, plan.root_hop_overlay, root.overlay)?;
+        let config = root_config(options, &plan, directory.path());
+        let root_file = write(directory.path(), "root", &config)?;
+        let mut root_node = start("root", "root-node", &root_file, root.ops)?;
+        root_node.wait_ready(READY_TIMEOUT)?;
+        let mut tree = Self {
+            leaves: Vec::new(),
+            relays: Vec::new(),
+            root: root_node,
+            root_emulator,
+            relay_emulators: Vec::new(),
+            root_tap,
+            relay_taps: Vec::new(),
+            options: options.clone(),
+            directory,
+            root_ports: root,
+            relay_ports: plan.relays.clone(),
+            leaf_ports: plan.leaves.clone(),
+            stream_ports: plan.streams.clone(),
+        };
+        if options.relays > 0 {
+            let token = tree.token("relay", &[])?;
+            for (n, (ports, hop)) in plan.relays.iter().zip(&plan.relay_hops).enumerate() {
+                tree.relay_emulators.extend(emulator(&options.relay_hop, hop.0, ports.media)?);
+                tree.relay_taps.extend(tap(&options.relay_hop, hop.1, ports.overlay)?);
+                let name = format!("relay-{}", n + 1);
+                let config = tree.child_config(&name, &token, *ports, *hop);
+                let file = write(tree.directory.path(), &name, &config)?;
+                let mut relay = start(&name, "relay-node", &file, ports.ops)?;
+                relay.wait_ready(READY_TIMEOUT)?;
+                tree.relays.push(relay);
+            }
+        }
+        if options.leaves > 0 {
+            let token = tree.token("leaf", &[])?;
+            for n in 0..options.leaves {
+                tree.start_leaf(n, &token)?;
+            }
+        }
+        Ok(tree)
+    }
+
+    fn start_leaf(&mut self, n: usize, token: &str) -> Result<(), HarnessError> {
+        let ports = self.leaf_ports[n];
+        let name = format!("leaf-{}", n + 1);
+        let mut config = self.child_config(&name, token, ports, (ports.media, ports.overlay));
+        let host = if self.options.demo_ports { "localhost" } else { "127.0.0.1" };
+        let _ = write!(
+            config,
+            "\n[http]\nlisten = \"127.0.0.1:{}\"\npublic_url = \"http://{host}:{}\"\n\
+             [webrtc]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n{}",
+            ports.http, ports.http, ports.viewers, ports.viewers, self.options.leaf_extra
+        );
+        let file = write(self.directory.path(), &name, &config)?;
+        let mut leaf = start(&name, "leaf-gateway", &file, ports.ops)?;
+        leaf.wait_ready(READY_TIMEOUT)?;
+        self.leaves.push(leaf);
+        Ok(())
+    }
+
+    fn child_config(&self, name: &str, token: &str, p: NodePorts, hop: (u16, u16)) -> String {
+        let data = self.directory.path().join(name);
+        let root = match &self.root_tap {
+            Some(tap) => tap.address().port(),
+            None => self.root_ports.overlay,
+        };
+        format!(
+            "[node]\nname = \"{name}\"\ndata_dir = \"{}\"\ndrain_timeout = \"5s\"\n\
+             [root]\naddress = \"127.0.0.1:{root}\"\ntoken = \"{token}\"\n\
+             [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
+             [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
+             [capacity]\nchildren = {}\n[ops]\nlisten = \"127.0.0.1:{}\"\n\
+             [log]\nlevel = \"{}\"\nformat = \"text\"\n",
+            data.display(),
+            p.overlay,
+            hop.1,
+            p.media,
+            hop.0,
+            self.options.relay_children,
+            p.ops,
+            self.options.log,
+        )
+    }
+
+    /// Runs a command of the root's binary with its configuration; gives stdout.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn root_command(&self, arguments: &[&str]) -> Result<String, HarnessError> {
+        let mut command = Command::new(binary("root-node")?);
+        command.args(arguments).arg("--config").arg(self.directory.path().join("root.toml"));
+        let mut process = Process::start("root-node", &mut command)?;
+        let status = process.wait(COMMAND_TIMEOUT);
+        if !status.is_some_and(|s| s.success()) {
+            return Err(process.failed(format!("{arguments:?} ended with {status:?}")));
+        }
+        // The reader thread may be a moment behind.
+        holds_within(Duration::from_secs(2), || !process.stdout().is_empty());
+        Ok(process.stdout().join("\n"))
+    }
+
+    /// A join token.
+    ///
+    /// # Errors
+    /// If the root makes none.
+    pub fn token(&self, role: &str, more: &[&str]) -> Result<String, HarnessError> {
+        let mut arguments = vec!["token", "create", "--role", role];
+        arguments.extend(more);
+        let out = self.root_command(&arguments)?;
+        out.split_whitespace()
+            .find(|word| word.starts_with("soleil1."))
+            .map(str::to_owned)
+            .ok_or_else(|| self.root.process.failed(format!("made no token: {out}")))
+    }
+
+    /// Where the root's pages are.
+    #[must_use]
+    pub fn http(&self) -> String {
+        let host = if self.options.demo_ports { "localhost" } else { "127.0.0.1" };
+        format!("http://{host}:{}", self.root_ports.http)
+    }
+
+    /// The watch page of a stream.
+    #[must_use]
+    pub fn watch_url(&self, stream: &str) -> String {
+        format!("{}/watch/{stream}", self.http())
+    }
+
+    /// The root's WHEP address of a stream.
+    #[must_use]
+    pub fn whep_url(&self, stream: &str) -> String {
+        format!("{}/whep/{stream}", self.http())
+    }
+
+    /// A leaf's HTTP address.
+    #[must_use]
+    pub fn leaf_http(&self, leaf: usize) -> String {
+        format!("http://127.0.0.1:{}", self.leaf_ports[leaf].http)
+    }
+
+    /// Where the root takes a stream's picture and sound.
+    #[must_use]
+    pub fn ingest(&self, stream: usize) -> (SocketAddr, SocketAddr) {
+        let port = self.stream_ports[stream];
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        (at(port), at(port + 2))
+    }
+
+    /// All TCP ports of the nodes, with names.
+    #[must_use]
+    pub fn tcp_ports(&self) -> Vec<(String, u16)> {
+        let mut all = vec![
+            ("root overlay".to_owned(), self.root_ports.overlay),
+            ("root http".to_owned(), self.root_ports.http),
+        ];
+        all.extend(self.relay_ports.iter().map(|p| ("relay overlay".to_owned(), p.overlay)));
+        for p in &self.leaf_ports {
+            all.push(("leaf http".to_owned(), p.http));
+            all.push(("leaf overlay".to_owned(), p.overlay));
+        }
+        all
+    }
+
+    /// All UDP ports of the nodes, with names.
+    #[must_use]
+    pub fn udp_ports(&self) -> Vec<(String, u16)> {
+        let mut all = vec![("root media".to_owned(), self.root_ports.media)];
+        for port in &self.stream_ports {
+            for n in 0..4 {
+                all.push(("ingest".to_owned(), port + n));
+            }
+        }
+        all.extend(self.relay_ports.iter().map(|p| ("relay media".to_owned(), p.media)));
+        for p in &self.leaf_ports {
+            all.push(("leaf media".to_owned(), p.media));
+            all.push(("leaf viewers".to_owned(), p.viewers));
+        }
+        all
+    }
+
+    /// The file that configures a node (`root`, `relay-1`, ...).
+    #[must_use]
+    pub fn config_file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(format!("{name}.toml"))
+    }
+
+    /// Starts the broadcaster for a stream with these further arguments.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn broadcast(&self, stream: usize, arguments: &[&str]) -> Result<Broadcast, HarnessError> {
+        let (video, audio) = self.ingest(stream);
+        let codec = self.options.streams[stream].codec.to_lowercase();
+        let mut command = Command::new(binary("soleil-source")?);
+        command.args(["--codec", &codec]);
+        command.arg("--video").arg(video.to_string()).arg("--audio").arg(audio.to_string());
+        command.args(arguments);
+        Ok(Broadcast { process: Process::start("source", &mut command)? })
+    }
+
+    /// Whether the root says that a stream is on air.
+    #[must_use]
+    pub fn is_live(&self, stream: &str) -> bool {
+        http::get(&format!("{}/api/v1/streams/{stream}", self.http()))
+            .ok()
+            .and_then(|r| serde_json::from_slice::<serde_json::Value>(&r.body).ok())
+            .is_some_and(|v| v["live"] == true)
+    }
+
+    /// Starts a broadcast and waits until it is on air.
+    ///
+    /// # Errors
+    /// If it does not start or the root does not notice it.
+    pub fn go_live(&self, stream: usize, arguments: &[&str]) -> Result<Broadcast, HarnessError> {
+        let mut broadcast = self.broadcast(stream, arguments)?;
+        let name = &self.options.streams[stream].name;
+        let mut ended = false;
+        let live = holds_within(LIVE_TIMEOUT, || {
+            ended = broadcast.process.exit().is_some();
+            ended || self.is_live(name)
+        });
+        if ended || !live {
+            let log = self.root.process.log_tail();
+            return Err(broadcast
+                .process
+                .failed(format!("is not on air; the root says:\n{log}\n")));
+        }
+        Ok(broadcast)
+    }
+
+    /// All nodes, the root first.
+    pub fn nodes(&self) -> impl Iterator<Item = &Running> {
+        std::iter::once(&self.root).chain(&self.relays).chain(&self.leaves)
+    }
+
+    /// Likewise, to change.
+    pub fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Running> {
+        std::iter::once(&mut self.root).chain(&mut self.relays).chain(&mut self.leaves)
+    }
+
+    /// What is wrong with the processes: ended, panicked.
+    pub fn complaints(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        for node in self.nodes_mut() {
+            let name = node.process.name().to_owned();
+            if let Some(status) = node.process.exit() {
+                all.push(format!("{name} ended: {status}"));
+            }
+            for line in node.process.log().iter().filter(|l| l.contains("panicked at")) {
+                all.push(format!("{name}: {line}"));
+            }
+        }
+        all
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in self.nodes() {
+                eprintln!("--- {} ---\n{}", node.process.name(), node.process.log_tail());
+            }
+        }
+        // All at once: waiting for each drain in turn would take long.
+        for node in self.nodes_mut() {
+            node.process.terminate();
+        }
+    }
+}
+
+/// Which ports everything gets.
+struct Plan {
+    root: NodePorts,
+    root_hop_media: u16,
+    root_hop_overlay: u16,
+    relays: Vec<NodePorts>,
+    /// What relays announce for media and overlay.
+    relay_hops: Vec<(u16, u16)>,
+    leaves: Vec<NodePorts>,
+    streams: Vec<u16>,
+}
+
+impl Plan {
+    fn new(options: &Options) -> Result<Self, HarnessError> {
+        let mut free = Ports::default();
+        if options.demo_ports {
+            return Self::demo(options);
+        }
+        let mut node = || -> Result<NodePorts, HarnessError> {
+            let p = free.take(5)?;
+            Ok(NodePorts { overlay: p, media: p + 1, ops: p + 2, http: p + 3, viewers: p + 4 })
+        };
+        let root = node()?;
+        let relays = (0..options.relays).map(|_| node()).collect::<Result<Vec<_>, _>>()?;
+        let leaves = (0..options.leaves).map(|_| node()).collect::<Result<Vec<_>, _>>()?;
+        let streams =
+            options.streams.iter().map(|_| free.take(4)).collect::<Result<Vec<_>, _>>()?;
+        let mut hop = |hop: &Hop, p: NodePorts| -> Result<(u16, u16), HarnessError> {
+            let media = if hop.emulate.is_some() { free.take(1)? } else { p.media };
+            let overlay = if hop.tap { free.take(1)? } else { p.overlay };
+            Ok((media, overlay))
+        };
+        let (root_hop_media, root_hop_overlay) = hop(&options.root_hop, root)?;
+        let relay_hops =
+            relays.iter().map(|p| hop(&options.relay_hop, *p)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { root, root_hop_media, root_hop_overlay, relays, relay_hops, leaves, streams })
+    }
+
+    /// INTERFACE "Demo ports". Leaves have no children, but hops and links of their own all the
+    /// same: 7461 and following.
+    fn demo(options: &Options) -> Result<Self, HarnessError> {
+        let root = NodePorts { overlay: 7443, media: 7443, ops: 9100, http: 8080, viewers: 0 };
+        let numbered = |count: usize, make: fn(u16) -> NodePorts| -> Vec<NodePorts> {
+            (1..=count as u16).map(make).collect()
+        };
+        let relays = numbered(options.relays, |n| NodePorts {
+            overlay: 7450 + n,
+            media: 7450 + n,
+            ops: 9100 + n,
+            http: 0,
+            viewers: 0,
+        });
+        let leaves = numbered(options.leaves, |n| NodePorts {
+            overlay: 7460 + n,
+            media: 7460 + n,
+            ops: 9110 + n,
+            http: 8090 + n,
+            viewers: 8190 + n,
+        });
+        let streams = vec![5004];
+        let ports = [&root].into_iter().chain(&relays).chain(&leaves);
+        let all = ports
+            .flat_map(|p| [p.overlay, p.media, p.ops, p.http, p.viewers])
+            .chain(5004..=5007)
+            .filter(|port| *port != 0);
+        let mut taken: Vec<String> =
+            all.filter(|port| !is_free(*port)).map(|port| format!("port {port}")).collect();
+        taken.dedup();
+        if !taken.is_empty() {
+            return Err(HarnessError::InUse(taken.join(", ")));
+        }
+        let relay_hops = relays.iter().map(|p| (p.media, p.overlay)).collect();
+        Ok(Self {
+            root,
+            root_hop_media: root.media,
+            root_hop_overlay: root.overlay,
+            relays,
+            relay_hops,
+            leaves,
+            streams,
+        })
+    }
+}
+
+fn emulator(hop: &Hop, listen: u16, target: u16) -> Result<Option<UdpEmulator>, HarnessError> {
+    let Some(config) = hop.emulate else { return Ok(None) };
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // Any seed will do; a fixed one makes runs alike.
+    UdpEmulator::start(at(listen), at(target), config, 1).map(Some).map_err(io_error("emulator"))
+}
+
+fn tap(hop: &Hop, listen: u16, target: u16) -> Result<Option<TcpTap>, HarnessError> {
+    if !hop.tap {
+        return Ok(None);
+    }
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpTap::start(at(listen), at(target)).map(Some).map_err(io_error("tap"))
+}
+
+fn write(directory: &Path, name: &str, config: &str) -> Result<std::path::PathBuf, HarnessError> {
+    let data = directory.join(name);
+    std::fs::create_dir_all(&data).map_err(io_error("data directory"))?;
+    let file = directory.join(format!("{name}.toml"));
+    std::fs::write(&file, config).map_err(io_error("configuration"))?;
+    Ok(file)
+}
+
+fn start(name: &str, program: &str, file: &Path, ops: u16) -> Result<Running, HarnessError> {
+    let mut command = Command::new(binary(program)?);
+    command.arg("--config").arg(file).env("RUST_BACKTRACE", "1");
+    let process = Process::start(name, &mut command)?;
+    Ok(Running { process, ops: SocketAddr::from((Ipv4Addr::LOCALHOST, ops)) })
+}
+
+fn root_config(options: &Options, plan: &Plan, directory: &Path) -> String {
+    let p = plan.root;
+    // People open the demo from other machines too; tests stay on loopback.
+    let http = if options.demo_ports { "0.0.0.0" } else { "127.0.0.1" };
+    let mut config = format!(
+        "[node]\nname = \"root\"\ndata_dir = \"{}\"\ndrain_timeout = \"5s\"\n\
+         [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
+         [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
+         [capacity]\nchildren = {}\n[http]\nlisten = \"{http}:{}\"\n\
+         [ops]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{}\"\nformat = \"text\"\n{}",
+        directory.join("root").display(),
+        p.overlay,
+        plan.root_hop_overlay,
+        p.media,
+        plan.root_hop_media,
+        options.root_children,
+        p.http,
+        p.ops,
+        options.log,
+        options.root_extra,
+    );
+    for (stream, port) in options.streams.iter().zip(&plan.streams) {
+        let _ = write!(
+            config,
+            "\n[[stream]]\nname = \"{}\"\n\
+             [[stream.track]]\nname = \"video\"\ncodec = \"{}\"\npayload_type = 96\nports = [{port}]\n\
+             [[stream.track]]\nname = \"audio\"\ncodec = \"opus\"\npayload_type = 111\nports = [{}]\n",
+            stream.name,
+            stream.codec,
+            port + 2
+        );
+    }
+    config
+}
