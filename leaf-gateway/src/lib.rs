@@ -15,6 +15,9 @@ pub mod metrics;
 pub mod occupancy;
 pub mod rewriter;
 pub mod ring;
+mod run;
 pub mod sdp;
 pub mod session;
 pub mod worker;
+
+pub use run::{Started, run, start};
