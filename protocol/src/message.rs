@@ -1,13 +1,13 @@
 //! Every message of the protocol as typed data. The XML is in [`crate::xml`], the rules of who may
 //! send what to whom in [`crate::routing`], the words of enumerations in `message/words.rs`.
 
+mod methods;
 mod words;
 
 pub use words::UnknownWord;
 
 use crate::address::Address;
 use crate::ids::{Epoch, Incarnation, LinkId, NodeId, PacketIndex, PipelineId, Rank, Role, Ssrc};
-use crate::limits;
 use crate::pipeline::{EpochKey, PipelineDef, Wrapped};
 use crate::time::Millis;
 use std::net::SocketAddr;
@@ -120,30 +120,6 @@ pub struct Hello {
     pub nonce: Option<Vec<u8>>,
 }
 
-impl Hello {
-    /// A HELLO that says nothing but a name, in our version.
-    pub fn new(name: NodeId) -> Self {
-        Self {
-            name,
-            server: None,
-            client: None,
-            pipelines: Vec::new(),
-            version: VERSION,
-            role: None,
-            incarnation: Incarnation(0),
-            capacity: Capacity::default(),
-            region: String::new(),
-            labels: Vec::new(),
-            media: Vec::new(),
-            http: None,
-            csr: None,
-            wrap_key: None,
-            ticket: None,
-            nonce: None,
-        }
-    }
-}
-
 /// How much a node can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capacity {
@@ -169,30 +145,6 @@ pub struct ChildsUpdate {
     pub added: Vec<Child>,
     /// Nodes that are no longer in it, with the incarnation that left.
     pub removed: Vec<(NodeId, Incarnation)>,
-}
-
-impl ChildsUpdate {
-    /// Whether it says nothing.
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty()
-    }
-
-    /// Cuts it into parts that one message can carry ([`limits::MAX_CHILDREN`]), all removals
-    /// before the first addition, as readers take them. Nothing comes out if it is empty.
-    pub fn split(self) -> Vec<ChildsUpdate> {
-        let mut parts: Vec<ChildsUpdate> = self
-            .removed
-            .chunks(limits::MAX_CHILDREN)
-            .map(|removed| ChildsUpdate { added: Vec::new(), removed: removed.to_vec() })
-            .collect();
-        for added in self.added.chunks(limits::MAX_CHILDREN) {
-            match parts.last_mut().filter(|part| part.added.is_empty()) {
-                Some(part) => part.added = added.to_vec(),
-                None => parts.push(ChildsUpdate { added: added.to_vec(), removed: Vec::new() }),
-            }
-        }
-        parts
-    }
 }
 
 /// A node below the sender.
@@ -243,19 +195,6 @@ pub struct ErrorReport {
     pub failed_time: Option<Millis>,
     /// `type` of the message that failed.
     pub failed_type: String,
-}
-
-impl ErrorReport {
-    /// The report about a message that could not be handled. `None` if that message is an ERROR
-    /// itself: errors are never answered, or two nodes could throw them at each other for ever.
-    pub fn about(failed: &Message, code: ErrorCode, text: impl Into<String>) -> Option<Self> {
-        (!matches!(failed.body, Body::Error(_))).then(|| Self {
-            code,
-            text: text.into(),
-            failed_time: Some(failed.time),
-            failed_type: failed.body.kind().to_owned(),
-        })
-    }
 }
 
 /// KILL.
