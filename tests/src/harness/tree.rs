@@ -191,7 +191,12 @@ impl Tree {
                 tree.relay_emulators.extend(emulator(&options.relay_hop, hop.0, ports.media)?);
                 tree.relay_taps.extend(tap(&options.relay_hop, hop.1, ports.overlay)?);
                 let name = format!("relay-{}", n + 1);
-                let config = tree.child_config(&name, &token, *ports, *hop);
+                let mut config = tree.child_config(&name, &token, *ports, hop.0);
+                let _ = write!(
+                    config,
+                    "[overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n",
+                    ports.overlay, hop.1
+                );
                 let file = write(tree.directory.path(), &name, &config)?;
                 let mut relay = start(&name, "relay-node", &file, ports.ops)?;
                 relay.wait_ready(READY_TIMEOUT)?;
@@ -210,12 +215,14 @@ impl Tree {
     fn start_leaf(&mut self, n: usize, token: &str) -> Result<(), HarnessError> {
         let ports = self.leaf_ports[n];
         let name = format!("leaf-{}", n + 1);
-        let mut config = self.child_config(&name, token, ports, (ports.media, ports.overlay));
+        // A leaf has no children: no listener for control links.
+        let mut config = self.child_config(&name, token, ports, ports.media);
         let host = if self.options.demo_ports { "localhost" } else { "127.0.0.1" };
         let _ = write!(
             config,
             "\n[http]\nlisten = \"127.0.0.1:{}\"\npublic_url = \"http://{host}:{}\"\n\
-             [webrtc]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n{}",
+             [webrtc]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
+             sessions_per_address = 5000\n{}",
             ports.http, ports.http, ports.viewers, ports.viewers, self.options.leaf_extra
         );
         let file = write(self.directory.path(), &name, &config)?;
@@ -225,7 +232,7 @@ impl Tree {
         Ok(())
     }
 
-    fn child_config(&self, name: &str, token: &str, p: NodePorts, hop: (u16, u16)) -> String {
+    fn child_config(&self, name: &str, token: &str, p: NodePorts, announce: u16) -> String {
         let data = self.directory.path().join(name);
         let root = match &self.root_tap {
             Some(tap) => tap.address().port(),
@@ -234,15 +241,12 @@ impl Tree {
         format!(
             "[node]\nname = \"{name}\"\ndata_dir = \"{}\"\ndrain_timeout = \"5s\"\n\
              [root]\naddress = \"127.0.0.1:{root}\"\ntoken = \"{token}\"\n\
-             [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
              [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
              [capacity]\nchildren = {}\n[ops]\nlisten = \"127.0.0.1:{}\"\n\
              [log]\nlevel = \"{}\"\nformat = \"text\"\n",
             data.display(),
-            p.overlay,
-            hop.1,
             p.media,
-            hop.0,
+            announce,
             self.options.relay_children,
             p.ops,
             self.options.log,
@@ -323,7 +327,6 @@ impl Tree {
         all.extend(self.relay_ports.iter().map(|p| ("relay overlay".to_owned(), p.overlay)));
         for p in &self.leaf_ports {
             all.push(("leaf http".to_owned(), p.http));
-            all.push(("leaf overlay".to_owned(), p.overlay));
         }
         all
     }
@@ -345,10 +348,29 @@ impl Tree {
         all
     }
 
-    /// The file that configures a node (`root`, `relay-1`, ...).
+    /// Where configuration and data of the nodes are (`root.toml`, `relay-1.toml`, ...).
     #[must_use]
-    pub fn config_file(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(format!("{name}.toml"))
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts one more relay with a token that should not let it in; nobody waits for it.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn stranger(&self, token: &str) -> Result<Running, HarnessError> {
+        let first = Ports::default().take(5)?;
+        let ports = NodePorts {
+            overlay: first,
+            media: first + 1,
+            ops: first + 2,
+            http: first + 3,
+            viewers: first + 4,
+        };
+        let mut config = self.child_config("stranger", token, ports, ports.media);
+        let _ = write!(config, "[overlay]\nlisten = \"127.0.0.1:{}\"\n", ports.overlay);
+        let file = write(self.directory.path(), "stranger", &config)?;
+        start("stranger", "relay-node", &file, ports.ops)
     }
 
     /// Starts the broadcaster for a stream with these further arguments.

@@ -1,0 +1,211 @@
+//! "Bad input, each with a test": at ingest, at the HTTP interface, with join tokens, and random
+//! bytes everywhere. Nothing panics, and viewers who are there notice nothing. Malformed control
+//! messages of nodes are tested beside the code that reads them (relay-node).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use soleil_tests::harness::{Options, Stream, Tree};
+use soleil_tests::http;
+use soleil_tests::viewer::{self, Codec, Offer, Viewers};
+use soleil_tests::wait::until;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+const VIEWERS: usize = 3;
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A tree with a stream on air, one that is not, and viewers.
+fn tree_with_viewers() -> (Tree, soleil_tests::harness::Broadcast, Viewers) {
+    let streams =
+        ["demo", "silent"].map(|name| Stream { name: name.into(), codec: "H264" }).to_vec();
+    let tree = Tree::start(&Options { streams, ..Options::default() }).unwrap();
+    let source = tree.go_live(0, &[]).unwrap();
+    let viewers =
+        Viewers::start(&tree.whep_url("demo"), VIEWERS, &viewer::Options::default()).unwrap();
+    viewers
+        .wait(DEADLINE, |r| r.with_picture() == VIEWERS)
+        .unwrap_or_else(|report| panic!("not all have a picture:\n{report}"));
+    (tree, source, viewers)
+}
+
+/// The viewers go on for two seconds and have lost nothing; no process has ended or panicked.
+fn unharmed(tree: &mut Tree, viewers: &Viewers) {
+    let frames = viewers.report().video.frames;
+    let report = viewers
+        .wait(DEADLINE, |r| r.video.frames >= frames + 60 * VIEWERS as u64)
+        .unwrap_or_else(|report| panic!("the picture stands still:\n{report}"));
+    assert_eq!((report.failed, report.unopened), (0, 0), "{report}");
+    assert_eq!((report.video.lost, report.audio.lost), (0, 0), "{report}");
+    assert_eq!(report.video.broken_frames, 0, "{report}");
+    assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
+}
+
+fn rtp(payload_type: u8, sequence: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x80, payload_type];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend(7u32.to_be_bytes());
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend(payload);
+    packet
+}
+
+#[test]
+fn rtp_that_does_not_belong_there() {
+    let (mut tree, source, viewers) = tree_with_viewers();
+    let (video, audio) = tree.ingest(0);
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let before = tree.root.metrics();
+    for n in 0..200u16 {
+        for to in [video, audio] {
+            // A second sender; a payload type that nobody configured; a header cut short; lengths
+            // that point outside; RTCP that is none.
+            let whole = rtp(96, n, 1, &[0x65; 100]);
+            let cut = usize::from(n % 12);
+            let mut csrcs = whole.clone();
+            csrcs[0] = 0x8F;
+            let mut extension = whole[..16].to_vec();
+            extension[0] = 0x90;
+            let mut padding = whole.clone();
+            padding[0] = 0xA0;
+            let rtcp = [0x80, 200, 0xFF, 0xFF, 1, 2, 3, 4];
+            for packet in [
+                &whole[..],
+                &rtp(97, n, 1, &[1; 50]),
+                &whole[..cut],
+                &csrcs[..14],
+                &extension,
+                &padding,
+                &rtcp,
+            ] {
+                stranger.send_to(packet, to).unwrap();
+            }
+        }
+    }
+    until("the root to have counted them", DEADLINE, || {
+        let name = "soleil_ingest_dropped_total";
+        tree.root.metrics().sum(name, &[]) >= before.sum(name, &[]) + 1000.0
+    });
+    unharmed(&mut tree, &viewers);
+    drop(source);
+}
+
+#[test]
+fn offers_that_cannot_be_served() {
+    let (mut tree, _source, viewers) = tree_with_viewers();
+    let sdp = [("Content-Type", "application/sdp")];
+    let post = |stream: &str, body: &str| {
+        http::follow("POST", &tree.whep_url(stream), &sdp, body.as_bytes()).unwrap()
+    };
+    let good = Offer {
+        id: 1,
+        ufrag: "abcdefgh",
+        pwd: "abcdefghijklmnopqrstuvwx",
+        fingerprint: &["AB"; 32].join(":"),
+        video: &[Codec::H264],
+        audio: true,
+        candidate: "127.0.0.1:9".parse().unwrap(),
+    }
+    .to_sdp();
+
+    assert_eq!(post("nothing-of-that-name", &good).status, 404);
+    let silent = post("silent", &good);
+    assert_eq!(silent.status, 409, "{}", silent.text());
+    assert!(silent.header("retry-after").is_some(), "{:?}", silent.headers);
+
+    for garbage in ["", "hello", "v=0\r\n", "v=0\r\nm=\r\n", &good[..good.len() / 3]] {
+        let answer = post("demo", garbage);
+        assert_eq!(answer.status, 400, "{garbage:?}: {}", answer.text());
+        assert!(!answer.body.is_empty());
+    }
+    let bomb = format!("{good}{}", "a=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n".repeat(20_000));
+    assert!([400, 413].contains(&post("demo", &bomb).status));
+
+    let foreign = good.replace("H264/90000", "H263/90000").replace("opus/48000/2", "PCMU/8000");
+    let answer = post("demo", &foreign);
+    assert!([406, 422].contains(&answer.status), "{} {}", answer.status, answer.text());
+    assert!(!answer.body.is_empty(), "it says why");
+
+    let text = [("Content-Type", "text/plain")];
+    let answer = http::follow("POST", &tree.whep_url("demo"), &text, good.as_bytes()).unwrap();
+    assert_eq!(answer.status, 415);
+    // A leaf serves nobody whom the root has not sent.
+    let direct = format!("{}/whep/demo", tree.leaf_http(0));
+    let answer = http::request("POST", &direct, &sdp, good.as_bytes()).unwrap();
+    assert!([401, 403].contains(&answer.status), "{}", answer.status);
+    let forged = format!("{direct}?ticket=eyJhIjoxfQ.AAAA");
+    let answer = http::request("POST", &forged, &sdp, good.as_bytes()).unwrap();
+    assert!([401, 403].contains(&answer.status), "{}", answer.status);
+    unharmed(&mut tree, &viewers);
+}
+
+#[test]
+fn tokens_that_let_nobody_in() {
+    let mut tree = Tree::start(&Options { relays: 0, leaves: 0, ..Options::default() }).unwrap();
+    let good = tree.token("relay", &[]).unwrap();
+    let mut parts: Vec<String> = good.split('.').map(str::to_owned).collect();
+    // Another secret of the same form.
+    parts[3] = parts[3].chars().rev().collect();
+    let wrong = parts.join(".");
+    let expired = tree.token("relay", &["--ttl", "1s"]).unwrap();
+    let revoked = tree.token("relay", &[]).unwrap();
+    let id = revoked.split('.').nth(2).unwrap().to_owned();
+    tree.root_command(&["token", "revoke", &id]).unwrap();
+    let refused = |tree: &Tree| {
+        tree.root.metrics().sum("soleil_control_refused_total", &[("reason", "token")])
+    };
+    for (what, token) in [("wrong", wrong), ("revoked", revoked), ("expired", expired)] {
+        if what == "expired" {
+            let list = || tree.root_command(&["token", "list"]).unwrap();
+            until("the token to expire", DEADLINE, || list().contains("expired"));
+        }
+        let before = refused(&tree);
+        let mut relay = tree.stranger(&token).unwrap();
+        until(&format!("the {what} token to be refused"), DEADLINE, || refused(&tree) > before);
+        assert!(!relay.is_ready(), "a node with a {what} token is ready");
+        relay.process.stop();
+    }
+    let mut relay = tree.stranger(&good).unwrap();
+    relay.wait_ready(DEADLINE).unwrap();
+    assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
+}
+
+#[test]
+fn random_bytes_on_every_port() {
+    let (mut tree, _source, viewers) = tree_with_viewers();
+    let mut rng = StdRng::seed_from_u64(5);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for (_, port) in tree.udp_ports() {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        for _ in 0..300 {
+            let mut data = vec![0; rng.random_range(0..1400)];
+            rng.fill(&mut data[..]);
+            // Half of it looks like STUN, DTLS, RTP or RTCP at first sight.
+            if rng.random() && data.len() > 8 {
+                let begin: &[u8] = [
+                    &[0, 1, 0, 8, 0x21, 0x12, 0xA4, 0x42][..],
+                    &[22, 0xFE, 0xFD, 0, 0],
+                    &[0x90, 96],
+                    &[0x81, 205, 0, 9],
+                ][rng.random_range(0..4)];
+                data[..begin.len()].copy_from_slice(begin);
+            }
+            let _ = socket.send_to(&data, to);
+        }
+    }
+    for (name, port) in tree.tcp_ports() {
+        for n in 0..20 {
+            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let mut stream = TcpStream::connect_timeout(&to, DEADLINE)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let mut data = vec![0; 2000];
+            rng.fill(&mut data[..]);
+            let begin: &[u8] = [&b"POST /whep/demo HTTP/1.1\r\n"[..], b"\x16\x03\x01", b""][n % 3];
+            let _ = stream.write_all(begin);
+            let _ = stream.write_all(&data);
+        }
+    }
+    unharmed(&mut tree, &viewers);
+}
