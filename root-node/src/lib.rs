@@ -3,8 +3,10 @@
 //! other nodes is in `relay_node`.
 
 pub mod authority;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod http;
 pub mod ingest;
+pub mod root;
 pub mod store;

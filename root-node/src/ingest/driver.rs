@@ -62,7 +62,7 @@ pub struct IngestHandle {
     /// Where it listens: the RTP port of each layer.
     pub ports: Vec<SocketAddr>,
     orders: mpsc::Sender<Order>,
-    pub(super) counters: watch::Receiver<Arc<Vec<LayerCounters>>>,
+    pub(crate) counters: watch::Receiver<Arc<Vec<LayerCounters>>>,
 }
 
 impl IngestHandle {

@@ -19,6 +19,7 @@ pub mod feedback;
 pub mod fragment;
 pub mod h264;
 pub mod layer;
+pub mod metrics;
 pub mod reason;
 pub mod rtcp;
 pub mod rtp;

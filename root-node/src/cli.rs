@@ -1,0 +1,205 @@
+//! The command line of `root-node`.
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::Config;
+use crate::root::Root;
+use crate::store::{Store, StoreError, TokenRow};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use relay_node::clock::Clock;
+use relay_node::config::values::parse_period;
+use relay_node::logging;
+use soleil_protocol::{Role, Wall};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The command line.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(
+    name = "root-node",
+    version,
+    about = "The root of a Soleil tree: takes broadcasts in, plans the tree, serves the pages",
+    after_help = "Examples:\n  \
+        root-node                                      run with the defaults (stream `demo`)\n  \
+        root-node --config /etc/soleil/root-node.toml --check\n  \
+        root-node token create --role relay            let a relay join\n  \
+        root-node token create --role leaf --ttl 24h --label \"rack 4\"\n  \
+        root-node token list\n  \
+        root-node token revoke 0123456789abcdef\n\n\
+        The token commands work while the root runs; they need the same --config or --data-dir.\n\
+        Every key of the file is also a variable: http.listen is SOLEIL_HTTP__LISTEN.\n\
+        Flags go over variables, variables over the file.\n\n\
+        Open to nodes: TCP and UDP 7443. Open to viewers: TCP 8080. Not open: the operations \
+        address.\n\
+        Exit codes: 0 stopped as asked, 64 usage, 78 configuration, 1 anything else."
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// Check the configuration and exit (0: good, 78: not)
+    #[arg(long)]
+    pub check: bool,
+    /// TCP address for pages and play redirects [http.listen; default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub http: Option<SocketAddr>,
+    /// TCP address for control links of nodes [overlay.listen; default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// UDP address for media to nodes [media.listen; default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub media: Option<SocketAddr>,
+    /// What to do; nothing named: run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Where configuration and database are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Configuration file (TOML); a commented sample is beside the sources
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Directory of the database [node.data_dir]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Commands beside running.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Join tokens: what lets a relay or leaf into the tree
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// What can be done with tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it: it is shown this once
+    Create {
+        /// What the node with it will be
+        #[arg(long, value_enum)]
+        role: TokenRole,
+        /// How long nodes may join with it, like 30m, 24h or 7d [default: no end]
+        #[arg(long, value_parser = parse_period)]
+        ttl: Option<Duration>,
+        /// Your words, shown by `token list`
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// List all tokens, without their secrets
+    List,
+    /// Take a token back: nobody joins with it any more
+    Revoke {
+        /// Its id, the first column of `token list`
+        id: String,
+    },
+}
+
+/// Roles that have tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    /// Multiplies streams
+    Relay,
+    /// Hands streams to browsers
+    Leaf,
+}
+
+impl From<TokenRole> for Role {
+    fn from(role: TokenRole) -> Role {
+        match role {
+            TokenRole::Relay => Role::Relay,
+            TokenRole::Leaf => Role::Leaf,
+        }
+    }
+}
+
+impl Cli {
+    /// File, environment, flags; checked.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn load(&self) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.common.config.as_deref())?;
+        if let Some(dir) = &self.common.data_dir {
+            config.node.data_dir = Some(dir.clone());
+        }
+        config.http.listen = self.http.unwrap_or(config.http.listen);
+        config.overlay.listen = self.listen.unwrap_or(config.overlay.listen);
+        config.media.listen = self.media.unwrap_or(config.media.listen);
+        Ok(config)
+    }
+}
+
+/// The whole program.
+///
+/// # Errors
+/// A [`relay_node::config::ConfigError`] for exit code 78, anything else for 1.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    let config = cli.load()?;
+    if cli.check {
+        println!("the configuration is good");
+        return Ok(());
+    }
+    if let Some(Command::Token(command)) = &cli.command {
+        let store = Store::open(&config.data_dir())?;
+        println!("{}", token(&store, Clock::start().now().wall, command)?);
+        return Ok(());
+    }
+    let log = logging::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let reason = runtime.block_on(async {
+        let root = Root::start(config, log).await?;
+        root.run_until_signalled().await
+    })?;
+    tracing::info!(%reason, "stopped");
+    Ok(())
+}
+
+/// Does a token command; gives what is to be printed.
+fn token(store: &Store, now: Wall, command: &TokenCommand) -> Result<String, StoreError> {
+    match command {
+        TokenCommand::Create { role, ttl, label } => {
+            store.create_token(now, (*role).into(), *ttl, label).map(|token| token.to_string())
+        }
+        TokenCommand::List => Ok(table(&store.tokens()?, now)),
+        TokenCommand::Revoke { id } => {
+            if store.revoke_token(now, id)? {
+                return Ok(format!("{id} is revoked: nobody joins with it any more"));
+            }
+            let text = format!("no token {id} that is not revoked already: see `token list`");
+            Err(StoreError::Refused(text))
+        }
+    }
+}
+
+fn table(tokens: &[TokenRow], now: Wall) -> String {
+    if tokens.is_empty() {
+        return "no tokens: `root-node token create --role relay` makes one".to_owned();
+    }
+    let mut out = format!("{:<18}{:<7}{:<9}{:<12}label", "id", "role", "state", "ends in");
+    for token in tokens {
+        let state = token.state(now);
+        let ends = match token.expires {
+            Some(end) if state == "valid" => remaining(end.0.saturating_sub(now.millis().0)),
+            _ => "-".to_owned(),
+        };
+        let (id, role, label) = (&token.id, token.role.as_str(), &token.label);
+        let _ = write!(out, "\n{id:<18}{role:<7}{state:<9}{ends:<12}{label}");
+    }
+    out
+}
+
+/// Two units are enough for people.
+fn remaining(millis: u64) -> String {
+    let minutes = millis.div_ceil(60_000);
+    match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
+        (0, 0, m) => format!("{m}m"),
+        (0, h, m) => format!("{h}h {m}m"),
+        (d, h, _) => format!("{d}d {h}h"),
+    }
+}

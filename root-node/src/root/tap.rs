@@ -1,0 +1,70 @@
+//! The root's core as the driver runs it: what the core says beyond a node's actions is passed on
+//! here, to pages and ingest.
+
+use crate::core::RootCore;
+use crate::core::api::{RootCommand, RootOutput, RootView};
+use crate::ingest::driver::{IngestHandle, Order};
+use relay_node::control::api::{Action, Core, Event};
+use soleil_protocol::{Mono, Now};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The core and who listens to it.
+pub struct Tap {
+    core: RootCore,
+    view: watch::Sender<Arc<RootView>>,
+    ingest: Vec<IngestHandle>,
+    /// The root has no parent: it is attached from the beginning, and says so once.
+    attached: bool,
+}
+
+impl Tap {
+    /// Around a core.
+    pub fn new(
+        core: RootCore,
+        view: watch::Sender<Arc<RootView>>,
+        ingest: Vec<IngestHandle>,
+    ) -> Self {
+        Self { core, view, ingest, attached: false }
+    }
+
+    fn pass_on(&self, output: RootOutput) {
+        let (pipeline, order) = match output {
+            RootOutput::View(view) => {
+                self.view.send_replace(view);
+                return;
+            }
+            RootOutput::Key { pipeline, epoch, key } => (pipeline, Order::Key(epoch, key)),
+            RootOutput::KeyFrameWanted(pipeline, ssrc) => (pipeline, Order::KeyFrame(ssrc)),
+        };
+        let Some(ingest) = self.ingest.iter().find(|i| i.id == pipeline) else { return };
+        let key = matches!(order, Order::Key(..));
+        // A key-frame request comes again; a key does not.
+        if !ingest.order(order) && key {
+            tracing::error!(%pipeline, "ingest did not take its key");
+        }
+    }
+}
+
+impl Core for Tap {
+    type Command = RootCommand;
+
+    fn handle(&mut self, now: Now, event: Event<RootCommand>) {
+        self.core.handle(now, event);
+        while let Some(output) = self.core.poll_output() {
+            self.pass_on(output);
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        if !self.attached {
+            self.attached = true;
+            return Some(Action::Attached(true));
+        }
+        self.core.poll_action()
+    }
+
+    fn poll_timeout(&self) -> Option<Mono> {
+        self.core.poll_timeout()
+    }
+}
