@@ -31,7 +31,7 @@ for target in "${targets[@]}"; do
   [ -f "dictionaries/$target.dict" ] && extra+=("-dict=dictionaries/$target.dict")
   echo "== $target: $seconds s"
   "$target_dir/$host/release/$target" "${extra[@]}" -max_total_time="$seconds" -max_len=16384 \
-    -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+    -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 -print_funcs=0 \
     -artifact_prefix="artifacts/$target/" "$target_dir/corpus/$target" "corpus/$target" \
     2>&1 | sed '/^###### Recommended dictionary/,/^###### End of recommended/d'
 done
