@@ -2,7 +2,7 @@
 //!
 //! Each node merges its own figures with those of its children and sends the result up. A mean is
 //! the thesis' formula S = Σ s·p / Σ p, and the sum of the weights p goes up with it
-//! ([`Stat::weight`]), so that merging in steps gives the same as merging all at once. Quantile
+//! ([`crate::message::Stat::weight`]), so that merging in steps gives the same as merging all at once. Quantile
 //! sketches are not here yet.
 
 mod aggregate;
