@@ -148,7 +148,7 @@ impl Root {
             identity: Some(identity),
             drain_timeout: config.node.drain_timeout,
             limits: LinkLimits::default(),
-            ops: config.ops.enabled.then(|| (config.ops.listen, ops)),
+            ops: config.ops.enabled.then_some((config.ops.listen, ops)),
         };
         let taps = ingest.clone();
         let core = |bound: &Bound| {

@@ -10,6 +10,7 @@ use std::fmt::Write;
 pub struct IngestMetrics(pub Vec<IngestHandle>);
 
 type Read = fn(&Counters) -> u64;
+type WriteLine<'a> = Box<dyn FnMut(String, &Counters) + 'a>;
 
 /// Name, help, value.
 const COUNTERS: &[(&str, &str, Read)] = &[
@@ -28,7 +29,7 @@ const COUNTERS: &[(&str, &str, Read)] = &[
 impl MetricsSource for IngestMetrics {
     fn write_metrics(&self, out: &mut String) {
         let all: Vec<_> = self.0.iter().map(|h| (h, h.counters())).collect();
-        let each = |mut write: Box<dyn FnMut(String, &Counters) + '_>| {
+        let each = |mut write: WriteLine<'_>| {
             for (handle, layers) in &all {
                 for (track, layer, _, counters) in layers.iter() {
                     let stream = &handle.name;

@@ -138,7 +138,7 @@ impl Reception {
         let interval = expected.saturating_sub(self.expected_before);
         let received = self.received.saturating_sub(self.received_before);
         let lost = interval.saturating_sub(received);
-        let fraction = if interval == 0 { 0 } else { (lost * 256 / interval).min(255) };
+        let fraction = (lost * 256).checked_div(interval).unwrap_or(0).min(255);
         self.expected_before = expected;
         self.received_before = self.received;
         ReportBlock {

@@ -203,7 +203,5 @@ proptest! {
     }
 }
 
-#[test]
-fn the_reorder_bound_is_what_the_tests_assume() {
-    assert!(REORDER_PACKETS < 200);
-}
+// The step tests hold back more packets than fit.
+const _: () = assert!(REORDER_PACKETS < 200);
