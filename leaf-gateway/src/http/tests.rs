@@ -1,0 +1,191 @@
+//! Every refusal of WHEP, and the good case, against a real listener and worker.
+
+use super::*;
+use crate::config::LeafConfig;
+use crate::gateway::{Leaf, NodeSide, RunningLeaf};
+use relay_node::identity::{PlayTicket, SigningKey};
+use soleil_protocol::pipeline::{Codec, Layer, Track};
+use soleil_protocol::{Incarnation, Millis, NodeId, Ssrc};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const OFFER: &str = include_str!("../../tests/data/chromium_offer.sdp");
+
+struct Bench {
+    http: SocketAddr,
+    key: SigningKey,
+    leaf: RunningLeaf,
+    clock: Clock,
+}
+
+fn def(id: u32, name: &str, live: bool, codec: Codec) -> (PipelineId, PipelineDef) {
+    let layer =
+        Layer { ssrc: Ssrc(id), payload_type: 96, width: None, height: None, bitrate: None };
+    let track = Track {
+        name: "video".into(),
+        codec,
+        clock_rate: 90_000,
+        channels: 0,
+        fmtp: String::new(),
+        layers: vec![layer],
+    };
+    let id = PipelineId(id);
+    (id, PipelineDef { id, name: name.into(), live, tracks: vec![track] })
+}
+
+async fn bench(change: impl FnOnce(&mut LeafConfig)) -> Bench {
+    let clock = Clock::start();
+    let mut config = LeafConfig::default();
+    config.http.listen = "127.0.0.1:0".parse().unwrap();
+    config.webrtc.listen = "127.0.0.1:0".parse().unwrap();
+    change(&mut config);
+    let (leaf, _sink) = Leaf::bind(&config, clock).await.unwrap();
+    let http = leaf.http_addr();
+    let key = SigningKey::generate().unwrap();
+    let identity = Identity {
+        id: NodeId::new("leaf-1").unwrap(),
+        incarnation: Incarnation(1),
+        certificate: vec![],
+        authority: vec![],
+        ticket_key: key.public(),
+    };
+    let pipelines = BTreeMap::from([
+        def(1, "demo", true, Codec::Vp8),
+        def(2, "off", false, Codec::Vp8),
+        def(3, "sound-less", true, Codec::Opus),
+    ]);
+    let side = NodeSide {
+        pipelines: watch::Sender::new(Arc::new(pipelines)).subscribe(),
+        identity: watch::Sender::new(Some(identity)).subscribe(),
+        command: Box::new(|_| {}),
+    };
+    Bench { http, key, leaf: leaf.start(&config, side), clock }
+}
+
+impl Bench {
+    fn ticket(&self, stream: &str, leaf: &str, offset: i64) -> String {
+        let expires = self.clock.now().wall.millis().0.saturating_add_signed(offset);
+        let leaf = NodeId::new(leaf).unwrap();
+        PlayTicket::new(stream, &leaf, Millis(expires)).unwrap().sign(&self.key).unwrap()
+    }
+
+    async fn send(&self, method: &str, path: &str, head: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: leaf.test\r\nConnection: close\r\n\
+             Content-Length: {}\r\n{head}\r\n{body}",
+            body.len()
+        );
+        let (mut read, mut write) = stream.split();
+        // A server that refuses by the head need not read the body.
+        let _ = write.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = read.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn post(&self, stream: &str, body: &str) -> String {
+        let path = format!("/whep/{stream}?ticket={}", self.ticket(stream, "leaf-1", 60_000));
+        self.send("POST", &path, "Content-Type: application/sdp\r\n", body).await
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).unwrap_or("0").parse().unwrap()
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split("\r\n\r\n").next()?;
+    head.lines().find_map(|l| {
+        let (key, value) = l.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_created_and_deleted() {
+    let b = bench(|_| {}).await;
+    let answer = b.post("demo", OFFER).await;
+    assert_eq!(status(&answer), 201, "{answer}");
+    assert_eq!(header(&answer, "content-type"), Some("application/sdp"));
+    assert_eq!(header(&answer, "access-control-allow-origin"), Some("*"));
+    let exposed = header(&answer, "access-control-expose-headers").unwrap();
+    assert!(exposed.contains("location") && exposed.contains("etag"));
+    let location = header(&answer, "location").unwrap();
+    let path = location.strip_prefix("http://leaf.test").unwrap();
+    let etag = header(&answer, "etag").unwrap();
+    let trickle = "Content-Type: application/trickle-ice-sdpfrag\r\n";
+    let patch = |head: String, body: &'static str| b.send_owned("PATCH", path, head, body);
+    assert_eq!(status(&patch(trickle.into(), "").await), 428);
+    assert_eq!(status(&patch(format!("{trickle}If-Match: \"x\"\r\n"), "").await), 412);
+    let with = format!("{trickle}If-Match: {etag}\r\n");
+    assert_eq!(status(&patch(with.clone(), "a=ice-ufrag:lW2S\r\n").await), 204);
+    assert_eq!(status(&patch(with, "a=ice-ufrag:other\r\n").await), 422);
+    assert_eq!(status(&b.send("DELETE", path, "", "").await), 200);
+    assert_eq!(status(&b.send("DELETE", path, "", "").await), 404);
+    b.leaf.stop().await;
+}
+
+impl Bench {
+    async fn send_owned(&self, method: &str, path: &str, head: String, body: &str) -> String {
+        self.send(method, path, &head, body).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_are_needed_and_checked() {
+    let b = bench(|_| {}).await;
+    let sdp = "Content-Type: application/sdp\r\n";
+    assert_eq!(status(&b.send("POST", "/whep/demo", sdp, OFFER).await), 401);
+    for ticket in [
+        b.ticket("demo", "leaf-1", -1_000),
+        b.ticket("demo", "leaf-2", 60_000),
+        b.ticket("off", "leaf-1", 60_000),
+        "nonsense".into(),
+    ] {
+        let path = format!("/whep/demo?ticket={ticket}");
+        assert_eq!(status(&b.send("POST", &path, sdp, OFFER).await), 403, "{ticket}");
+    }
+    b.leaf.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_has_its_status() {
+    let b = bench(|_| {}).await;
+    assert_eq!(status(&b.post("nothing", OFFER).await), 404);
+    let off = b.post("off", OFFER).await;
+    assert_eq!(status(&off), 409);
+    assert!(header(&off, "retry-after").is_some());
+    assert_eq!(status(&b.post("demo", "garbage").await), 400);
+    assert_eq!(status(&b.post("demo", &"x".repeat(MAX_OFFER_LEN + 1)).await), 413);
+    let none = b.post("demo", &OFFER.replace("VP8", "VP7")).await;
+    assert_eq!(status(&none), 406);
+    assert!(none.contains("the stream has VP8"), "{none}");
+    let path = format!("/whep/demo?ticket={}", b.ticket("demo", "leaf-1", 60_000));
+    assert_eq!(status(&b.send("POST", &path, "Content-Type: text/plain\r\n", OFFER).await), 415);
+    assert_eq!(status(&b.send("GET", &path, "", "").await), 405);
+    let options = b.send("OPTIONS", &path, "", "").await;
+    assert_eq!(header(&options, "accept-post"), Some("application/sdp"));
+    for id in ["x", "00000000000000000000000000000000"] {
+        assert_eq!(status(&b.send("DELETE", &format!("/whep/demo/{id}"), "", "").await), 404);
+    }
+    b.leaf.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_full_says_when_to_come_back() {
+    for change in [
+        (|c: &mut LeafConfig| c.capacity.viewers = 1) as fn(&mut LeafConfig),
+        |c| c.webrtc.sessions_per_address = 1,
+        |c| c.webrtc.connecting = 1,
+    ] {
+        let b = bench(change).await;
+        assert_eq!(status(&b.post("demo", OFFER).await), 201);
+        let full = b.post("demo", OFFER).await;
+        assert_eq!(status(&full), 503);
+        assert!(header(&full, "retry-after").is_some());
+        b.leaf.drain().await;
+        assert_eq!(status(&b.post("demo", OFFER).await), 503, "draining");
+        b.leaf.stop().await;
+    }
+}
