@@ -140,6 +140,8 @@ async fn shake(
         certificate.map(|der| NodeCertificate::parse(der)).transpose().map_err(|e| failed(&e))?;
     let mut peer = None;
     let mut refusal = None;
+    // The shape of tungstenite's callback: its error is a whole response.
+    #[allow(clippy::result_large_err)]
     let upgrade = |request: &Request, response: Response| match admit(request, certificate, tokens)
     {
         Ok(who) => {

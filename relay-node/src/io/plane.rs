@@ -127,6 +127,7 @@ impl MetricsSource for MediaMetrics {
 }
 
 type LayerCounter = (&'static str, &'static str, fn(&LayerStats) -> u64);
+type LinkGauge = (&'static str, &'static str, fn(&LinkStats) -> Option<f64>);
 type LinkCounter = (&'static str, &'static str, fn(&LinkStats) -> u64);
 
 const LAYER_COUNTERS: &[LayerCounter] = &[
@@ -181,7 +182,7 @@ fn write_stats(stats: &PlaneStats, out: &mut String) {
             let _ = writeln!(out, "{name}{{link=\"{}\",peer=\"{peer}\"}} {}", link.id, value(link));
         }
     }
-    let gauges: [(&str, &str, fn(&LinkStats) -> Option<f64>); 2] = [
+    let gauges: [LinkGauge; 2] = [
         ("open", "Whether the peer's address is validated.", |l| {
             Some(f64::from(u8::from(l.address.is_some() && !l.silent)))
         }),
