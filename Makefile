@@ -1,6 +1,6 @@
 # Soleil's commands. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test lint fmt fuzz clean
+.PHONY: help demo build web test e2e lint fmt fuzz clean
 
 CARGO ?= cargo
 # The demo and the tests run the same, optimised development build: one target directory, one build.
@@ -9,7 +9,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN_DIR := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 demo: ## Root, 2 relays, 3 leaves and a broadcaster on this machine; prints READY and the address
 	@scripts/setup.sh demo
@@ -28,6 +28,11 @@ web/dist/index.html: $(shell find web -path web/node_modules -prune -o -path web
 test: ## Install what is missing and run every test, the real-browser ones included
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+e2e: web ## The tests that start a whole tree of processes (not part of `make test` yet)
+	@scripts/setup.sh test
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) test -p soleil-tests --features tree -- --test-threads=1
 
 lint: ## Formatting, clippy without warnings, cargo-deny, the web's linter
 	@scripts/setup.sh build
