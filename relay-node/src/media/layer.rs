@@ -104,6 +104,7 @@ impl Layer {
         let rate = u64::from(self.spec.clock_rate.max(1));
         LayerStats {
             highest: self.ring.newest(),
+            oldest: self.ring.oldest(),
             missed: self.repair.asked(),
             lost: self.repair.lost(),
             missing: self.repair.len() as u64,

@@ -194,6 +194,8 @@ impl Link {
             None if reports.len() < MAX_PEER_REPORTS => reports.push(block),
             None => {}
         }
+        let sum: u32 = reports.iter().map(|b| u32::from(b.fraction_lost)).sum();
+        self.stats.fraction_lost = Some(f64::from(sum) / (256.0 * reports.len() as f64));
     }
 
     pub fn snapshot(&self) -> LinkStats {

@@ -42,6 +42,12 @@ impl Ring {
         self.newest.map(PacketIndex)
     }
 
+    /// The lowest index that can still be resent, as of when the newest packet came.
+    pub fn oldest(&self) -> Option<PacketIndex> {
+        let now = self.arrival(self.newest()?)?;
+        self.next_from(now, PacketIndex(0))
+    }
+
     fn slot(&self, index: u64) -> usize {
         (index % self.slots.len() as u64) as usize
     }

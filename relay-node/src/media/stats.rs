@@ -2,7 +2,7 @@
 
 use super::api::PeerSide;
 use super::rtcp::ReportBlock;
-use soleil_protocol::{LinkId, PacketIndex, PipelineId, Ssrc};
+use soleil_protocol::{Epoch, LinkId, PacketIndex, PipelineId, Ssrc};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ pub struct LayerStats {
     pub ssrc: Ssrc,
     /// The highest index that has come.
     pub highest: Option<PacketIndex>,
+    /// The lowest index that can still be resent.
+    pub oldest: Option<PacketIndex>,
+    /// Epoch of the latest packet.
+    pub epoch: Option<Epoch>,
     /// Authentic packets, each counted once.
     pub packets: u64,
     /// Their bytes as UDP payload.
@@ -58,7 +62,8 @@ pub struct LayerStats {
     pub key_frame_requests: u64,
     /// Packets asked for by NACK (each request counts).
     pub nacks: u64,
-    /// Packets that children asked for, that were missing here and are looked for once.
+    /// Packets that children asked for and that were missing here too, or that had just been
+    /// sent on: one request goes up, one copy goes down.
     pub absorbed: u64,
     /// Interarrival jitter (RFC 3550 section 6.4.1).
     pub jitter: Duration,
@@ -77,6 +82,9 @@ pub struct LinkStats {
     pub silent: bool,
     /// Smoothed round-trip time, once measured.
     pub rtt: Option<Duration>,
+    /// Share of packets lost on this hop in the last interval, before repair (0 to 1): as we see
+    /// it (peer is the parent) or as the peer reports it, the mean of its layers.
+    pub fraction_lost: Option<f64>,
     /// Media packets sent, those sent again included.
     pub packets_sent: u64,
     /// Their bytes as UDP payload.
@@ -117,6 +125,7 @@ impl LinkStats {
             address: None,
             silent: false,
             rtt: None,
+            fraction_lost: None,
             packets_sent: 0,
             bytes_sent: 0,
             packets_received: 0,

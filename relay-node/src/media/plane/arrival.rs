@@ -82,6 +82,7 @@ impl Plane {
         };
         let payload_len = payload.len();
         layer.parent = Some(link_key);
+        layer.stats.epoch = Some(opener.epoch());
         if let Some(link) = self.links.get_mut(link_key) {
             link.stats.packets_received += 1;
             link.stats.bytes_received += datagram.len() as u64;
@@ -107,9 +108,9 @@ impl Plane {
             return;
         }
         let mut payload = None;
-        if layer.local
-            && let Some(opener) = self.pipelines.get(&layer.pipeline).and_then(|p| p.opener(mki))
-        {
+        let opener = self.pipelines.get(&layer.pipeline).and_then(|p| p.opener(mki));
+        layer.stats.epoch = opener.map(|o| o.epoch()).or(layer.stats.epoch);
+        if let Some(opener) = opener.filter(|_| layer.local) {
             let scratch = &mut self.scratch[..packet.len()];
             scratch.copy_from_slice(packet);
             payload = opener.open(scratch, &header).ok().map(|p| p.len());

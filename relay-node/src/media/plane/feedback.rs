@@ -118,6 +118,9 @@ impl Plane {
         };
         let Some(near) = layer.ring.newest().max(layer.repair.highest()) else { return };
         let cursor = link.route_mut(layer_key).and_then(|r| r.cursor);
+        // What we have sent on within the last round trip the child can't know to be lost: its
+        // request has crossed the packet. Three quarters, since round trips vary.
+        let crossing = link.stats.rtt.unwrap_or_default() * 3 / 4;
         for seq in rtcp::nack_seqs(entries) {
             link.stats.nacks_received += 1;
             let index = rtcp::resolve(seq, near);
@@ -126,7 +129,10 @@ impl Plane {
                 continue;
             }
             if let Some(len) = layer.ring.get(now, index).map(<[u8]>::len) {
-                if link.resends.take(now, self.config.resend_rate)
+                let arrival = layer.ring.arrival(index);
+                if arrival.is_some_and(|at| now.since(at) < crossing) {
+                    layer.stats.absorbed += 1;
+                } else if link.resends.take(now, self.config.resend_rate)
                     && link.is_open()
                     && link.enqueue(layer_key, index, len, self.config.queue_limit)
                 {

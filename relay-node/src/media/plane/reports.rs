@@ -51,6 +51,7 @@ impl Plane {
             return;
         }
         let last_sr = link.last_sr;
+        let (mut all_missed, mut all_expected) = (0, 0);
         let mut blocks: SmallVec<[ReportBlock; 16]> = SmallVec::new();
         for (_, layer) in self.layers.iter_mut().filter(|(_, l)| l.parent == Some(link_key)) {
             let total = Reported {
@@ -61,6 +62,8 @@ impl Plane {
             let before = std::mem::replace(&mut layer.reported, total);
             let missed = total.missed - before.missed;
             let expected = total.packets - before.packets + (total.lost - before.lost);
+            all_missed += missed;
+            all_expected += expected;
             let fraction = (missed * 256).checked_div(expected).unwrap_or(0).min(255);
             blocks.push(ReportBlock {
                 ssrc: layer.ssrc(),
@@ -73,6 +76,10 @@ impl Plane {
                     (now.mono.since(at).as_micros() as u64 * 65_536 / 1_000_000) as u32
                 }),
             });
+        }
+        if let Some(link) = self.links.get_mut(link_key).filter(|_| all_expected > 0) {
+            let fraction = all_missed as f64 / all_expected as f64;
+            link.stats.fraction_lost = Some(fraction.min(1.0));
         }
         // One at least: an empty report says that we are alive.
         let first = blocks.len().min(MAX_REPORT_BLOCKS);
