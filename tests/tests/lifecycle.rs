@@ -52,7 +52,7 @@ fn sessions_end_by_delete_and_without_consent() {
     let mut tree = Tree::start(&options).unwrap();
     let _source = tree.go_live(0, &[]).unwrap();
     let viewers = watched(&tree);
-    assert_eq!(sessions(&tree), VIEWERS as f64);
+    until("the leaf to count them", DEADLINE, || sessions(&tree) == VIEWERS as f64);
     let (report, deleted) = viewers.stop();
     assert_eq!((deleted, report.failed), (VIEWERS, 0), "{report}");
     until("sessions to end by DELETE", Duration::from_secs(5), || sessions(&tree) == 0.0);
