@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod harness;
 pub mod http;
 pub mod picture;
+pub mod sim;
 pub mod source;
 pub mod viewer;
 pub mod wait;

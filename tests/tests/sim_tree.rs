@@ -361,16 +361,17 @@ fn forged_senders_and_nonsense_from_inside_the_tree_change_nothing() {
     sim.run(SECOND);
     let (leaf, relay) =
         sim.edges().into_iter().find(|(c, _)| sim.nodes[*c].role == Role::Leaf).unwrap();
-    let kill = "<body/><killInfo grace=\"0\"/>";
-    for (from, to) in [("^", "*"), ("^", "^"), ("relay-0", "*"), ("nobody", "^"), ("leaf-0", "*")] {
+    let kill = "<grace>0</grace><reason>x</reason>";
+    for (from, to) in
+        [("^", "*"), ("^", "leaf-1"), ("relay-0", "*"), ("nobody", "^"), ("leaf-0", "*")]
+    {
         let xml = format!(
             "<message type=\"kill\" time=\"1\" from=\"{from}\" to=\"{to}\">{kill}</message>"
         );
         sim.say(leaf, relay, &xml);
         sim.run(SECOND);
     }
-    let unknown = "<message type=\"teleport\" time=\"1\" from=\"leaf-0\"></message>";
-    sim.say(leaf, relay, unknown);
+    sim.say(leaf, relay, "<message type=\"teleport\" time=\"1\"></message>");
     sim.run(SECOND);
     assert!(sim.nodes.iter().all(|n| !n.stopped));
     assert!(sim.kinds["error"] >= 4, "{:?}", sim.kinds);

@@ -24,12 +24,19 @@ pub struct Candidate {
 /// kept for relays as long as there are others with room; then the joiner's own region, then the
 /// least loaded, then the first by name. `avoid` (the parent that the joiner has just lost) is
 /// taken only if there is nobody else; the root is never avoided, since it answers right now.
+///
+/// Leaves never take the root's last place: without it no relay could join any more, and the tree
+/// could not grow again.
 pub fn choose_parent(
     joiner: Role,
     avoid: Option<&NodeId>,
     candidates: &[Candidate],
 ) -> Option<NodeId> {
-    let free = candidates.iter().filter(|c| c.role != Role::Leaf && c.children < c.capacity);
+    let kept =
+        |c: &Candidate| u32::from(joiner == Role::Leaf && c.role == Role::Root && c.capacity > 1);
+    let free = candidates
+        .iter()
+        .filter(|c| c.role != Role::Leaf && c.children.saturating_add(kept(c)) < c.capacity);
     free.min_by(|a, b| {
         let avoided = |c: &Candidate| c.role != Role::Root && avoid == Some(&c.id);
         let root_last = |c: &Candidate| joiner == Role::Leaf && c.role == Role::Root;
@@ -75,11 +82,16 @@ mod tests {
         let deep = node("deep", Relay, 2, 0, 4);
         let leaf = node("leaf", Leaf, 1, 0, 4);
         let none = node("none", Relay, 1, 0, 0);
+        let last = node("root", Root, 0, 3, 4);
+        let tiny = node("root", Root, 0, 0, 1);
         type Row<'a> = (&'a str, Role, Option<&'a str>, Vec<&'a Candidate>, Option<&'a str>);
         let rows: Vec<Row<'_>> = vec![
             ("a relay goes to the root", Relay, None, vec![&a, &root], Some("root")),
             ("a leaf goes to a relay", Leaf, None, vec![&root, &a], Some("a")),
             ("a leaf alone with the root", Leaf, None, vec![&root], Some("root")),
+            ("the root's last place is not a leaf's", Leaf, None, vec![&last], None),
+            ("but a relay's", Relay, None, vec![&last, &a], Some("root")),
+            ("unless it has no other", Leaf, None, vec![&tiny], Some("root")),
             ("root full: under a relay", Relay, None, vec![&full, &a, &deep], Some("a")),
             ("fewest hops before load", Leaf, None, vec![&deep, &busy], Some("busy")),
             ("least loaded", Leaf, None, vec![&busy, &b], Some("b")),

@@ -1,0 +1,16 @@
+//! The simulator: the real cores (`RootCore`, `NodeCore`) and, where media matters, the real
+//! forwarding plane, in one process on virtual time. Links have delay, jitter and loss; a seed
+//! fixes everything, so that a failure can be played again: the seed is printed when a test
+//! panics. Sockets, TLS and real cryptography are not here (`fake` has cheap stand-ins).
+//!
+//! Control messages pass through their XML form, so the wire format is tested on the way.
+
+mod fake;
+mod node;
+mod report;
+mod truth;
+mod world;
+
+pub use fake::{SimAuthority, SimVault};
+pub use node::{SimNode, SimSink};
+pub use world::{Peering, Setup, Sim, Weather};

@@ -1,0 +1,231 @@
+//! One node of the simulation: a core, perhaps a plane, and a shadow of what the plane was told.
+
+use super::fake::SimVault;
+use relay_node::control::NodeCore;
+use relay_node::control::api::{Action, Core, Event, KeyHash, NodeCommand};
+use relay_node::media::api::{HopLink, LocalPacket, LocalSink, NextHop, PlaneCommand};
+use relay_node::media::plane::Plane;
+use root_node::core::RootCore;
+use root_node::core::api::{RootCommand, RootOutput};
+use soleil_protocol::message::Identity;
+use soleil_protocol::{Epoch, LinkId, Mono, NodeId, Now, PacketIndex, PipelineId, Role, Ssrc};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Takes what is delivered locally.
+#[derive(Debug, Default)]
+pub struct SimSink {
+    /// Indexes in order of arrival, by layer.
+    pub got: BTreeMap<Ssrc, Vec<PacketIndex>>,
+    /// Payloads that were not what the source sent under that index.
+    pub wrong: u64,
+}
+
+impl LocalSink for SimSink {
+    fn deliver(&mut self, packet: LocalPacket<'_>) {
+        let expected = super::world::payload(packet.ssrc, packet.index);
+        self.wrong += u64::from(packet.payload != expected);
+        self.got.entry(packet.ssrc).or_default().push(packet.index);
+    }
+
+    fn flush(&mut self) {}
+}
+
+/// The core of a node.
+pub(super) enum AnyCore {
+    Root(Box<RootCore>),
+    Node(Box<NodeCore>),
+}
+
+impl AnyCore {
+    pub(super) fn node(&self) -> &NodeCore {
+        match self {
+            AnyCore::Root(core) => core.node(),
+            AnyCore::Node(core) => core,
+        }
+    }
+
+    pub(super) fn handle(&mut self, now: Now, event: Event<NodeCommand>) {
+        match self {
+            AnyCore::Node(core) => core.handle(now, event),
+            AnyCore::Root(core) => core.handle(now, for_root(event)),
+        }
+    }
+
+    pub(super) fn command(&mut self, now: Now, command: RootCommand) {
+        if let AnyCore::Root(core) = self {
+            core.handle(now, Event::Command(command));
+        }
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        match self {
+            AnyCore::Root(core) => core.poll_action(),
+            AnyCore::Node(core) => core.poll_action(),
+        }
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<RootOutput> {
+        match self {
+            AnyCore::Root(core) => core.poll_output(),
+            AnyCore::Node(_) => None,
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Mono> {
+        match self {
+            AnyCore::Root(core) => core.poll_timeout(),
+            AnyCore::Node(core) => core.poll_timeout(),
+        }
+    }
+}
+
+fn for_root(event: Event<NodeCommand>) -> Event<RootCommand> {
+    match event {
+        Event::Command(command) => Event::Command(RootCommand::Node(command)),
+        Event::Accepted { conn, peer, remote } => Event::Accepted { conn, peer, remote },
+        Event::Dialed { dial, conn, local } => Event::Dialed { dial, conn, local },
+        Event::DialFailed { dial, error, refused } => Event::DialFailed { dial, error, refused },
+        Event::Message(conn, message) => Event::Message(conn, message),
+        Event::Malformed { conn, report } => Event::Malformed { conn, report },
+        Event::Closed(conn) => Event::Closed(conn),
+        Event::Plane(event) => Event::Plane(event),
+        Event::PlaneReport(report) => Event::PlaneReport(report),
+        Event::Timeout => Event::Timeout,
+    }
+}
+
+/// A row of the forwarding table in an order of its own (`None`: this node itself).
+pub type Row = (PipelineId, Ssrc, Option<LinkId>);
+
+/// What the plane was told, checked for orders that make no sense.
+#[derive(Debug, Default)]
+pub struct Shadow {
+    /// Links by number.
+    pub links: BTreeMap<LinkId, HopLink>,
+    /// Rows of the table.
+    pub rows: BTreeSet<Row>,
+    /// Keys.
+    pub keys: BTreeSet<(PipelineId, Epoch)>,
+    /// Pipelines.
+    pub pipelines: BTreeSet<PipelineId>,
+}
+
+impl Shadow {
+    fn apply(&mut self, command: &PlaneCommand) {
+        let target = |next: &NextHop| match next {
+            NextHop::Link(link) => Some(*link),
+            NextHop::Local => None,
+        };
+        match command {
+            PlaneCommand::AddLink(link) => {
+                let old = self.links.insert(link.id, link.clone());
+                assert!(old.is_none(), "link {} was there", link.id);
+            }
+            PlaneCommand::RemoveLink(link) => {
+                assert!(self.links.remove(link).is_some(), "no link {link} to remove");
+                self.rows.retain(|(_, _, to)| *to != Some(*link));
+            }
+            PlaneCommand::DefinePipeline(id, _) => {
+                self.pipelines.insert(*id);
+            }
+            PlaneCommand::RemovePipeline(id) => {
+                assert!(self.pipelines.remove(id), "no pipeline {id} to remove");
+                self.rows.retain(|(pipeline, _, _)| pipeline != id);
+                self.keys.retain(|(pipeline, _)| pipeline != id);
+            }
+            PlaneCommand::AddKey(id, epoch, _) => {
+                assert!(self.pipelines.contains(id), "a key without a pipeline");
+                assert!(self.keys.insert((*id, *epoch)), "a key twice");
+            }
+            PlaneCommand::RemoveKey(id, epoch) => {
+                assert!(self.keys.remove(&(*id, *epoch)), "no key to remove");
+            }
+            PlaneCommand::AddRoute { pipeline, ssrc, next, .. } => {
+                let target = target(next);
+                let known = target.is_none_or(|link| self.links.contains_key(&link));
+                assert!(known && self.pipelines.contains(pipeline), "a row to nowhere");
+                assert!(self.rows.insert((*pipeline, *ssrc, target)), "a row twice");
+            }
+            PlaneCommand::RemoveRoute { pipeline, ssrc, next } => {
+                let row = (*pipeline, *ssrc, target(next));
+                assert!(self.rows.remove(&row), "no row {row:?} to remove");
+            }
+            PlaneCommand::RequestKeyFrame(..) => {}
+        }
+    }
+}
+
+/// One node.
+pub struct SimNode {
+    pub(super) core: AnyCore,
+    pub(super) vault: SimVault,
+    /// Its role.
+    pub role: Role,
+    pub(super) plane: Option<Plane>,
+    /// What it got itself.
+    pub sink: SimSink,
+    /// What its plane was told.
+    pub shadow: Shadow,
+    pub(super) identity: Option<Identity>,
+    /// Whether the process runs.
+    pub alive: bool,
+    /// Whether it runs but nothing comes or goes.
+    pub frozen: bool,
+    /// Whether it said that it has stopped.
+    pub stopped: bool,
+    /// How often it became attached.
+    pub attaches: u32,
+    /// When it last became attached, in microseconds.
+    pub attached_at: u64,
+    /// What it says its viewers are.
+    pub viewers: u32,
+    pub(super) next_wake: u64,
+}
+
+impl SimNode {
+    pub(super) fn new(core: AnyCore, vault: SimVault, role: Role, plane: Option<Plane>) -> Self {
+        Self {
+            core,
+            vault,
+            role,
+            plane,
+            sink: SimSink::default(),
+            shadow: Shadow::default(),
+            identity: None,
+            alive: true,
+            frozen: false,
+            stopped: false,
+            attaches: 0,
+            attached_at: 0,
+            viewers: 0,
+            next_wake: u64::MAX,
+        }
+    }
+
+    /// The node's core.
+    pub fn core(&self) -> &NodeCore {
+        self.core.node()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.core().id().clone()
+    }
+
+    /// The plane's counters.
+    pub fn plane(&self) -> Option<&Plane> {
+        self.plane.as_ref()
+    }
+
+    pub(super) fn key(&self) -> KeyHash {
+        self.vault.key()
+    }
+
+    /// Carries out an order to the plane.
+    pub(super) fn plane_command(&mut self, now: Now, command: PlaneCommand) {
+        self.shadow.apply(&command);
+        if let Some(plane) = &mut self.plane {
+            plane.handle_command(now, command, &mut self.sink);
+        }
+    }
+}
