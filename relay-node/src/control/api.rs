@@ -251,7 +251,7 @@ pub struct TicketClaims {
     pub child: NodeId,
     /// Its key.
     pub child_key: KeyHash,
-    /// Its incarnation.
+    /// Its incarnation from now on: every offer of a parent has a new one.
     pub incarnation: soleil_protocol::Incarnation,
     /// The media link.
     pub link: LinkId,

@@ -100,8 +100,10 @@ impl NodeCore {
         if claims.child != *id || claims.child_key != *key {
             return no(ErrorCode::Unauthorized, "the ticket is another node's");
         }
-        if claims.incarnation != hello.incarnation {
-            return no(ErrorCode::Unauthorized, "the ticket is for another incarnation");
+        // Every offer raises the number, and the ticket has the last word: a node that moves does
+        // not know its new one.
+        if claims.incarnation < hello.incarnation {
+            return no(ErrorCode::Unauthorized, "the ticket is for an older incarnation");
         }
         if self.table.incarnation(id).is_some_and(|known| claims.incarnation < known) {
             return no(ErrorCode::Unauthorized, "a newer incarnation of this node is here");

@@ -60,7 +60,7 @@ impl RootCore {
         }
         let known = self.tree.get(&id);
         let claimed = if hello.incarnation < MAX_CLAIMED { hello.incarnation.0 } else { 0 };
-        let before = known.map_or(0, |n| n.incarnation.0);
+        let before = known.map_or(0, |n| n.issued.0);
         let incarnation = Incarnation(before.max(claimed).saturating_add(1));
         // A node that comes (again) has lost its parent or did not reach it.
         let avoid = known.and_then(|n| n.parent.clone().or(n.lost.clone()));
@@ -75,6 +75,7 @@ impl RootCore {
             key,
             wrap_key: wrap_key.clone(),
             incarnation,
+            issued: incarnation,
             server: hello.server.clone(),
             media: hello.media.clone(),
             http: hello.http.clone(),
@@ -161,7 +162,7 @@ impl RootCore {
         let request = TicketRequest {
             child: id.clone(),
             child_key: node.key,
-            incarnation: node.incarnation,
+            incarnation: node.issued,
             parent: parent.clone(),
             parent_wrap_key,
             link,
@@ -212,10 +213,11 @@ impl RootCore {
 
     /// Moves a node make before break; `false` if it can't be.
     pub(super) fn move_node(&mut self, id: &NodeId, parent: &NodeId) -> bool {
-        let Some(node) = self.tree.get(id).cloned() else { return false };
+        let Some(mut node) = self.tree.get(id).cloned() else { return false };
         if node.parent.as_ref() == Some(parent) || !self.tree.may_move(id, parent) {
             return false;
         }
+        node.issued = Incarnation(node.issued.0.saturating_add(1));
         let offer = match self.offer(id, &node, parent) {
             Ok(offer) => offer,
             Err((_, text)) => {
@@ -223,8 +225,9 @@ impl RootCore {
                 return false;
             }
         };
-        if let Some(node) = self.tree.get_mut(id) {
-            node.moving_to = Some(parent.clone());
+        if let Some(known) = self.tree.get_mut(id) {
+            known.issued = node.issued;
+            known.moving_to = Some(parent.clone());
         }
         let redirect = Redirect {
             rank: Rank(self.tree.depth(parent, None).unwrap_or(0) + 1),

@@ -286,6 +286,7 @@ impl RootCore {
             if child.incarnation < node.incarnation {
                 continue;
             }
+            node.incarnation = child.incarnation;
             node.place = Place::Attached;
             if node.moving_to.as_ref() == Some(&child.parent) {
                 node.moving_to = None;

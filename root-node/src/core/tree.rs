@@ -42,8 +42,11 @@ pub struct Node {
     pub key: KeyHash,
     /// Its HPKE key.
     pub wrap_key: Vec<u8>,
-    /// Its incarnation.
+    /// Its incarnation, as of the place where it is.
     pub incarnation: Incarnation,
+    /// The last incarnation that a ticket names. Every offer of a parent gets a new one, a move's
+    /// as well: so news of a node's old place, however late, never overrules news of its new one.
+    pub issued: Incarnation,
     /// Where it takes control links.
     pub server: Option<HostPort>,
     /// Its media addresses.

@@ -77,6 +77,21 @@ enum What {
     Datagram { to: usize, from: SocketAddr, bytes: Vec<u8> },
 }
 
+impl What {
+    /// To whom it happens.
+    fn node(&self) -> usize {
+        match self {
+            What::Wake(node) | What::Report(node) => *node,
+            What::Message { to, .. }
+            | What::Accepted { to, .. }
+            | What::Dialed { to, .. }
+            | What::DialFailed { to, .. }
+            | What::Closed { to, .. }
+            | What::Datagram { to, .. } => *to,
+        }
+    }
+}
+
 struct Item {
     at: u64,
     seq: u64,
@@ -120,6 +135,8 @@ pub struct Sim {
     /// All nodes.
     pub nodes: Vec<SimNode>,
     ends: BTreeMap<(usize, ConnId), End>,
+    /// What waits for frozen nodes.
+    parked: BTreeMap<usize, Vec<What>>,
     next_conn: u64,
     rng: StdRng,
     trace: Context,
@@ -173,6 +190,7 @@ impl Sim {
             queue: BinaryHeap::new(),
             nodes: Vec::new(),
             ends: BTreeMap::new(),
+            parked: BTreeMap::new(),
             next_conn: 0,
             rng: StdRng::seed_from_u64(setup.seed),
             trace: Context::new(&SHA256),
@@ -237,9 +255,15 @@ impl Sim {
         }
     }
 
-    /// Nothing comes or goes any more, but no connection breaks.
+    /// Stops the process without ending it, or lets it go on: no connection breaks, what TCP
+    /// brings waits, datagrams are lost.
     pub fn freeze(&mut self, node: usize, frozen: bool) {
         self.nodes[node].frozen = frozen;
+        if !frozen && let Some(parked) = self.parked.remove(&node) {
+            for what in parked {
+                self.push(self.now, what);
+            }
+        }
     }
 
     /// Time since the simulation began.
@@ -313,6 +337,13 @@ impl Sim {
     }
 
     fn happen(&mut self, what: What) {
+        let node = what.node();
+        if self.nodes[node].frozen {
+            if !matches!(what, What::Datagram { .. }) {
+                self.parked.entry(node).or_default().push(what);
+            }
+            return;
+        }
         match what {
             What::Wake(node) => self.wake(node),
             What::Report(node) => {
@@ -341,7 +372,7 @@ impl Sim {
                 self.give(to, Event::DialFailed { dial, error, refused });
             }
             What::Closed { to, conn } => {
-                if !self.nodes[to].frozen && self.ends.remove(&(to, conn)).is_some() {
+                if self.ends.remove(&(to, conn)).is_some() {
                     self.note(to, "closed", &conn.0.to_be_bytes());
                     self.give(to, Event::Closed(conn));
                 }
@@ -351,7 +382,6 @@ impl Sim {
                 let now = self.clock(to);
                 let node = &mut self.nodes[to];
                 if node.alive
-                    && !node.frozen
                     && let Some(plane) = &mut node.plane
                 {
                     plane.handle_datagram(now, from, &mut bytes, &mut node.sink);
@@ -362,7 +392,7 @@ impl Sim {
     }
 
     fn deliver(&mut self, to: usize, conn: ConnId, xml: &str) {
-        if !self.ends.contains_key(&(to, conn)) || self.nodes[to].frozen {
+        if !self.ends.contains_key(&(to, conn)) {
             return;
         }
         self.note(to, "message", xml.as_bytes());
@@ -407,10 +437,10 @@ impl Sim {
         }
     }
 
-    /// Gives an event to a node's core.
+    /// Gives an event to a node's core, if its process runs.
     pub fn give(&mut self, node: usize, event: Event<NodeCommand>) {
         let now = self.clock(node);
-        if self.nodes[node].alive {
+        if self.nodes[node].alive && !self.nodes[node].frozen {
             self.nodes[node].core.handle(now, event);
             self.after(node);
         }
@@ -522,9 +552,6 @@ impl Sim {
         let out: Vec<(SocketAddr, Vec<u8>)> =
             plane.transmits().map(|(to, bytes)| (to, bytes.to_vec())).collect();
         plane.clear_transmits();
-        if self.nodes[node].frozen {
-            return;
-        }
         for (address, bytes) in out {
             let Some(to) = node_at(address).filter(|n| *n < self.nodes.len()) else { continue };
             let passes = self.filter.as_mut().is_none_or(|filter| filter(node, to, &bytes));
@@ -591,7 +618,7 @@ impl Sim {
             (Some(to), DialTarget::Node(id, _)) => self.nodes[to].id() == *id,
             (to, _) => to.is_some(),
         };
-        let Some(to) = to.filter(|_| right && !self.nodes[node].frozen) else {
+        let Some(to) = to.filter(|_| right) else {
             // A dead process' port answers at once; a frozen one never would, but drivers give up.
             return self
                 .push(self.now + 2 * way, What::DialFailed { to: node, dial, refused: false });
@@ -615,9 +642,6 @@ impl Sim {
         let mut at = self.now + self.flight();
         if self.lost() {
             at += RETRANSMISSION;
-        }
-        if self.nodes[node].frozen {
-            return;
         }
         let Some(end) = self.ends.get_mut(&(node, conn)) else { return };
         at = at.max(end.last);

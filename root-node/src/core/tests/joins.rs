@@ -1,0 +1,150 @@
+//! Joins, renewals, leaves: who gets what, and what is refused with which word.
+
+use super::*;
+
+#[test]
+fn a_node_joins_attaches_and_is_seen() {
+    let mut rig = Rig::new(4);
+    assert_eq!(rig.join(Role::Relay, hello(Role::Relay, "a", 1)), ["redirect >- a/1 below root"]);
+    assert_eq!(rig.wait(SEC / 10), ["view 2"]);
+    assert!(!rig.core.view().nodes[1].attached, "it is on its way");
+    let (conn, said) = rig.attach(Role::Relay, "a", 1);
+    assert_eq!(said, ["add link".to_owned(), format!("{} hello >a", conn.0)]);
+    let view = rig.core.view();
+    let node = &view.nodes[1];
+    assert!(node.attached && node.rank == Rank(1) && node.incarnation == Incarnation(2));
+    assert_eq!(view.nodes[0].children, 1);
+    assert_eq!(rig.step(Event::Closed(conn)), ["remove link"]);
+    let view = rig.core.view();
+    assert!(!view.nodes[1].attached && view.nodes[1].parent.is_none());
+}
+
+#[test]
+fn joins_that_are_refused() {
+    let error = |code: &str| vec![format!("error >- {code} hello"), "close it".to_owned()];
+    let mut rig = Rig::new(4);
+    let good = || hello(Role::Leaf, "a", 1);
+    let mut check = |token: Role, change: fn(&mut Hello), code: &str| {
+        let mut hello = good();
+        change(&mut hello);
+        assert_eq!(rig.join(token, hello), error(code), "{code}");
+    };
+    check(Role::Relay, |_| (), "unauthorized");
+    check(Role::Root, |h| h.role = None, "unauthorized");
+    check(Role::Leaf, |h| h.csr = None, "malformed");
+    check(Role::Leaf, |h| h.csr = Some(vec![1, 2]), "unauthorized");
+    check(Role::Leaf, |h| h.wrap_key = None, "malformed");
+    check(Role::Leaf, |h| h.wrap_key = Some(vec![1; 31]), "malformed");
+    check(Role::Leaf, |h| h.wrap_key = Some(vec![0xff; 32]), "malformed");
+    check(Role::Leaf, |h| h.version = 3, "version");
+    assert_eq!(rig.core.view().nodes.len(), 1, "nobody was kept");
+    let mut rig = Rig::new(0);
+    assert_eq!(rig.join(Role::Leaf, good()), error("full"));
+    assert_eq!(rig.core.view().nodes.len(), 1);
+}
+
+#[test]
+fn a_certificate_alone_is_no_token() {
+    let mut rig = Rig::new(4);
+    rig.attach(Role::Leaf, "a", 1);
+    let mut ask = |name: &str, shown: u8, key: u8| {
+        let conn = rig.accept(Peer::Node { id: id(name), key: [shown; 32] });
+        let body = Body::Hello(Box::new(hello(Role::Leaf, name, key)));
+        let mut said = rig.message(conn, name, Some("^"), body);
+        said.iter_mut().for_each(|s| *s = s.replacen(&conn.0.to_string(), "it", 1));
+        said
+    };
+    let refused =
+        |name: &str| vec![format!("it error >{name} unauthorized hello"), "close it".into()];
+    assert_eq!(ask("b", 2, 2), refused("b"), "unknown");
+    assert_eq!(ask("a", 2, 2), refused("a"), "another key");
+    assert_eq!(ask("a", 1, 2), refused("a"), "asks for another key than it shows");
+    assert_eq!(ask("a", 1, 1), ["it redirect >- a/2 below root"], "known: it has lost its parent");
+}
+
+#[test]
+fn names_keys_and_incarnations() {
+    let mut rig = Rig::new(16);
+    let mut join = |name: &str, key| rig.join(Role::Leaf, hello(Role::Leaf, name, key));
+    assert_eq!(join("a", 1), ["redirect >- a/1 below root"]);
+    assert_eq!(join("a", 1), ["redirect >- a/2 below root"], "the same key comes again");
+    assert_eq!(join("a", 2), ["redirect >- a-2/1 below root"], "another key");
+    assert_eq!(join("a", 3), ["redirect >- a-3/1 below root"]);
+    assert_eq!(join("a", 2), ["redirect >- a-2/2 below root"], "keeps what it was given");
+    assert_eq!(join("a-2", 2), ["redirect >- a-2/3 below root"], "and asks for it");
+    assert_eq!(join("root", 4), ["redirect >- root-2/1 below root"]);
+    let long = "x".repeat(NodeId::MAX_LEN);
+    assert_eq!(join(&long, 5), [format!("redirect >- {long}/1 below root")]);
+    let cut = &long[..NodeId::MAX_LEN - 2];
+    assert_eq!(join(&long, 6), [format!("redirect >- {cut}-2/1 below root")]);
+    let mut older = hello(Role::Leaf, "b", 7);
+    older.incarnation = Incarnation(41);
+    assert_eq!(
+        rig.join(Role::Leaf, older.clone()),
+        ["redirect >- b/42 below root"],
+        "it was here before this root was started"
+    );
+    older.name = id("c");
+    older.incarnation = Incarnation(u64::MAX);
+    assert_eq!(rig.join(Role::Leaf, older), ["redirect >- c/1 below root"], "a liar");
+}
+
+#[test]
+fn a_certificate_is_renewed_for_the_same_key_only() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Relay, "a", 1);
+    let mut renew = |key: Option<u8>| {
+        let mut hello = hello(Role::Relay, "a", 0);
+        hello.csr = key.map(|k| vec![k]);
+        rig.message(conn, "a", Some("^"), Body::Hello(Box::new(hello)))
+    };
+    assert_eq!(renew(Some(1)), [format!("{} redirect >a a/1 below ", conn.0)]);
+    assert_eq!(renew(Some(2)), [format!("{} error >a unauthorized hello", conn.0)]);
+    assert_eq!(renew(None), [format!("{} error >a malformed hello", conn.0)]);
+}
+
+#[test]
+fn a_node_that_never_arrives_gives_its_place_back() {
+    let mut rig = Rig::new(1);
+    rig.join(Role::Relay, hello(Role::Relay, "a", 1));
+    let full = rig.join(Role::Relay, hello(Role::Relay, "b", 2));
+    assert_eq!(full[0], "error >- full hello");
+    let mut said = Vec::new();
+    for _ in 0..13 {
+        said.extend(Rig::quiet(rig.wait(SEC)));
+    }
+    assert_eq!(said, [""; 0]);
+    let free = rig.join(Role::Relay, hello(Role::Relay, "b", 2));
+    assert_eq!(free, ["redirect >- b/1 below root"]);
+}
+
+#[test]
+fn a_node_that_nobody_knows_has_to_join_again() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Relay, "a", 1);
+    let child = |name: &str, parent: &str| Child {
+        id: id(name),
+        incarnation: Incarnation(3),
+        parent: id(parent),
+        weight: 1,
+    };
+    let update = ChildsUpdate { added: vec![child("old", "a")], removed: vec![] };
+    let said = rig.message(conn, "a", None, Body::ChildsUpdate(update));
+    assert_eq!(said, [format!("{} error >old unknownNode childsupdate", conn.0)]);
+}
+
+#[test]
+fn who_says_bye_has_its_children_moved() {
+    let mut rig = Rig::new(1);
+    let (a, _) = rig.attach(Role::Relay, "a", 1);
+    // The root is full: b goes below a, and says so through it.
+    rig.join(Role::Relay, hello(Role::Relay, "b", 2));
+    let child = Child { id: id("b"), incarnation: Incarnation(1), parent: id("a"), weight: 1 };
+    let update = ChildsUpdate { added: vec![child], removed: vec![] };
+    assert_eq!(rig.message(a, "a", None, Body::ChildsUpdate(update)), [""; 0]);
+    let bye = || Body::Bye(Bye { reason: "update".into() });
+    assert_eq!(rig.message(a, "a", Some("^"), bye()), [""; 0], "nobody else has room");
+    assert!(rig.core.view().nodes[1].leaving);
+    assert_eq!(rig.message(a, "a", None, bye()), [format!("close {}", a.0), "remove link".into()]);
+    assert!(rig.core.view().nodes.iter().skip(1).all(|n| !n.attached), "b has gone with it");
+}

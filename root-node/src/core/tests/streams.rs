@@ -1,0 +1,131 @@
+//! Pipelines, keys, statistics and what the program around the root is told.
+
+use super::*;
+
+#[test]
+fn a_pipeline_is_defined_sent_changed_and_removed() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Relay, "a", 1);
+    let first = rig.command(RootCommand::DefinePipeline(def("demo")));
+    assert_eq!(
+        Rig::quiet(first),
+        [
+            "define 1".to_owned(),
+            "pipelines 1".into(),
+            "add key 1".into(),
+            format!("{} pipedef >a 1 keys 1", conn.0),
+            "key 1 1000".into(),
+        ]
+    );
+    let again = rig.command(RootCommand::DefinePipeline(def("demo")));
+    assert_eq!(Rig::quiet(again), [""; 0], "nothing new");
+    let live = rig.command(RootCommand::SetLive(PipelineId(1), true));
+    let everybody = format!("{} pipedef >* 1 keys 0", conn.0);
+    assert_eq!(Rig::quiet(live), ["pipelines 1".to_owned(), everybody]);
+    assert_eq!(Rig::quiet(rig.command(RootCommand::SetLive(PipelineId(2), true))), [""; 0]);
+    let (late, said) = rig.attach(Role::Leaf, "b", 2);
+    assert_eq!(said.last().unwrap(), &format!("{} pipedef >b 1 keys 1", late.0));
+    let remove = RootCommand::RemovePipeline(PipelineId(1), "over".into());
+    let said = Rig::quiet(rig.command(remove));
+    assert_eq!(said[..2], ["undefine 1".to_owned(), "pipelines 0".into()]);
+    assert_eq!(said.len(), 4, "REMOVEPIPELINE to both children: {said:?}");
+    assert!(rig.core.view().pipelines.is_empty());
+}
+
+#[test]
+fn a_new_epoch_travels_before_it_is_used() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Relay, "a", 1);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    let both = format!("{} pipedef >a 1 keys 2", conn.0);
+    let said = Rig::quiet(rig.command(RootCommand::Rotate(PipelineId(1))));
+    assert_eq!(said, ["add key 1".to_owned(), both]);
+    // Another revocation meanwhile: one more rotation, when this one is done.
+    assert_eq!(Rig::quiet(rig.command(RootCommand::Rotate(PipelineId(1)))), [""; 0]);
+    assert_eq!(Rig::quiet(rig.wait(2 * SEC - 1)), [""; 0]);
+    let said = Rig::quiet(rig.wait(1));
+    assert_eq!(
+        said,
+        ["add key 1".to_owned(), format!("{} pipedef >a 1 keys 3", conn.0), "key 1 1001".into()]
+    );
+    assert_eq!(Rig::quiet(rig.wait(2 * SEC)), ["key 1 1002"]);
+}
+
+#[test]
+fn a_killed_node_gets_no_key_any_more() {
+    let mut rig = Rig::new(4);
+    let (a, _) = rig.attach(Role::Relay, "a", 1);
+    let (b, _) = rig.attach(Role::Leaf, "b", 2);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    let kill = RootCommand::Kill { node: id("a"), grace_secs: 5, reason: "stolen".into() };
+    let said = Rig::quiet(rig.command(kill));
+    assert_eq!(
+        said,
+        [format!("{} kill >a", a.0), "add key 1".into(), format!("{} pipedef >b 1 keys 2", b.0)]
+    );
+    let nobody = RootCommand::Kill { node: id("x"), grace_secs: 5, reason: String::new() };
+    assert_eq!(rig.command(nobody), [""; 0]);
+}
+
+#[test]
+fn leaves_are_asked_and_their_viewers_counted() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Leaf, "a", 1);
+    rig.attach(Role::Relay, "b", 2);
+    let asked: usize = (0..8)
+        .flat_map(|_| rig.wait(SEC / 2))
+        .filter(|s| s.contains("reqfullstats"))
+        .inspect(|s| assert!(s.contains(">a"), "{s}"))
+        .count();
+    assert_eq!(asked, 2, "every two seconds, leaves alone");
+    let stat = |name: &str, value| Stat { name: name.into(), value, weight: Some(1.0) };
+    let container = |id, value| StatsContainer {
+        start: 0,
+        end: 1,
+        children: 0,
+        id: Some(PipelineId(id)),
+        stats: vec![stat("viewers", value), stat("rtt", 5.0)],
+    };
+    let full = FullStats { containers: vec![container(1, 3.0), container(2, 4.0)], end: None };
+    rig.message(conn, "a", Some("^"), Body::FullStats(full));
+    assert_eq!(rig.core.view().nodes[1].viewers, 7);
+    rig.step(Event::Closed(conn));
+    assert_eq!(rig.core.view().nodes[1].viewers, 0, "they are gone with it");
+}
+
+#[test]
+fn key_frames_are_asked_of_the_source() {
+    let mut rig = Rig::new(4);
+    let wanted = PlaneEvent::KeyFrameWanted(PipelineId(1), Ssrc(5));
+    assert_eq!(rig.step(Event::Plane(wanted)), ["wanted 1 5"]);
+}
+
+#[test]
+fn views_do_not_flood() {
+    let mut rig = Rig::new(200);
+    let mut views = 0;
+    for key in 0..100 {
+        let said = rig.join(Role::Leaf, hello(Role::Leaf, &format!("n{key}"), key));
+        views += said.iter().filter(|s| s.contains("view")).count();
+        views += rig.wait(SEC / 1_000).iter().filter(|s| s.contains("view")).count();
+    }
+    assert!(views <= 1, "{views} in a tenth of a second");
+}
+
+#[test]
+fn a_root_that_drains_says_bye_and_stops() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Relay, "a", 1);
+    let drain = RootCommand::Node(NodeCommand::Drain("update".into()));
+    let said = Rig::quiet(rig.command(drain));
+    assert_eq!(
+        said,
+        [
+            format!("{} bye >-", conn.0),
+            format!("close {}", conn.0),
+            "remove link".into(),
+            "stopped".into()
+        ]
+    );
+    assert_eq!(rig.core.poll_timeout(), None);
+}
