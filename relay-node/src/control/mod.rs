@@ -10,7 +10,9 @@ mod children;
 pub mod limits;
 mod links;
 mod messages;
+mod parent;
 mod pipelines;
+mod play;
 mod stats;
 #[cfg(test)]
 mod tests;
