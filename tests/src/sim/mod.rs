@@ -5,10 +5,18 @@
 //!
 //! Control messages pass through their XML form, so the wire format is tested on the way.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+// Part of tests: what can't be is a panic, and that prints the seed.
+
+mod events;
 mod fake;
 mod node;
+mod queue;
 mod report;
+mod source;
+pub mod trees;
 mod truth;
+mod wire;
 mod world;
 
 pub use fake::{SimAuthority, SimVault};

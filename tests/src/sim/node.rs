@@ -22,7 +22,7 @@ pub struct SimSink {
 
 impl LocalSink for SimSink {
     fn deliver(&mut self, packet: LocalPacket<'_>) {
-        let expected = super::world::payload(packet.ssrc, packet.index);
+        let expected = super::source::payload(packet.ssrc, packet.index);
         self.wrong += u64::from(packet.payload != expected);
         self.got.entry(packet.ssrc).or_default().push(packet.index);
     }

@@ -1,0 +1,179 @@
+//! How a happening is given to a node, and how what the node wants is carried out.
+
+use super::queue::What;
+use super::report;
+use super::wire::media_address;
+use super::world::Sim;
+use relay_node::control::api::{Action, ConnId, Event, PlaneReport};
+use relay_node::media::packet::Sealer;
+use relay_node::media::plane::Plane;
+use root_node::core::api::RootOutput;
+use soleil_protocol::Message;
+use soleil_protocol::message::ErrorReport;
+
+impl Sim {
+    pub(super) fn happen(&mut self, what: What) {
+        let node = what.node();
+        if self.nodes[node].frozen {
+            if !matches!(what, What::Datagram { .. }) {
+                self.parked.entry(node).or_default().push(what);
+            }
+            return;
+        }
+        match what {
+            What::Wake(node) => self.wake(node),
+            What::Report(node) => {
+                self.push(self.now + 1_000_000, What::Report(node));
+                let plane = self.nodes[node].plane.as_ref();
+                let report = match plane {
+                    Some(plane) => report::of(&plane.stats()),
+                    None => PlaneReport { cpu: 10.0, ..PlaneReport::default() },
+                };
+                self.give(node, Event::PlaneReport(report));
+            }
+            What::Message { to, conn, xml } => self.deliver(to, conn, &xml),
+            What::Accepted { to, conn, peer, from } => {
+                self.note(to, "accepted", &conn.0.to_be_bytes());
+                let remote = media_address(from);
+                self.give(to, Event::Accepted { conn, peer, remote });
+            }
+            What::Dialed { to, dial, conn } => {
+                self.note(to, "dialed", &dial.0.to_be_bytes());
+                let local = media_address(to);
+                self.give(to, Event::Dialed { dial, conn, local });
+            }
+            What::DialFailed { to, dial, refused } => {
+                self.note(to, "dial failed", &dial.0.to_be_bytes());
+                let error = "simulated".to_owned();
+                self.give(to, Event::DialFailed { dial, error, refused });
+            }
+            What::Closed { to, conn } => {
+                if self.ends.remove(&(to, conn)).is_some() {
+                    self.note(to, "closed", &conn.0.to_be_bytes());
+                    self.give(to, Event::Closed(conn));
+                }
+            }
+            What::Datagram { to, from, mut bytes } => {
+                self.note(to, "datagram", &bytes);
+                let now = self.clock(to);
+                let node = &mut self.nodes[to];
+                if node.alive
+                    && let Some(plane) = &mut node.plane
+                {
+                    plane.handle_datagram(now, from, &mut bytes, &mut node.sink);
+                    self.after(to);
+                }
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self, to: usize, conn: ConnId, xml: &str) {
+        if !self.ends.contains_key(&(to, conn)) {
+            return;
+        }
+        self.note(to, "message", xml.as_bytes());
+        self.messages += 1;
+        let event = match Message::from_xml(xml) {
+            Ok(message) => {
+                *self.kinds.entry(message.body.kind()).or_default() += 1;
+                Event::Message(conn, message)
+            }
+            Err(error) => Event::Malformed { conn, report: ErrorReport::from(error) },
+        };
+        self.give(to, event);
+    }
+
+    pub(super) fn wake(&mut self, node: usize) {
+        let now = self.clock(node);
+        let entry = &mut self.nodes[node];
+        if entry.next_wake <= self.now {
+            entry.next_wake = u64::MAX;
+        }
+        if let Some(plane) = &mut entry.plane
+            && entry.alive
+            && plane.poll_timeout().is_some_and(|at| at <= now.mono)
+        {
+            plane.handle_timeout(now);
+        }
+        if entry.core.poll_timeout().is_some_and(|at| at <= now.mono) {
+            self.give(node, Event::Timeout);
+        } else {
+            self.after(node);
+        }
+    }
+
+    /// Takes everything that a node wants done.
+    pub(super) fn after(&mut self, node: usize) {
+        loop {
+            let now = self.clock(node);
+            let entry = &mut self.nodes[node];
+            if let Some(action) = entry.core.poll_action() {
+                self.act(node, action);
+                continue;
+            }
+            if let Some(output) = entry.core.poll_output() {
+                self.output(output);
+                continue;
+            }
+            let event = entry.plane.as_mut().and_then(Plane::poll_event);
+            let Some(event) = event else { break };
+            entry.core.handle(now, Event::Plane(event));
+        }
+        self.transmit(node);
+        self.schedule(node);
+    }
+
+    pub(super) fn output(&mut self, output: RootOutput) {
+        match output {
+            RootOutput::View(view) => self.view = view,
+            RootOutput::Key { pipeline, epoch, key } => {
+                self.sealers.insert(pipeline, Sealer::new(&key, epoch));
+            }
+            RootOutput::KeyFrameWanted(..) => self.key_frames += 1,
+        }
+    }
+
+    pub(super) fn schedule(&mut self, node: usize) {
+        let offset = self.clock(node).mono.0 - self.now;
+        let entry = &mut self.nodes[node];
+        if !entry.alive {
+            return;
+        }
+        let plane = entry.plane.as_ref().and_then(Plane::poll_timeout);
+        let next = entry.core.poll_timeout().into_iter().chain(plane).min();
+        if let Some(next) = next {
+            let at = next.0.saturating_sub(offset).max(self.now);
+            if at < entry.next_wake {
+                entry.next_wake = at;
+                self.push(at, What::Wake(node));
+            }
+        }
+    }
+
+    pub(super) fn act(&mut self, node: usize, action: Action) {
+        match action {
+            Action::Dial(dial, target) => self.dial(node, dial, &target),
+            Action::Send(conn, message) => self.transport(node, conn, &message),
+            Action::Close(conn, _) => {
+                if self.ends.contains_key(&(node, conn)) {
+                    self.close(node, conn);
+                }
+            }
+            Action::Plane(command) => {
+                let now = self.clock(node);
+                self.nodes[node].plane_command(now, command);
+            }
+            Action::Identity(identity) => self.nodes[node].identity = Some(identity),
+            Action::Pipelines(_) => {}
+            Action::Attached(yes) => {
+                let now = self.now;
+                let entry = &mut self.nodes[node];
+                entry.attaches += u32::from(yes);
+                if yes {
+                    entry.attached_at = now;
+                }
+            }
+            Action::Stopped(_) => self.nodes[node].stopped = true,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What lies between nodes: datagrams that get lost and overtake each other, and connections that
+//! keep the order.
+
+use super::queue::What;
+use super::world::{End, Sim};
+use relay_node::control::api::{ConnId, DialId, DialTarget, Peer};
+use soleil_protocol::Message;
+use soleil_protocol::message::HostPort;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What a lost message costs: a retransmission time-out of TCP (RFC 6298: at least 200 ms in
+/// practice).
+const RETRANSMISSION: u64 = 200_000;
+
+pub(super) fn media_address(node: usize) -> SocketAddr {
+    let [_, _, high, low] = (node as u32).to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 4_000)
+}
+
+fn node_at(address: SocketAddr) -> Option<usize> {
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            let [ten, _, high, low] = ip.octets();
+            (ten == 10).then(|| usize::from(high) << 8 | usize::from(low))
+        }
+        IpAddr::V6(_) => None,
+    }
+}
+
+pub(super) fn server(node: usize) -> HostPort {
+    HostPort { host: format!("node-{node}.example"), port: 10_000 + node as u16 }
+}
+
+impl Sim {
+    pub(super) fn transmit(&mut self, node: usize) {
+        let Some(plane) = &mut self.nodes[node].plane else { return };
+        let out: Vec<(SocketAddr, Vec<u8>)> =
+            plane.transmits().map(|(to, bytes)| (to, bytes.to_vec())).collect();
+        plane.clear_transmits();
+        for (address, bytes) in out {
+            let Some(to) = node_at(address).filter(|n| *n < self.nodes.len()) else { continue };
+            let passes = self.filter.as_mut().is_none_or(|filter| filter(node, to, &bytes));
+            if passes && !self.lost() {
+                let at = self.now + self.flight();
+                self.push(at, What::Datagram { to, from: media_address(node), bytes });
+            }
+        }
+    }
+
+    /// TCP and TLS take a round trip and a half each way of the handshake.
+    pub(super) fn dial(&mut self, node: usize, dial: DialId, target: &DialTarget) {
+        let way = self.flight();
+        let to = match target {
+            DialTarget::Root => Some(0),
+            DialTarget::Node(_, server) => usize::from(server.port).checked_sub(10_000),
+        };
+        let to = to.filter(|to| self.nodes.get(*to).is_some_and(|n| n.alive && !n.frozen));
+        let right = match (to, target) {
+            (Some(to), DialTarget::Node(id, _)) => self.nodes[to].id() == *id,
+            (to, _) => to.is_some(),
+        };
+        let Some(to) = to.filter(|_| right) else {
+            // A dead process' port answers at once; a frozen one never would, but drivers give up.
+            return self
+                .push(self.now + 2 * way, What::DialFailed { to: node, dial, refused: false });
+        };
+        let entry = &self.nodes[node];
+        let peer = match target {
+            DialTarget::Root => Peer::Joining { token: node.to_string(), role: entry.role },
+            DialTarget::Node(..) => Peer::Node { id: entry.id(), key: entry.key() },
+        };
+        let (ours, theirs) = (ConnId(self.next_conn + 1), ConnId(self.next_conn + 2));
+        self.next_conn += 2;
+        let accepted = self.now + 3 * way;
+        let dialed = accepted + way;
+        self.ends.insert((node, ours), End { peer_conn: theirs, peer: to, last: dialed });
+        self.ends.insert((to, theirs), End { peer_conn: ours, peer: node, last: dialed });
+        self.push(accepted, What::Accepted { to, conn: theirs, peer, from: node });
+        self.push(dialed, What::Dialed { to: node, dial, conn: ours });
+    }
+
+    pub(super) fn transport(&mut self, node: usize, conn: ConnId, message: &Message) {
+        let mut at = self.now + self.flight();
+        if self.lost() {
+            at += RETRANSMISSION;
+        }
+        let Some(end) = self.ends.get_mut(&(node, conn)) else { return };
+        at = at.max(end.last);
+        end.last = at;
+        let (to, conn) = (end.peer, end.peer_conn);
+        let xml = message.to_xml();
+        self.push(at, What::Message { to, conn, xml });
+    }
+
+    pub(super) fn close(&mut self, node: usize, conn: ConnId) {
+        let way = self.now + self.flight();
+        if let Some(end) = self.ends.remove(&(node, conn)) {
+            let at = way.max(end.last);
+            self.push(at, What::Closed { to: end.peer, conn: end.peer_conn });
+        }
+    }
+}
