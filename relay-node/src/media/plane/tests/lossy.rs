@@ -76,7 +76,14 @@ proptest! {
         prop_assert_eq!(net.link_stats(0, 1).resent, lost.get());
         for child in 2..2 + children {
             prop_assert_eq!(net.got(child, VIDEO).len(), 300);
-            prop_assert_eq!(net.sent(1, child).len(), 300);
+            // A child's request may cross the repair on its way. Only what comes within three
+            // quarters of a round trip is known to have crossed, so one more copy may go down.
+            let mut sent = net.sent(1, child);
+            sent.sort_unstable();
+            let copies = |w: &[u64]| w.first() == w.last();
+            let extra = sent.windows(2).filter(|w| copies(w)).count() as u64;
+            prop_assert!(extra <= lost.get(), "{extra} copies for {} lost packets", lost.get());
+            prop_assert!(!sent.windows(3).any(copies), "a packet went down three times");
         }
     }
 }
