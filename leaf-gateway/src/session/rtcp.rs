@@ -143,7 +143,7 @@ fn write_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
     out.extend_from_slice(cname);
     // At least one zero ends the list of items, then to the next 32-bit boundary.
     out.push(0);
-    while (out.len() - start) % 4 != 0 {
+    while !(out.len() - start).is_multiple_of(4) {
         out.push(0);
     }
     out[start + 3] = ((out.len() - start) / 4 - 1) as u8;

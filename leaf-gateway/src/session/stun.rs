@@ -195,7 +195,7 @@ pub fn request(
     begin(out, BINDING_REQUEST, transaction);
     attribute(out, USERNAME, username.as_bytes());
     // A peer-reflexive candidate's priority (RFC 8445 section 7.1.1): type preference 110.
-    attribute(out, PRIORITY, &((110u32 << 24) | 0xffff_ff).to_be_bytes());
+    attribute(out, PRIORITY, &((110u32 << 24) | 0x00ff_ffff).to_be_bytes());
     attribute(out, ICE_CONTROLLED, &tie_breaker.to_be_bytes());
     finish(out, password);
 }
