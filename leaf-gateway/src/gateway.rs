@@ -184,6 +184,11 @@ impl RunningLeaf {
         &self.site.metrics
     }
 
+    /// Sessions, and those of them without media yet.
+    pub fn occupancy(&self) -> (usize, usize) {
+        self.site.occupancy.counts()
+    }
+
     /// Takes nobody new and tells every viewer that its session is over (the page then asks the
     /// root for another leaf).
     pub async fn drain(&self) {

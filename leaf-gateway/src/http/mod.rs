@@ -7,6 +7,9 @@ pub mod server;
 mod tls;
 mod whep;
 
+#[cfg(test)]
+mod tests;
+
 pub use server::HttpServer;
 pub use tls::TlsFiles;
 

@@ -37,11 +37,29 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddr(pub SocketAddr);
 
+/// How long the server waits for clients and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a request's head.
+    pub head: Duration,
+    /// For a TLS handshake.
+    pub tls: Duration,
+    /// Between two looks at the certificate's files.
+    pub reload: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: HEAD_TIMEOUT, tls: TLS_TIMEOUT, reload: RELOAD_INTERVAL }
+    }
+}
+
 /// A bound listener.
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
     tls: Option<TlsFiles>,
+    patience: Patience,
 }
 
 type Guests = Arc<Mutex<HashMap<IpAddr, usize>>>;
@@ -83,7 +101,15 @@ impl HttpServer {
     /// # Errors
     /// If the address can't be bound.
     pub async fn bind(listen: SocketAddr, tls: Option<TlsFiles>) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(listen).await?, tls })
+        let listener = TcpListener::bind(listen).await?;
+        Ok(Self { listener, tls, patience: Patience::default() })
+    }
+
+    /// With another patience.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Where it listens.
@@ -98,7 +124,7 @@ impl HttpServer {
     pub async fn serve(self, router: Router, stop: CancellationToken) {
         let guests = Guests::default();
         let tasks = TaskTracker::new();
-        let mut reload = tokio::time::interval(RELOAD_INTERVAL);
+        let mut reload = tokio::time::interval(self.patience.reload);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -121,10 +147,10 @@ impl HttpServer {
             let Some(place) = Place::take(&guests, from.ip().to_canonical()) else { continue };
             let tls = self.tls.as_ref().map(|t| TlsAcceptor::from(t.config()));
             let router = router.clone().layer(Extension(ClientAddr(from)));
-            let stop = stop.clone();
+            let (stop, patience) = (stop.clone(), self.patience);
             tasks.spawn(async move {
                 let _place = place;
-                connection(stream, tls, router, stop).await;
+                connection(stream, tls, router, patience, stop).await;
             });
         }
         tasks.close();
@@ -136,23 +162,24 @@ async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     router: Router,
+    patience: Patience,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return requests(stream, router, stop).await };
-    match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => requests(stream, router, stop).await,
+    let Some(tls) = tls else { return requests(stream, router, patience, stop).await };
+    match tokio::time::timeout(patience.tls, tls.accept(stream)).await {
+        Ok(Ok(stream)) => requests(stream, router, patience, stop).await,
         _ => tracing::debug!("no TLS handshake"),
     }
 }
 
-async fn requests<S>(stream: S, router: Router, stop: CancellationToken)
+async fn requests<S>(stream: S, router: Router, patience: Patience, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(patience.head)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = std::pin::pin!(served);
@@ -165,5 +192,35 @@ where
     };
     if let Err(error) = result {
         tracing::debug!(%error, "an HTTP connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_per_address_and_come_back() {
+        let guests = Guests::default();
+        let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let mut taken: Vec<Place> =
+            (0..MAX_PER_ADDRESS).map(|_| Place::take(&guests, ip(1)).unwrap()).collect();
+        assert!(Place::take(&guests, ip(1)).is_none());
+        taken.push(Place::take(&guests, ip(2)).unwrap());
+        taken.remove(0);
+        taken.push(Place::take(&guests, ip(1)).unwrap());
+        drop(taken);
+        assert!(guests.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn places_are_limited_in_all() {
+        let guests = Guests::default();
+        let address = |i: usize| IpAddr::from([10, 0, (i >> 8) as u8, i as u8]);
+        let taken: Vec<Place> =
+            (0..MAX_CONNECTIONS).map(|i| Place::take(&guests, address(i)).unwrap()).collect();
+        assert!(Place::take(&guests, IpAddr::from([192, 0, 2, 1])).is_none());
+        assert_eq!(guests.lock().unwrap().len(), MAX_CONNECTIONS, "a refusal leaves nothing");
+        drop(taken);
     }
 }

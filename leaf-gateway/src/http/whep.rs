@@ -189,7 +189,7 @@ pub(super) async fn change(
             "If-Match with the session's ETag is needed",
         )
     })?;
-    if matching != "*" && matching.as_bytes() != etag(&local).as_bytes() {
+    if !names(matching, &etag(&local)) {
         let text = "the ETag is not that of the present ICE session";
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, text));
     }
@@ -264,6 +264,13 @@ fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
 
 fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether an If-Match names the tag: `*`, or a list (RFC 9110 section 13.1.1; weak tags never do).
+fn names(matching: &HeaderValue, etag: &str) -> bool {
+    matching
+        .to_str()
+        .is_ok_and(|list| list.trim() == "*" || list.split(',').any(|tag| tag.trim() == etag))
 }
 
 fn etag(ufrag: &str) -> String {

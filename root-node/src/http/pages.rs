@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use relay_node::identity::encoding::hex;
 use rust_embed::RustEmbed;
 
-/// What Vite built. In debug builds the files are read from the disk instead.
+/// What Vite built, embedded in every build: a binary is all that one deploys.
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/../web/dist"]
 #[allow_missing = true]

@@ -1,5 +1,9 @@
 //! Every refusal of WHEP, and the good case, against a real listener and worker.
 
+mod abuse;
+mod https;
+mod session;
+
 use super::*;
 use crate::config::LeafConfig;
 use crate::gateway::{Leaf, NodeSide, RunningLeaf};
@@ -9,7 +13,7 @@ use soleil_protocol::{Incarnation, Millis, NodeId, Ssrc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const OFFER: &str = include_str!("../../tests/data/chromium_offer.sdp");
+const OFFER: &str = include_str!("../../../tests/data/chromium_offer.sdp");
 
 struct Bench {
     http: SocketAddr,
@@ -100,36 +104,6 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
         let (key, value) = l.split_once(':')?;
         key.eq_ignore_ascii_case(name).then_some(value.trim())
     })
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_created_and_deleted() {
-    let b = bench(|_| {}).await;
-    let answer = b.post("demo", OFFER).await;
-    assert_eq!(status(&answer), 201, "{answer}");
-    assert_eq!(header(&answer, "content-type"), Some("application/sdp"));
-    assert_eq!(header(&answer, "access-control-allow-origin"), Some("*"));
-    let exposed = header(&answer, "access-control-expose-headers").unwrap();
-    assert!(exposed.contains("location") && exposed.contains("etag"));
-    let location = header(&answer, "location").unwrap();
-    let path = location.strip_prefix("http://leaf.test").unwrap();
-    let etag = header(&answer, "etag").unwrap();
-    let trickle = "Content-Type: application/trickle-ice-sdpfrag\r\n";
-    let patch = |head: String, body: &'static str| b.send_owned("PATCH", path, head, body);
-    assert_eq!(status(&patch(trickle.into(), "").await), 428);
-    assert_eq!(status(&patch(format!("{trickle}If-Match: \"x\"\r\n"), "").await), 412);
-    let with = format!("{trickle}If-Match: {etag}\r\n");
-    assert_eq!(status(&patch(with.clone(), "a=ice-ufrag:lW2S\r\n").await), 204);
-    assert_eq!(status(&patch(with, "a=ice-ufrag:other\r\n").await), 422);
-    assert_eq!(status(&b.send("DELETE", path, "", "").await), 200);
-    assert_eq!(status(&b.send("DELETE", path, "", "").await), 404);
-    b.leaf.stop().await;
-}
-
-impl Bench {
-    async fn send_owned(&self, method: &str, path: &str, head: String, body: &str) -> String {
-        self.send(method, path, &head, body).await
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
