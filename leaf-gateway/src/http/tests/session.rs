@@ -1,0 +1,99 @@
+//! A session's life over HTTP: POST, OPTIONS, PATCH, DELETE as RFC 9725 has them.
+
+use super::*;
+
+const TRICKLE: &str = "Content-Type: application/trickle-ice-sdpfrag\r\n";
+
+/// A session: the path of its URL and its ETag.
+async fn session(b: &Bench) -> (String, String) {
+    let answer = b.post("demo", OFFER).await;
+    assert_eq!(status(&answer), 201, "{answer}");
+    let location = header(&answer, "location").unwrap();
+    let path = location.strip_prefix("http://leaf.test").unwrap().to_owned();
+    (path, header(&answer, "etag").unwrap().to_owned())
+}
+
+async fn patch(b: &Bench, path: &str, head: &str, body: &str) -> u16 {
+    status(&b.send("PATCH", path, &format!("{TRICKLE}{head}"), body).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_created_and_deleted() {
+    let b = bench(|_| {}).await;
+    let answer = b.post("demo", OFFER).await;
+    assert_eq!(status(&answer), 201, "{answer}");
+    assert_eq!(header(&answer, "content-type"), Some("application/sdp"));
+    assert_eq!(header(&answer, "access-control-allow-origin"), Some("*"));
+    assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+    assert_eq!(header(&answer, "accept-patch"), Some("application/trickle-ice-sdpfrag"));
+    let exposed = header(&answer, "access-control-expose-headers").unwrap();
+    assert!(exposed.contains("location") && exposed.contains("etag"));
+    let path = header(&answer, "location").unwrap().strip_prefix("http://leaf.test").unwrap();
+    assert_eq!(status(&b.send("DELETE", path, "", "").await), 200);
+    assert_eq!(status(&b.send("DELETE", path, "", "").await), 404);
+    assert_eq!(b.leaf.metrics().ended_by(crate::session::EndCause::Deleted), 1);
+    b.leaf.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fragment_needs_the_right_etag() {
+    let b = bench(|_| {}).await;
+    let (path, etag) = session(&b).await;
+    let same = "a=ice-ufrag:lW2S\r\na=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\n";
+    assert_eq!(patch(&b, &path, "", same).await, 428);
+    for wrong in ["\"x\"", "x", &format!("W/{etag}"), etag.trim_matches('"'), ""] {
+        assert_eq!(patch(&b, &path, &format!("If-Match: {wrong}\r\n"), same).await, 412, "{wrong}");
+    }
+    for right in ["*", &etag, &format!("\"x\", {etag}")] {
+        assert_eq!(patch(&b, &path, &format!("If-Match: {right}\r\n"), same).await, 204, "{right}");
+    }
+    b.leaf.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_fragments_and_restarts_change_nothing() {
+    let b = bench(|_| {}).await;
+    let (path, etag) = session(&b).await;
+    let tag = format!("If-Match: {etag}\r\n");
+    // Section 4.3.3: a restart comes with new credentials and If-Match: *.
+    assert_eq!(patch(&b, &path, "If-Match: *\r\n", "a=ice-ufrag:other\r\n").await, 422);
+    assert_eq!(patch(&b, &path, &tag, "a=ice-ufrag:other\r\n").await, 422);
+    assert_eq!(patch(&b, &path, &tag, &"x".repeat(20_000)).await, 413);
+    let wrong = format!("Content-Type: application/sdp\r\n{tag}");
+    assert_eq!(status(&b.send("PATCH", &path, &wrong, "").await), 415);
+    assert_eq!(status(&b.send("PATCH", &path, &tag, "").await), 415, "no type at all");
+    let other = format!("/whep/demo/{:032x}", 7);
+    assert_eq!(patch(&b, &other, &tag, "").await, 404);
+    assert_eq!(patch(&b, "/whep/demo/short", &tag, "").await, 404);
+    assert_eq!(patch(&b, &path, &tag, "a=ice-ufrag:lW2S\r\n").await, 204, "it lives");
+    assert_eq!(status(&b.send("DELETE", &path, "", "").await), 200);
+    assert_eq!(patch(&b, &path, &tag, "").await, 404);
+    b.leaf.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_say_what_may_be_sent_and_other_methods_are_refused() {
+    let b = bench(|_| {}).await;
+    let (path, _) = session(&b).await;
+    for url in ["/whep/demo", path.as_str()] {
+        let preflight = "Origin: https://page.test\r\nAccess-Control-Request-Method: PATCH\r\n\
+                         Access-Control-Request-Headers: content-type, if-match\r\n";
+        let answer = b.send("OPTIONS", url, preflight, "").await;
+        assert_eq!(status(&answer), 204, "{answer}");
+        assert_eq!(header(&answer, "accept-post"), Some("application/sdp"));
+        assert_eq!(header(&answer, "access-control-allow-origin"), Some("*"));
+        let methods = header(&answer, "access-control-allow-methods").unwrap();
+        assert!(["POST", "PATCH", "DELETE"].iter().all(|m| methods.contains(m)), "{methods}");
+        let headers = header(&answer, "access-control-allow-headers").unwrap();
+        assert!(["content-type", "if-match"].iter().all(|h| headers.contains(h)), "{headers}");
+        for method in ["GET", "PUT", "HEAD"] {
+            let answer = b.send(method, url, "", "").await;
+            assert_eq!(status(&answer), 405, "{method} {url}");
+            assert!(header(&answer, "allow").is_some());
+        }
+    }
+    assert_eq!(status(&b.send("DELETE", "/whep/demo", "", "").await), 405);
+    assert_eq!(status(&b.send("POST", &path, "", "").await), 405);
+    assert_eq!(status(&b.send("GET", "/", "", "").await), 404);
+    b.leaf.stop().await;
+}
