@@ -209,6 +209,7 @@ fn write_stats(stats: &PlaneStats, out: &mut String) {
         ("malformed", strays.malformed),
         ("unknown_layer", strays.unknown_layer),
         ("conflicts", strays.conflicts),
+        ("links_refused", strays.links_refused),
     ] {
         let _ = writeln!(out, "{name}{{reason=\"{reason}\"}} {value}");
     }

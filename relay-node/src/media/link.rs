@@ -5,14 +5,19 @@ use super::api::{HopLink, PeerSide};
 use super::srtp::{SrtcpOpener, SrtcpSealer, SrtpKeys};
 use super::stats::LinkStats;
 use super::stun::{self, Transaction};
-use ring::{hkdf, hmac};
+use ring::{digest, hkdf, hmac};
 use soleil_protocol::{LinkId, Mono, PacketIndex, Ssrc};
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Layers that a link keeps the peer's reports of.
 pub const MAX_PEER_REPORTS: usize = 256;
+
+/// Binding requests of the peer that a link remembers: none of them means anything twice. A path
+/// takes a handful to open; afterwards the keepalives of a minute.
+pub const MAX_SEEN_REQUESTS: usize = 64;
 
 /// Where a link stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +94,8 @@ pub(super) struct Link {
     /// The validated address.
     pub address: Option<SocketAddr>,
     pub check: Option<Check>,
+    /// The peer's last binding requests.
+    requests: VecDeque<Transaction>,
     /// Binding requests since the link was last well.
     pub attempts: u32,
     pub heard: Mono,
@@ -104,11 +111,12 @@ pub(super) struct Link {
     /// Middle 32 bits of the peer's last Sender Report, and when it came.
     pub last_sr: Option<(u32, Mono)>,
     pub stats: LinkStats,
-    /// What the link was made from: the same again changes nothing.
-    secret: [u8; 64],
+    /// Hash of what the link was made from: the same again changes nothing.
+    pub secrets: [u8; 32],
 }
 
-/// SSRC of the link's RTCP: the low half of its id, so that the receiver finds the link.
+/// SSRC of the link's RTCP: the low half of its id. It narrows the search for the link down; which
+/// one it is the key decides.
 pub(super) fn rtcp_ssrc(id: LinkId) -> Ssrc {
     Ssrc(id.0 as u32)
 }
@@ -137,6 +145,7 @@ impl Link {
             state: State::Opening,
             address: None,
             check: None,
+            requests: VecDeque::new(),
             attempts: 0,
             heard: now,
             heard_rtcp: false,
@@ -148,14 +157,20 @@ impl Link {
             resends: RateLimit { tokens: 0, at: Mono(0) },
             last_sr: None,
             stats: LinkStats::new(hop.id, hop.peer),
-            secret: secret(hop),
+            secrets: secrets(hop),
         }
     }
 
-    /// Whether it was made from the same secrets: making it anew would use RTCP indexes twice
-    /// under one key.
-    pub fn same_secrets(&self, hop: &HopLink) -> bool {
-        self.secret == secret(hop) && self.peer == hop.peer
+    /// Whether the peer's binding request is one that we have not had before.
+    pub fn is_new_request(&mut self, transaction: &Transaction) -> bool {
+        if self.requests.contains(transaction) {
+            return false;
+        }
+        if self.requests.len() >= MAX_SEEN_REQUESTS {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(*transaction);
+        true
     }
 
     /// Whether media may be sent to or accepted from the peer.
@@ -207,18 +222,15 @@ impl Link {
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.secret);
-    }
-}
-
-fn secret(hop: &HopLink) -> [u8; 64] {
-    let mut secret = [0; 64];
-    secret[..32].copy_from_slice(&hop.credential.0);
-    secret[32..48].copy_from_slice(&hop.child_nonce);
-    secret[48..].copy_from_slice(&hop.parent_nonce);
-    secret
+/// Hash of everything that the RTCP keys are made of.
+pub(super) fn secrets(hop: &HopLink) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&hop.credential.0);
+    context.update(&hop.child_nonce);
+    context.update(&hop.parent_nonce);
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
 }
 
 /// HKDF-SHA-256 of the credential with both nonces as salt (DESIGN 3): fresh at each connect.

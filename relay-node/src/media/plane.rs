@@ -14,12 +14,14 @@ mod feedback;
 mod opening;
 mod output;
 mod reports;
+mod retired;
 mod timers;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::PlaneConfig;
+pub use retired::MAX_RETIRED;
 
 use super::api::{LocalSink, PlaneEvent};
 use super::layer::Layer;
@@ -33,6 +35,8 @@ use super::stun::{self, Transaction};
 use output::ControlQueue;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use retired::Retired;
+use smallvec::SmallVec;
 use soleil_protocol::{LinkId, Mono, Now, PacketIndex, PipelineId};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -68,7 +72,10 @@ pub struct Plane {
     layers: Slab<Layer>,
     pipelines: HashMap<PipelineId, Pipeline>,
     link_ids: HashMap<LinkId, usize>,
-    link_ssrcs: HashMap<u32, usize>,
+    /// Links by the SSRC of their RTCP, half a link id: two in four thousand million may share one.
+    link_ssrcs: HashMap<u32, SmallVec<[usize; 1]>>,
+    /// Links that are over and must not be made again.
+    retired: Retired,
     layer_ssrcs: HashMap<u32, usize>,
     /// Validated addresses.
     addresses: HashMap<SocketAddr, usize>,
@@ -99,6 +106,7 @@ impl Plane {
             pipelines: HashMap::new(),
             link_ids: HashMap::new(),
             link_ssrcs: HashMap::new(),
+            retired: Retired::default(),
             layer_ssrcs: HashMap::new(),
             addresses: HashMap::new(),
             transactions: HashMap::new(),

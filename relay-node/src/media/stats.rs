@@ -162,6 +162,8 @@ pub struct StrayStats {
     pub unknown_layer: u64,
     /// Layers not defined since another pipeline has their SSRC.
     pub conflicts: u64,
+    /// Links not made since there has been one of the same secrets.
+    pub links_refused: u64,
 }
 
 /// What the socket adds.

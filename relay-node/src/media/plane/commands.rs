@@ -4,7 +4,7 @@ use super::arrival::local_packet;
 use super::{MAX_EPOCHS, Plane};
 use crate::media::api::{HopLink, LayerSpec, LocalSink, NextHop, PeerSide, PlaneCommand};
 use crate::media::layer::Layer;
-use crate::media::link::{Link, LinkRoute, rtcp_ssrc};
+use crate::media::link::{Link, LinkRoute, rtcp_ssrc, secrets};
 use crate::media::packet::{HopPacket, Opener};
 use crate::media::repair::Repair;
 use crate::media::replay::ReplayWindow;
@@ -62,16 +62,23 @@ impl Plane {
     }
 
     fn add_link(&mut self, now: Mono, hop: &HopLink) {
+        let made_from = secrets(hop);
         if let Some(link) = self.link_ids.get(&hop.id).and_then(|k| self.links.get_mut(*k))
-            && link.same_secrets(hop)
+            && link.secrets == made_from
+            && link.peer == hop.peer
         {
             link.addresses.clone_from(&hop.addresses);
             return;
         }
         self.remove_link(hop.id);
+        let in_use = self.links.iter().any(|(_, link)| link.secrets == made_from);
+        if in_use || self.retired.contains(&made_from) {
+            self.strays.links_refused += 1;
+            return;
+        }
         let key = self.links.insert(Link::new(now, hop));
         self.link_ids.insert(hop.id, key);
-        self.link_ssrcs.insert(rtcp_ssrc(hop.id).0, key);
+        self.link_ssrcs.entry(rtcp_ssrc(hop.id).0).or_default().push(key);
         if hop.peer == PeerSide::Parent {
             self.wake_at(now);
         }
@@ -80,7 +87,11 @@ impl Plane {
     fn remove_link(&mut self, id: LinkId) {
         let Some(key) = self.link_ids.remove(&id) else { return };
         let Some(link) = self.links.remove(key) else { return };
-        self.link_ssrcs.retain(|_, k| *k != key);
+        self.retired.insert(link.secrets);
+        self.link_ssrcs.retain(|_, keys| {
+            keys.retain(|k| *k != key);
+            !keys.is_empty()
+        });
         if let Some(check) = link.check {
             self.transactions.remove(&check.transaction);
         }

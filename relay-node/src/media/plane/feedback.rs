@@ -21,16 +21,9 @@ pub(super) fn middle(ntp: u64) -> u32 {
 
 impl Plane {
     pub(super) fn handle_rtcp(&mut self, now: Now, from: SocketAddr, datagram: &mut [u8]) {
-        let sender = datagram.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
-        let key = sender.and_then(|s| self.link_ssrcs.get(&s)).copied();
-        let Some((key, link)) = key.and_then(|k| Some((k, self.links.get_mut(k)?))) else {
-            self.strays.rtcp_refused += 1;
-            return;
-        };
-        let Ok(plain) = link.opener.open(datagram) else {
-            link.stats.rtcp_refused += 1;
-            return;
-        };
+        let Some((key, len)) = self.open_rtcp(datagram) else { return };
+        let plain = &datagram[..len];
+        let Some(link) = self.links.get_mut(key) else { return };
         link.heard_rtcp = true;
         if link.address == Some(from) {
             self.heard(now.mono, key);
@@ -42,6 +35,35 @@ impl Plane {
         malformed |= plain.is_empty();
         if malformed && let Some(link) = self.links.get_mut(key) {
             link.stats.rtcp_refused += 1;
+        }
+    }
+
+    /// Opens RTCP in place: whose it is, and how long the plain packet is. The SSRC names the link,
+    /// or some that share it: then the one whose key fits.
+    fn open_rtcp(&mut self, datagram: &mut [u8]) -> Option<(usize, usize)> {
+        let sender = datagram.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        let candidates = sender.and_then(|s| self.link_ssrcs.get(&s)).cloned().unwrap_or_default();
+        let Some((last, others)) = candidates.split_last() else {
+            self.strays.rtcp_refused += 1;
+            return None;
+        };
+        for key in others {
+            // What does not open is spoilt by the attempt: a copy. RTCP is no longer than media.
+            let Some(copy) = self.scratch.get_mut(..datagram.len()) else { break };
+            copy.copy_from_slice(datagram);
+            let link = self.links.get_mut(*key);
+            if let Some(plain) = link.and_then(|l| l.opener.open(copy).ok()) {
+                datagram[..plain.len()].copy_from_slice(plain);
+                return Some((*key, plain.len()));
+            }
+        }
+        let link = self.links.get_mut(*last)?;
+        match link.opener.open(datagram) {
+            Ok(plain) => Some((*last, plain.len())),
+            Err(_) => {
+                link.stats.rtcp_refused += 1;
+                None
+            }
         }
     }
 

@@ -35,15 +35,17 @@ impl Plane {
         if message.username != Some(&link.username) || !message.verify(&link.key) {
             return false;
         }
+        if !link.is_new_request(&message.transaction) {
+            // Every request of a peer has a number of its own: this one was copied on the way.
+            return false;
+        }
         self.control.push(from, |out, _| {
             stun::write_success(out, &message.transaction, from, &link.key);
             true
         });
-        let moved = link.address != Some(from);
-        let peer = link.peer;
-        if !moved {
-            self.heard(now, key);
-        } else if peer == PeerSide::Child {
+        // It does not count as having been heard: a request older than our memory may be a copy.
+        // What counts are answers to requests of our own, and RTCP.
+        if link.address != Some(from) && link.peer == PeerSide::Child {
             self.check_address(now, key, from);
         }
         true

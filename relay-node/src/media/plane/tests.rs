@@ -5,6 +5,7 @@ mod keyframes;
 mod lossy;
 mod opening;
 mod repair;
+mod replay;
 mod routing;
 
 use super::*;
@@ -117,7 +118,7 @@ fn hop(id: u64, peer: PeerSide, parent: usize) -> HopLink {
         peer,
         child: NodeId::new(&format!("child-{id}")).unwrap(),
         addresses: if peer == PeerSide::Parent { vec![address(parent)] } else { vec![] },
-        credential: HopCredential([id as u8; 32]),
+        credential: HopCredential(std::array::from_fn(|i| id.to_be_bytes()[i % 8])),
         child_nonce: [3; 16],
         parent_nonce: [4; 16],
     }
