@@ -22,6 +22,7 @@ pub struct RootAuthority {
     authority: Arc<identity::Authority>,
     tickets: Arc<SigningKey>,
     random: StdRng,
+    stands: Box<dyn Fn(&str) -> bool + Send>,
 }
 
 impl std::fmt::Debug for RootAuthority {
@@ -31,17 +32,18 @@ impl std::fmt::Debug for RootAuthority {
 }
 
 impl RootAuthority {
-    /// With the CA and the ticket key.
+    /// With the CA, the ticket key, and whether a join token (by its id) has not been revoked.
     ///
     /// # Errors
     /// If the system gives no random numbers to seed the generator with.
     pub fn new(
         authority: Arc<identity::Authority>,
         tickets: Arc<SigningKey>,
+        stands: impl Fn(&str) -> bool + Send + 'static,
     ) -> Result<Self, IdentityError> {
         // ChaCha with a seed of the system: cryptographically strong, and it can't fail later.
         let random = StdRng::from_seed(identity::random()?);
-        Ok(Self { authority, tickets, random })
+        Ok(Self { authority, tickets, random, stands: Box::new(stands) })
     }
 }
 
@@ -83,6 +85,10 @@ impl Authority for RootAuthority {
     fn random(&mut self, out: &mut [u8]) {
         self.random.fill_bytes(out);
     }
+
+    fn token_stands(&self, token: &str) -> bool {
+        (self.stands)(token)
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +111,8 @@ mod tests {
     fn a_node_can_use_what_the_authority_makes() {
         let ca = Arc::new(identity::Authority::create(now(0).wall).unwrap());
         let tickets = Arc::new(SigningKey::generate().unwrap());
-        let mut authority = RootAuthority::new(ca, tickets).unwrap();
+        let mut authority = RootAuthority::new(ca, tickets, |token| token == "good").unwrap();
+        assert!(authority.token_stands("good") && !authority.token_stands("revoked"));
         let mut vault = NodeVault::new(NodeKey::generate().unwrap()).unwrap();
         let csr = vault.certificate_request(&id("what-it-asks-for"));
         let key = authority.request_key(&csr).unwrap();

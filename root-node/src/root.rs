@@ -132,7 +132,9 @@ impl Root {
         let ingest: Vec<IngestHandle> = streams.iter().map(|s| s.handle.clone()).collect();
 
         let (view_tx, view) = watch::channel(Arc::new(RootView::default()));
-        let root_authority = RootAuthority::new(authority.clone(), tickets.clone())?;
+        let tokens = store.clone();
+        let stands = move |token: &str| tokens.token_stands(token);
+        let root_authority = RootAuthority::new(authority.clone(), tickets.clone(), stands)?;
         let core_vault = Box::new(vault.clone());
         let seed = identity::random()?;
         let ops = Ops::new("root-node", log);

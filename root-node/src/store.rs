@@ -280,6 +280,19 @@ impl Store {
         Ok(changed > 0)
     }
 
+    /// Whether a token is there and was not revoked. One that has expired stands: who came by it
+    /// stays. A store that can't be read revokes nothing.
+    pub fn token_stands(&self, id: &str) -> bool {
+        let query = "SELECT revoked IS NULL FROM tokens WHERE id = ?1";
+        match self.lock().query_row(query, [id], |row| row.get(0)).optional() {
+            Ok(stands) => stands.unwrap_or(false),
+            Err(error) => {
+                tracing::error!(%error, "cannot look up a join token");
+                true
+            }
+        }
+    }
+
     /// Whether a token lets a node in, and as what.
     ///
     /// # Errors

@@ -43,6 +43,8 @@ pub enum Peer {
         id: NodeId,
         /// Its key.
         key: KeyHash,
+        /// When its certificate runs out: so does a child's link, unless the root renews it.
+        until: Wall,
     },
 }
 
@@ -268,8 +270,15 @@ pub trait Vault: Send {
     fn wrap_key(&self) -> Vec<u8>;
     /// Opens what was wrapped for this node; `None` if it was not.
     fn unwrap(&self, context: &str, wrapped: &Wrapped) -> Option<Vec<u8>>;
+    /// Whether this node can use an identity: the certificate names it, is for this node's key,
+    /// was issued by the identity's authority, and is valid now. Whether it is the right authority
+    /// the core knows.
+    ///
+    /// # Errors
+    /// A sentence that says why it is refused.
+    fn check_identity(&self, identity: &Identity, now: Now) -> Result<(), String>;
     /// When a certificate (DER) begins and ends to be valid; `None` if it can't be read. The core
-    /// renews at two thirds of the time between.
+    /// renews its own at two thirds of the time between.
     fn validity(&self, certificate: &[u8]) -> Option<(Wall, Wall)>;
     /// Checks a ticket that a child shows: signature, that it names `parent`, expiry; unwraps the
     /// credential. The error is for the log and the ERROR message.

@@ -173,9 +173,17 @@ impl NodeCore {
         hello
     }
 
-    /// Asks for a new certificate along the tree; without a parent the next join brings one.
+    /// Asks for a new certificate along the tree; without a parent the next join brings one. A node
+    /// that did not get one before the old one ends leaves: its parent would close the link, or is
+    /// the one that keeps the answer back.
     pub(super) fn renew(&mut self) {
-        self.timers.set(Timer::Renew, self.now.mono.after(RENEW_AGAIN));
+        let until = self.identity.as_ref().and_then(|i| self.vault.validity(&i.certificate));
+        let left = until.map_or(u64::MAX, |(_, until)| until.0.saturating_sub(self.now.wall.0));
+        let again = Duration::from_micros(if left == 0 { u64::MAX } else { left });
+        self.timers.set(Timer::Renew, self.now.mono.after(again.min(RENEW_AGAIN)));
+        if left == 0 {
+            return self.rejoin("the certificate has run out");
+        }
         if let Some(conn) = self.parent_conn() {
             let hello = self.join_hello();
             self.send(conn, Some(Address::Root), Body::Hello(Box::new(hello)));
@@ -185,6 +193,16 @@ impl NodeCore {
     /// A REDIRECT from the root, over the join connection or the tree.
     pub(super) fn on_redirect(&mut self, conn: ConnId, message: &Message, redirect: Redirect) {
         if let Some(identity) = redirect.identity {
+            let joining = self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn));
+            if let Err(why) = self.check_identity(&identity, joining) {
+                tracing::error!(why, "the identity is not taken");
+                self.refuse(conn, message, ErrorCode::Unauthorized, &why);
+                if joining {
+                    self.end_join("an identity that is none");
+                    self.back_off(true);
+                }
+                return;
+            }
             self.take_identity(identity);
         }
         let Some(identity) = self.identity.clone() else {
@@ -210,6 +228,28 @@ impl NodeCore {
             self.leave_parent("moved");
         }
         self.attempt(first);
+    }
+
+    /// Whether an identity may be taken. On the connection to the root itself, which TLS has
+    /// proved, it may be another than before. What comes along the tree has passed through others:
+    /// it renews the certificate and nothing else, above all not the key that tickets are checked
+    /// with.
+    fn check_identity(&self, identity: &Identity, joining: bool) -> Result<(), String> {
+        self.vault.check_identity(identity, self.now)?;
+        let Some(old) = self.identity.as_ref().filter(|_| !joining) else {
+            return if joining { Ok(()) } else { Err("there is nothing to renew".into()) };
+        };
+        if old.id != identity.id
+            || old.authority != identity.authority
+            || old.ticket_key != identity.ticket_key
+        {
+            return Err("a renewal changes the certificate only".into());
+        }
+        let end = |identity: &Identity| self.vault.validity(&identity.certificate).map(|v| v.1);
+        if end(identity) < end(old) {
+            return Err("it runs out before the one in use".into());
+        }
+        Ok(())
     }
 
     /// Takes the identity that the root gave.

@@ -70,7 +70,7 @@ impl NodeCore {
         hello: &Hello,
     ) -> Result<(TicketClaims, [u8; 16]), (ErrorCode, String)> {
         let no = |code, text: &str| Err((code, text.to_owned()));
-        let Some(Peer::Node { id, key }) = self.links.get(conn).and_then(|l| l.peer.as_ref())
+        let Some(Peer::Node { id, key, .. }) = self.links.get(conn).and_then(|l| l.peer.as_ref())
         else {
             return no(ErrorCode::Unauthorized, "a child needs a certificate");
         };
@@ -99,6 +99,9 @@ impl NodeCore {
             .map_err(|why| (ErrorCode::Unauthorized, format!("ticket refused: {why}")))?;
         if claims.child != *id || claims.child_key != *key {
             return no(ErrorCode::Unauthorized, "the ticket is another node's");
+        }
+        if self.removed.contains(id, claims.incarnation) {
+            return no(ErrorCode::Unauthorized, "the root has removed this node");
         }
         // Every offer raises the number, and the ticket has the last word: a node that moves does
         // not know its new one.
@@ -139,6 +142,7 @@ impl NodeCore {
             link.media = Some(claims.link);
             link.incarnation = claims.incarnation;
         }
+        self.watch_certificate(conn);
         self.act(Action::Plane(PlaneCommand::AddLink(HopLink {
             id: claims.link,
             peer: PeerSide::Child,

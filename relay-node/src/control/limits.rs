@@ -82,5 +82,13 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// How long a drain waits for the children to move.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a child that was killed may stay after its grace: its BYE and what it sends on end
+/// need a moment.
+pub const EVICTION_DELAY: Duration = Duration::from_secs(1);
+
+/// Removed children that are remembered so that they don't come back with the same ticket, which
+/// is good for five minutes: more than a node has places.
+pub const MAX_REMOVED: usize = 256;
+
 /// When a renewal of the certificate that was not answered is asked for again.
 pub const RENEW_AGAIN: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 
 use super::api::{ConnId, Peer};
 use super::limits::{LINK_BURST, LINK_RATE, MAX_ERRORS, STRANGER_BURST};
-use soleil_protocol::{Incarnation, LinkId, Mono, NodeId};
+use soleil_protocol::{Incarnation, LinkId, Mono, NodeId, Wall};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub struct Link {
     pub media: Option<LinkId>,
     /// A child's incarnation.
     pub incarnation: Incarnation,
+    /// When the certificate that the peer showed, or the root has sent it since, runs out.
+    pub until: Option<Wall>,
     /// Round-trip time by PING.
     pub rtt: Option<Duration>,
     ping: Option<(String, Mono)>,
@@ -66,6 +68,10 @@ impl Link {
     /// A new connection.
     pub fn new(now: Mono, purpose: Use, peer: Option<Peer>, id: Option<NodeId>) -> Self {
         let tokens = if purpose == Use::Stranger { STRANGER_BURST } else { LINK_BURST };
+        let until = match &peer {
+            Some(Peer::Node { until, .. }) => Some(*until),
+            _ => None,
+        };
         Self {
             purpose,
             peer,
@@ -73,6 +79,7 @@ impl Link {
             version: 0,
             media: None,
             incarnation: Incarnation(0),
+            until,
             rtt: None,
             ping: None,
             missed: 0,

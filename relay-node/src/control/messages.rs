@@ -137,6 +137,13 @@ impl NodeCore {
                     // The root was told of us and has never heard of us: join again.
                     self.rejoin("the root does not know this node");
                 }
+                if from_root
+                    && report.code == ErrorCode::Unauthorized
+                    && report.failed_type == "hello"
+                {
+                    // No new certificate: what we have to hear we hear from the root itself.
+                    self.rejoin("the root does not renew the certificate");
+                }
                 self.call_root(conn, message);
             }
             Body::PipeDefInfo(info) => {

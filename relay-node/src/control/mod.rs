@@ -7,6 +7,7 @@
 pub mod api;
 mod attach;
 mod children;
+mod expiry;
 pub mod limits;
 mod links;
 mod messages;
@@ -24,6 +25,7 @@ pub use upcall::Upcall;
 use crate::media::api::{PlaneCommand, PlaneEvent};
 use api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
 use attach::Uplink;
+use expiry::Removed;
 use limits::{DRAIN_GRACE, MAX_MISSED_PINGS, PING_INTERVAL};
 use links::{Link, Links};
 use pipelines::Pipelines;
@@ -52,6 +54,8 @@ pub struct NodeCore {
     pipelines: Pipelines,
     stats: Statistics,
     identity: Option<Identity>,
+    /// Children that the root has removed.
+    removed: Removed,
     /// The root's own ticket key; others have it in their identity.
     root_key: Option<Vec<u8>>,
     /// Why we stop, while children still have time to go.
@@ -78,6 +82,7 @@ impl NodeCore {
             pipelines: Pipelines::default(),
             stats: Statistics::default(),
             identity: None,
+            removed: Removed::default(),
             root_key: None,
             stopping: None,
             stopped: false,
@@ -205,6 +210,7 @@ impl NodeCore {
     }
 
     fn post(&mut self, conn: ConnId, message: Message) {
+        self.witness(conn, &message);
         self.act(Action::Send(conn, message));
     }
 
@@ -223,6 +229,8 @@ impl NodeCore {
     fn forget(&mut self, conn: ConnId) -> Option<Link> {
         self.timers.clear(&Timer::Ping(conn));
         self.timers.clear(&Timer::Greeting(conn));
+        self.timers.clear(&Timer::Certificate(conn));
+        self.timers.clear(&Timer::Evict(conn));
         self.links.remove(conn)
     }
 
@@ -327,6 +335,8 @@ impl NodeCore {
             Timer::PlayAgain(pipeline) => self.settle(pipeline),
             Timer::Silence => self.on_silence_timeout(),
             Timer::Grace => self.stop(),
+            Timer::Certificate(conn) => self.on_certificate_end(conn),
+            Timer::Evict(conn) => self.evict(conn),
         }
     }
 

@@ -32,6 +32,10 @@ pub enum Timer {
     Silence,
     /// The grace of a KILL or a drain is over.
     Grace,
+    /// The certificate of this child runs out.
+    Certificate(ConnId),
+    /// The child on this connection was killed and should have gone.
+    Evict(ConnId),
 }
 
 /// When each timer of a core runs out. `T` names them.

@@ -20,8 +20,9 @@ use rustls::{
     ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use soleil_protocol::NodeId;
+use soleil_protocol::{NodeId, Wall};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_rustls::rustls;
 
 /// A node's certificate with what is needed to use and to check it.
@@ -154,6 +155,23 @@ fn roots(authority: &[u8]) -> Result<RootCertStore, IdentityError> {
     Ok(roots)
 }
 
+/// Checks that a certificate was issued by an authority and is valid: signature, times, usage.
+///
+/// # Errors
+/// What webpki says against it.
+pub fn issued_by(certificate: &[u8], authority: &[u8], now: Wall) -> Result<(), IdentityError> {
+    let fail = |e: Error| IdentityError::Certificate(e.to_string());
+    let certificate = CertificateDer::from(certificate);
+    verify_server_cert_signed_by_trust_anchor(
+        &ParsedCertificate::try_from(&certificate).map_err(fail)?,
+        &roots(authority)?,
+        &[],
+        UnixTime::since_unix_epoch(Duration::from_micros(now.0)),
+        provider().signature_verification_algorithms.all,
+    )
+    .map_err(fail)
+}
+
 fn refused(error: IdentityError) -> Error {
     tracing::debug!(%error, "certificate refused");
     Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
@@ -165,7 +183,7 @@ struct ClockTime(Clock);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<UnixTime> {
-        let wall = std::time::Duration::from_micros(self.0.now().wall.0);
+        let wall = Duration::from_micros(self.0.now().wall.0);
         Some(UnixTime::since_unix_epoch(wall))
     }
 }

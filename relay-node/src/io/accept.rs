@@ -218,7 +218,11 @@ fn admit(
         }
     };
     match (certificate, joining, tokens) {
-        (Some(certificate), _, _) => Ok(Peer::Node { id: certificate.id, key: certificate.key }),
+        (Some(certificate), _, _) => Ok(Peer::Node {
+            id: certificate.id,
+            key: certificate.key,
+            until: certificate.not_after,
+        }),
         (None, Some(joining), _) => Ok(joining),
         (None, None, Some(_)) => {
             refuse(unauthorized, Refusal::Anonymous, "a certificate or a join token is needed")

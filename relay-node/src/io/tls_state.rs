@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::identity::authority::Fingerprint;
 use crate::identity::certificate::NodeCertificate;
 use crate::identity::tls::{Credentials, Expect, Strangers, client, server};
+use crate::identity::vault::usable;
 use crate::identity::{IdentityError, NodeKey};
 use soleil_protocol::NodeId;
 use soleil_protocol::message::Identity;
@@ -45,13 +46,7 @@ impl TlsState {
         if self.pinned.is_some_and(|pinned| !pinned.matches(&identity.authority)) {
             return Err(refuse("it is of another CA than the join token says"));
         }
-        let certificate = NodeCertificate::parse(&identity.certificate)?;
-        if certificate.id != identity.id {
-            return Err(refuse("it names another node"));
-        }
-        if certificate.key != self.key.hash() {
-            return Err(refuse("it is for another key"));
-        }
+        let certificate = usable(identity, &self.key.hash(), self.clock.now().wall)?;
         let own = Credentials {
             certificate: identity.certificate.clone(),
             authority: identity.authority.clone(),

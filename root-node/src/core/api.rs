@@ -61,6 +61,9 @@ pub trait Authority: Send {
     fn wrap(&mut self, wrap_key: &[u8], context: &str, secret: &[u8]) -> Result<Wrapped, String>;
     /// Bytes that nobody can guess: credentials and pipeline keys are made of them.
     fn random(&mut self, out: &mut [u8]);
+    /// Whether a join token has not been taken back. One that has only expired stands: it lets
+    /// nobody in any more, and who came by it stays.
+    fn token_stands(&self, token: &str) -> bool;
 }
 
 /// What the root is told at its start.

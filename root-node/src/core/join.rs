@@ -47,7 +47,7 @@ impl RootCore {
             return no(ErrorCode::Malformed, "HELLO without a wrap key of 32 bytes");
         };
         let key = self.authority.request_key(csr).map_err(|e| (ErrorCode::Unauthorized, e))?;
-        let role = self.role_of(peer, &key)?;
+        let (role, token) = self.role_of(peer, &key)?;
         if hello.role.is_some_and(|r| r != role) {
             return no(ErrorCode::Unauthorized, format!("the token is for a {role}"));
         }
@@ -88,6 +88,7 @@ impl RootCore {
             place: Place::Pending { since: self.now.mono },
             leaving: false,
             killed: false,
+            token,
             stale,
             stats: Vec::new(),
         };
@@ -104,14 +105,23 @@ impl RootCore {
         Ok((id, redirect))
     }
 
-    fn role_of(&self, peer: &Peer, key: &KeyHash) -> Result<Role, Refusal> {
+    /// What a joiner may be, and by which token.
+    fn role_of(&self, peer: &Peer, key: &KeyHash) -> Result<(Role, String), Refusal> {
         match peer {
             Peer::Joining { role: Role::Root, .. } => {
                 no(ErrorCode::Unauthorized, "there is one root already")
             }
-            Peer::Joining { role, .. } => Ok(*role),
-            Peer::Node { id, key: shown } => match self.tree.get(id) {
-                Some(node) if node.key == *key && shown == key => Ok(node.role),
+            Peer::Joining { role, token } => Ok((*role, token.clone())),
+            // A node that was removed, or whose token was, needs a (new) one.
+            Peer::Node { id, key: shown, .. } => match self.tree.get(id) {
+                Some(node)
+                    if node.key == *key
+                        && shown == key
+                        && !node.killed
+                        && self.authority.token_stands(&node.token) =>
+                {
+                    Ok((node.role, node.token.clone()))
+                }
                 _ => no(ErrorCode::Unauthorized, "a join needs a token"),
             },
         }
@@ -194,6 +204,13 @@ impl RootCore {
         let Some(node) = self.tree.get(from).filter(|n| !n.killed) else {
             return no(ErrorCode::Unauthorized, "no certificate for this node");
         };
+        if !self.authority.token_stands(&node.token) {
+            return no(ErrorCode::Unauthorized, "the join token has been revoked");
+        }
+        if self.tree.is_below_killed(from) {
+            // What the removed node above passes on is not to be relied on.
+            return no(ErrorCode::Unauthorized, "a node above was removed: join again");
+        }
         let Some(csr) = &hello.csr else {
             return no(ErrorCode::Malformed, "HELLO without a certificate request");
         };

@@ -293,6 +293,12 @@ impl RootCore {
             }
             node.parent = Some(child.parent);
             node.lost = None;
+            if node.killed {
+                // It went elsewhere instead of stopping: its new parent is told to end it, too.
+                let reason = "removed".to_owned();
+                self.node.send_to(&child.id, Body::Kill(Kill { grace_secs: 0, reason }));
+                continue;
+            }
             self.send_pipelines(&child.id);
         }
         self.touch();

@@ -12,6 +12,11 @@ use soleil_protocol::message::*;
 use soleil_protocol::pipeline::{PipelineDef, Wrapped};
 use soleil_protocol::*;
 
+thread_local! {
+    /// Tokens that were taken back, in this test.
+    static REVOKED: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Vault and authority without cryptography. A certificate request is its key's number; a ticket
 /// is text.
 struct Plain;
@@ -27,6 +32,10 @@ impl Vault for Plain {
 
     fn unwrap(&self, _context: &str, _wrapped: &Wrapped) -> Option<Vec<u8>> {
         None
+    }
+
+    fn check_identity(&self, _identity: &Identity, _now: Now) -> Result<(), String> {
+        Err("the root joins nobody".into())
     }
 
     fn validity(&self, _certificate: &[u8]) -> Option<(Wall, Wall)> {
@@ -86,6 +95,10 @@ impl Authority for Plain {
 
     fn random(&mut self, out: &mut [u8]) {
         out.fill(4);
+    }
+
+    fn token_stands(&self, token: &str) -> bool {
+        !REVOKED.with(|revoked| revoked.borrow().contains(&token.to_owned()))
     }
 }
 
@@ -173,7 +186,11 @@ impl Rig {
 
     /// A join with a token of this role; what is said is without the connection.
     fn join(&mut self, role: Role, hello: Hello) -> Vec<String> {
-        let conn = self.accept(Peer::Joining { token: "1".into(), role });
+        self.join_as(Peer::Joining { token: "1".into(), role }, hello)
+    }
+
+    fn join_as(&mut self, peer: Peer, hello: Hello) -> Vec<String> {
+        let conn = self.accept(peer);
         let body = Body::Hello(Box::new(hello));
         let message = Message { time: Millis(7), from: None, to: Some(Address::Root), body };
         let (prefix, close) = (format!("{} ", conn.0), format!("close {}", conn.0));
@@ -190,7 +207,7 @@ impl Rig {
         assert!(said[0].starts_with("redirect"), "{said:?}");
         let (_, redirect) = self.redirects.last().cloned().unwrap();
         let identity = redirect.identity.unwrap();
-        let conn = self.accept(Peer::Node { id: identity.id.clone(), key: [key; 32] });
+        let conn = self.accept(node_peer(identity.id.as_str(), key));
         let mut hello = Hello::new(identity.id.clone());
         hello.incarnation = identity.incarnation;
         hello.ticket = Some(redirect.parents[0].ticket.clone());
@@ -198,6 +215,11 @@ impl Rig {
         let body = Body::Hello(Box::new(hello));
         (conn, self.message(conn, identity.id.as_str(), Some("root"), body))
     }
+}
+
+/// A node that TLS has proved, with a certificate that ends in 2,000 s.
+fn node_peer(name: &str, key: u8) -> Peer {
+    Peer::Node { id: id(name), key: [key; 32], until: Wall(3_000 * SEC) }
 }
 
 fn hello(role: Role, name: &str, key: u8) -> Hello {

@@ -69,8 +69,10 @@ pub struct Node {
     pub place: Place,
     /// Whether it said BYE or was killed.
     pub leaving: bool,
-    /// Whether it was killed: it gets no new keys.
+    /// Whether it was killed: it gets no new keys, and comes back by a token only.
     pub killed: bool,
+    /// The join token that it came by.
+    pub token: String,
     /// Pipelines that it carries and that are over.
     pub stale: Vec<PipelineId>,
     /// Its last FULLSTATS.
@@ -222,6 +224,19 @@ impl Tree {
             at = node.parent.as_ref()?;
         }
         Some(depth)
+    }
+
+    /// Whether a node above this one was killed.
+    pub fn is_below_killed(&self, id: &NodeId) -> bool {
+        let mut at = self.nodes.get(id).and_then(|n| n.parent.as_ref());
+        for _ in 0..64 {
+            match at.and_then(|id| self.nodes.get(id)) {
+                Some(node) if node.killed => return true,
+                Some(node) => at = node.parent.as_ref(),
+                None => return false,
+            }
+        }
+        false
     }
 
     /// Whether `id` lies below `above` or is it, by what is planned.

@@ -33,7 +33,10 @@ fn a_token_is_good_until_it_expires_or_is_revoked() {
     assert_eq!(check(at(61), &leaf), Err(TokenRefusal::Expired));
     assert_eq!(store.check_token(at(0), &token.id, leaf.secret()), Err(TokenRefusal::Unknown));
     assert_eq!(store.check_token(at(0), "nobody", token.secret()), Err(TokenRefusal::Unknown));
+    assert!(store.token_stands(&token.id) && !store.token_stands("nobody"));
     assert!(other.revoke_token(at(5), &token.id).unwrap());
+    assert!(!store.token_stands(&token.id));
+    assert!(store.token_stands(&leaf.id), "it has only expired");
     assert!(!other.revoke_token(at(6), &token.id).unwrap());
     assert!(!other.revoke_token(at(6), "nobody").unwrap());
     assert_eq!(check(at(5), &token), Err(TokenRefusal::Revoked));

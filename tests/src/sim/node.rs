@@ -2,13 +2,15 @@
 
 use super::fake::SimVault;
 use relay_node::control::NodeCore;
-use relay_node::control::api::{Action, Core, Event, KeyHash, NodeCommand};
+use relay_node::control::api::{Action, Core, Event, KeyHash, NodeCommand, Vault};
 use relay_node::media::api::{HopLink, LocalPacket, LocalSink, NextHop, PlaneCommand};
 use relay_node::media::plane::Plane;
 use root_node::core::RootCore;
 use root_node::core::api::{RootCommand, RootOutput};
 use soleil_protocol::message::Identity;
-use soleil_protocol::{Epoch, LinkId, Mono, NodeId, Now, PacketIndex, PipelineId, Role, Ssrc};
+use soleil_protocol::{
+    Epoch, LinkId, Mono, NodeId, Now, PacketIndex, PipelineId, Role, Ssrc, Wall,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Takes what is delivered locally.
@@ -219,6 +221,12 @@ impl SimNode {
 
     pub(super) fn key(&self) -> KeyHash {
         self.vault.key()
+    }
+
+    /// When its certificate runs out.
+    pub(super) fn certified_until(&self) -> Wall {
+        let identity = self.identity.as_ref();
+        identity.and_then(|i| self.vault.validity(&i.certificate)).unwrap_or_default().1
     }
 
     /// Carries out an order to the plane.

@@ -67,7 +67,9 @@ impl Sim {
         let entry = &self.nodes[node];
         let peer = match target {
             DialTarget::Root => Peer::Joining { token: node.to_string(), role: entry.role },
-            DialTarget::Node(..) => Peer::Node { id: entry.id(), key: entry.key() },
+            DialTarget::Node(..) => {
+                Peer::Node { id: entry.id(), key: entry.key(), until: entry.certified_until() }
+            }
         };
         let (ours, theirs) = (ConnId(self.next_conn + 1), ConnId(self.next_conn + 2));
         self.next_conn += 2;

@@ -95,7 +95,7 @@ fn no_room_and_no_children_for_leaves() {
     let mut leaf = Rig::new(Role::Leaf, 8);
     leaf.step(Event::Timeout);
     leaf.dialed(1, ROOT_CONN);
-    leaf.message(ROOT_CONN, from_root(None, redirect(SEC, vec![])));
+    leaf.message(ROOT_CONN, from_root(None, redirect(3_600 * SEC, vec![])));
     assert_eq!(leaf.add_child(CHILD, "c", 20), ["10 error me>c full hello", "close 10"]);
 }
 

@@ -12,7 +12,8 @@ async fn parent_and_child_know_each_other() {
     child.dial(1, DialTarget::Node(id("relay-1"), host_port(parent.address)));
     let conn = child.dialed().await.unwrap();
     let (_, peer) = parent.accepted().await;
-    assert_eq!(peer, Peer::Node { id: id("relay-2"), key: child.vault.key().hash() });
+    assert!(matches!(peer, Peer::Node { id: who, key, .. } if who == id("relay-2")
+        && key == child.vault.key().hash()));
     child.works(conn, "up").await;
 }
 

@@ -48,7 +48,7 @@ fn a_certificate_alone_is_no_token() {
     let mut rig = Rig::new(4);
     rig.attach(Role::Leaf, "a", 1);
     let mut ask = |name: &str, shown: u8, key: u8| {
-        let conn = rig.accept(Peer::Node { id: id(name), key: [shown; 32] });
+        let conn = rig.accept(node_peer(name, shown));
         let body = Body::Hello(Box::new(hello(Role::Leaf, name, key)));
         let mut said = rig.message(conn, name, Some("^"), body);
         said.iter_mut().for_each(|s| *s = s.replacen(&conn.0.to_string(), "it", 1));
@@ -147,4 +147,78 @@ fn who_says_bye_has_its_children_moved() {
     assert!(rig.core.view().nodes[1].leaving);
     assert_eq!(rig.message(a, "a", None, bye()), [format!("close {}", a.0), "remove link".into()]);
     assert!(rig.core.view().nodes.iter().skip(1).all(|n| !n.attached), "b has gone with it");
+}
+
+#[test]
+fn a_revoked_token_ends_renewals_and_returns() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Relay, "a", 1);
+    let ask = |rig: &mut Rig, conn: ConnId| {
+        let body = Body::Hello(Box::new(hello(Role::Relay, "a", 1)));
+        let said = rig.message(conn, "a", Some("^"), body);
+        said[0].split_once(' ').unwrap().1.to_owned()
+    };
+    assert_eq!(ask(&mut rig, conn), "redirect >a a/1 below ");
+    REVOKED.with(|revoked| revoked.borrow_mut().push("1".into()));
+    assert_eq!(ask(&mut rig, conn), "error >a unauthorized hello");
+    let again = rig.accept(node_peer("a", 1));
+    assert_eq!(ask(&mut rig, again), "error >a unauthorized hello", "not by its certificate");
+    // By a new token it stays what it was, and can be renewed again.
+    let other = Peer::Joining { token: "2".into(), role: Role::Relay };
+    let said = rig.join_as(other, hello(Role::Relay, "a", 1));
+    assert_eq!(said, ["redirect >- a/2 below root"]);
+    let again = rig.accept(node_peer("a", 1));
+    assert_eq!(ask(&mut rig, again), "redirect >- a/3 below root");
+}
+
+#[test]
+fn a_killed_node_does_not_come_back_by_its_certificate() {
+    let mut rig = Rig::new(4);
+    let (conn, _) = rig.attach(Role::Relay, "a", 1);
+    let kill = RootCommand::Kill { node: id("a"), grace_secs: 1, reason: "x".into() };
+    assert_eq!(rig.command(kill), [format!("{} kill >a", conn.0)]);
+    let again = rig.accept(node_peer("a", 1));
+    let body = || Body::Hello(Box::new(hello(Role::Relay, "a", 1)));
+    let said = rig.message(again, "a", Some("^"), body());
+    assert_eq!(said[0], format!("{} error >a unauthorized hello", again.0));
+    // It stays silent on its link: the link is closed.
+    let said: Vec<String> = (0..3).flat_map(|_| Rig::quiet(rig.wait(SEC))).collect();
+    assert_eq!(said, [format!("close {}", conn.0), "remove link".into()]);
+    assert_eq!(
+        rig.join(Role::Relay, hello(Role::Relay, "a", 1)),
+        ["redirect >- a/2 below root"],
+        "the operator's token lets it in again"
+    );
+}
+
+#[test]
+fn a_killed_node_that_turns_up_elsewhere_is_killed_there() {
+    let mut rig = Rig::new(4);
+    let (parent, _) = rig.attach(Role::Relay, "p", 1);
+    let (_, _) = rig.attach(Role::Leaf, "a", 2);
+    rig.command(RootCommand::DefinePipeline(def("s")));
+    let kill = RootCommand::Kill { node: id("a"), grace_secs: 0, reason: "x".into() };
+    rig.command(kill);
+    (0..3).for_each(|_| drop(rig.wait(SEC)));
+    let child = Child { id: id("a"), incarnation: Incarnation(9), parent: id("p"), weight: 1 };
+    let update = ChildsUpdate { added: vec![child], removed: vec![] };
+    let said = rig.message(parent, "p", None, Body::ChildsUpdate(update));
+    assert_eq!(Rig::quiet(said), [format!("{} kill >a", parent.0)], "and it gets no keys");
+}
+
+#[test]
+fn nobody_is_renewed_through_a_node_that_was_removed() {
+    let mut rig = Rig::new(4);
+    let (parent, _) = rig.attach(Role::Relay, "p", 1);
+    rig.join(Role::Leaf, hello(Role::Leaf, "a", 2));
+    let child = Child { id: id("a"), incarnation: Incarnation(1), parent: id("p"), weight: 1 };
+    let update = ChildsUpdate { added: vec![child], removed: vec![] };
+    rig.message(parent, "p", None, Body::ChildsUpdate(update));
+    let renew = |rig: &mut Rig| {
+        let body = Body::Hello(Box::new(hello(Role::Leaf, "a", 2)));
+        Rig::quiet(rig.message(parent, "a", Some("^"), body))
+    };
+    assert_eq!(renew(&mut rig), [format!("{} redirect >a a/1 below ", parent.0)]);
+    rig.command(RootCommand::Kill { node: id("p"), grace_secs: 60, reason: "x".into() });
+    assert_eq!(renew(&mut rig), [format!("{} error >a unauthorized hello", parent.0)]);
 }

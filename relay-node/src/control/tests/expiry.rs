@@ -1,0 +1,245 @@
+//! Certificates that run out, identities that are none, and nodes that the root removes.
+
+use super::rig::*;
+use crate::control::api::*;
+use crate::control::limits::*;
+use soleil_protocol::message::*;
+use soleil_protocol::*;
+
+/// Lets time pass in steps of a second; neighbours answer every PING. What was said, without the
+/// clockwork.
+fn pass(rig: &mut Rig, seconds: u64) -> Vec<String> {
+    let mut said = Vec::new();
+    for _ in 0..seconds {
+        for conn in [PARENT, CHILD] {
+            if let Some(link) = rig.core.links.get_mut(conn) {
+                link.forgive();
+            }
+        }
+        said.extend(Rig::quiet(rig.wait(SEC)));
+    }
+    said
+}
+
+fn accept_until(rig: &mut Rig, conn: ConnId, name: &str, until: u64) {
+    let peer = Peer::Node { id: id(name), key: [9; 32], until: Wall(until) };
+    rig.step(Event::Accepted { conn, peer, remote: "192.0.2.1:1".parse().unwrap() });
+    rig.message(conn, child_hello(name, &format!("me {name} 1 20 9"), "me"));
+    assert_eq!(rig.core.child_conn(&id(name)), Some(conn));
+}
+
+fn identity_for(name: &str, until: u64) -> Identity {
+    Identity {
+        id: id(name),
+        incarnation: Incarnation(1),
+        certificate: until.to_string().into_bytes(),
+        authority: Vec::new(),
+        ticket_key: b"ticket key".to_vec(),
+    }
+}
+
+fn renewal(identity: Identity) -> Message {
+    let to = identity.id.to_string();
+    let body = Redirect {
+        rank: Rank(2),
+        mode: MoveMode::Overlap,
+        identity: Some(identity),
+        parents: Vec::new(),
+    };
+    from_root(Some(&to), Body::Redirect(Box::new(body)))
+}
+
+fn kill(to: &str, grace_secs: u32) -> Message {
+    from_root(Some(to), Body::Kill(Kill { grace_secs, reason: "x".into() }))
+}
+
+#[test]
+fn a_childs_link_ends_with_its_certificate() {
+    let mut rig = Rig::attached();
+    // It is 1,000 s; the child's certificate is good to the end of 1,100 s.
+    accept_until(&mut rig, CHILD, "c", 1_100 * SEC);
+    assert_eq!(pass(&mut rig, 100), [""; 0]);
+    assert_eq!(
+        pass(&mut rig, 1),
+        ["close 10", "remove link 20", "2 childsupdate me>- -c/1"].map(String::from)
+    );
+}
+
+#[test]
+fn a_renewed_certificate_that_passes_by_keeps_the_link() {
+    let mut rig = Rig::attached();
+    accept_until(&mut rig, CHILD, "c", 1_100 * SEC);
+    // Another's, and one that is none, change nothing.
+    rig.message(
+        CHILD,
+        message(
+            Some("c"),
+            None,
+            Body::ChildsUpdate(ChildsUpdate {
+                added: vec![Child {
+                    id: id("d"),
+                    incarnation: Incarnation(1),
+                    parent: id("c"),
+                    weight: 1,
+                }],
+                removed: Vec::new(),
+            }),
+        ),
+    );
+    assert_eq!(rig.message(PARENT, renewal(identity_for("d", 9_000 * SEC))), ["10 redirect ^>d"]);
+    let mut none = identity_for("c", 0);
+    none.certificate = b"none".to_vec();
+    assert_eq!(rig.message(PARENT, renewal(none)), ["10 redirect ^>c"]);
+    // An older one does not shorten it; the new one counts.
+    rig.message(PARENT, renewal(identity_for("c", 1_050 * SEC)));
+    assert_eq!(pass(&mut rig, 90), [""; 0]);
+    rig.message(PARENT, renewal(identity_for("c", 1_200 * SEC)));
+    assert_eq!(pass(&mut rig, 110), [""; 0]);
+    assert_eq!(pass(&mut rig, 1)[0], "close 10");
+    // A child does not extend its own link.
+    let mut rig = Rig::attached();
+    accept_until(&mut rig, CHILD, "c", 1_100 * SEC);
+    let forged = renewal(identity_for("c", 9_000 * SEC));
+    assert_eq!(rig.message(CHILD, forged)[0], "10 error me>- forged redirect");
+    assert!(pass(&mut rig, 101).contains(&"close 10".to_owned()));
+}
+
+#[test]
+fn the_root_watches_its_own_children_too() {
+    let mut rig = Rig::new(Role::Root, 4);
+    rig.step(Event::Timeout);
+    accept_until(&mut rig, CHILD, "c", 1_010 * SEC);
+    let body = renewal(identity_for("c", 1_020 * SEC)).body;
+    assert!(rig.core.send_to(&id("c"), body));
+    assert_eq!(rig.step(Event::Timeout), ["10 redirect ^>c"]);
+    assert_eq!(pass(&mut rig, 20), [""; 0]);
+    assert_eq!(pass(&mut rig, 1), ["close 10", "remove link 20"].map(String::from));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_does_not_end_a_link() {
+    let mut rig = Rig::attached();
+    accept_until(&mut rig, CHILD, "c", 1_100 * SEC);
+    rig.now.wall.0 -= 50 * SEC;
+    assert_eq!(pass(&mut rig, 149), [""; 0]);
+    assert!(pass(&mut rig, 2).contains(&"close 10".to_owned()));
+}
+
+#[test]
+fn a_node_whose_certificate_is_not_renewed_goes_to_the_root() {
+    let mut rig = Rig::with_child();
+    // Its own is good until 3,600 s, and renewal is asked for from 2,400 s on.
+    let said = pass(&mut rig, 2_599);
+    let asked = said.iter().filter(|s| *s == "2 hello me>^").count();
+    assert_eq!((asked, said.len()), (40, 40), "twice a minute: {said:?}");
+    assert_eq!(
+        pass(&mut rig, 1),
+        ["2 bye me>-", "close 2", "remove link 5", "attached false"].map(String::from)
+    );
+    assert_eq!(pass(&mut rig, 1), ["dial 3 root"]);
+    assert!(rig.core.child_conn(&id("c")).is_some(), "children stay");
+}
+
+#[test]
+fn a_node_that_is_refused_a_new_certificate_goes_to_the_root() {
+    let mut rig = Rig::attached();
+    let refused = |code, kind: &str| {
+        let report =
+            ErrorReport { code, text: "x".into(), failed_time: None, failed_type: kind.into() };
+        from_root(Some("me"), Body::Error(report))
+    };
+    assert_eq!(rig.message(PARENT, refused(ErrorCode::Malformed, "hello")), [""; 0]);
+    assert_eq!(
+        rig.message(PARENT, refused(ErrorCode::Unauthorized, "hello")),
+        ["2 bye me>-", "close 2", "remove link 5", "attached false"]
+    );
+}
+
+#[test]
+fn along_the_tree_only_the_certificate_is_renewed() {
+    let good = || identity_for("me", 7_200 * SEC);
+    let with = |change: fn(&mut Identity)| {
+        let mut identity = good();
+        change(&mut identity);
+        // Addressed to us whatever name is in it.
+        Message { to: Some(Address::Node(id("me"))), ..renewal(identity) }
+    };
+    let bad = [
+        ("another ticket key", with(|i| i.ticket_key = b"my key".to_vec())),
+        ("another authority", with(|i| i.authority = b"my CA".to_vec())),
+        ("another name", with(|i| i.id = id("you"))),
+        ("no certificate of ours", with(|i| i.certificate = b"x".to_vec())),
+        ("an old one again", with(|i| i.certificate = (2_000 * SEC).to_string().into_bytes())),
+    ];
+    for (what, message) in bad {
+        let mut rig = Rig::with_child();
+        let before = rig.core.identity().cloned();
+        let said = rig.message(PARENT, message);
+        assert_eq!(said, ["2 error me>^ unauthorized redirect"], "{what}");
+        assert_eq!(rig.core.identity(), before.as_ref(), "{what}");
+        // Tickets are checked as before.
+        assert_eq!(rig.add_child(ConnId(11), "d", 21).len(), 3, "{what}");
+    }
+    let mut rig = Rig::attached();
+    assert_eq!(rig.message(PARENT, renewal(good())), ["identity me"]);
+    // At the root itself, it may be another.
+    let mut rig = Rig::attached();
+    rig.step(Event::Closed(PARENT));
+    rig.wait(300 * MS);
+    rig.dialed(3, ConnId(3));
+    let mut fresh = good();
+    fresh.ticket_key = b"new key".to_vec();
+    let said = rig.message(ConnId(3), Message { to: None, ..renewal(fresh) });
+    assert_eq!(said, ["identity me", "close 3"], "no parent offered");
+}
+
+#[test]
+fn an_identity_that_cannot_be_used_is_not_taken_from_the_root_either() {
+    let mut rig = Rig::new(Role::Relay, 2);
+    rig.step(Event::Timeout);
+    rig.dialed(1, ROOT_CONN);
+    // It has run out already.
+    let said = rig.message(ROOT_CONN, from_root(None, redirect(SEC, vec![offer("p", 5)])));
+    assert_eq!(said, ["1 error ->^ unauthorized redirect", "close 1"]);
+    assert!(rig.core.identity().is_none());
+    assert_eq!(Rig::quiet(rig.wait(13 * SEC)), ["dial 2 root"], "it tries again, later");
+}
+
+#[test]
+fn a_killed_child_that_stays_is_put_out() {
+    let mut rig = Rig::with_child();
+    assert_eq!(rig.message(PARENT, kill("c", 5)), ["10 kill ^>c"]);
+    assert_eq!(pass(&mut rig, 5), [""; 0]);
+    assert_eq!(
+        pass(&mut rig, 1),
+        ["close 10", "remove link 20", "2 childsupdate me>- -c/1"].map(String::from)
+    );
+    // Its ticket is good for a while yet: not here.
+    let said = rig.add_child(ConnId(11), "c", 20);
+    assert_eq!(said, ["11 error me>c unauthorized hello", "close 11"]);
+    // A newer one is the root's word that it may.
+    rig.accept(ConnId(12), "c");
+    let said = rig.message(ConnId(12), child_hello("c", "me c 2 21 9", "me"));
+    assert_eq!(said[0], "add link 21 child");
+    // One that goes by itself leaves no timer behind.
+    let mut rig = Rig::with_child();
+    rig.message(PARENT, kill("c", 5));
+    rig.step(Event::Closed(CHILD));
+    assert_eq!(pass(&mut rig, 10), [""; 0]);
+}
+
+#[test]
+fn removed_children_are_remembered_within_bounds() {
+    let mut rig = Rig::new(Role::Root, 4);
+    rig.step(Event::Timeout);
+    for n in 0..MAX_REMOVED as u64 + 1 {
+        let name = format!("c{n}");
+        rig.add_child(ConnId(100 + n), &name, 100 + n);
+        rig.core.send_to(&id(&name), kill(&name, 0).body);
+        rig.step(Event::Closed(ConnId(100 + n)));
+    }
+    let back =
+        |rig: &mut Rig, n: u64| rig.add_child(ConnId(9_000 + n), &format!("c{n}"), 9_000 + n);
+    assert_eq!(back(&mut rig, 1)[0], "9001 error ^>c1 unauthorized hello");
+    assert_eq!(back(&mut rig, 0)[0], "add link 9000 child", "the oldest is forgotten");
+}
