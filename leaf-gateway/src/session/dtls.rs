@@ -29,6 +29,10 @@ pub const MAX_HANDSHAKE_DATAGRAMS: u32 = 64;
 /// certificate, several times over.
 pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 
+/// Records that a handshake may take: a browser's flights have six at most, each sent eight times
+/// over. The library's work to put a message together grows with the third power of its fragments.
+pub const MAX_HANDSHAKE_RECORDS: usize = 256;
+
 /// Handshake records that are still looked at after the end of the handshake: repeats of the
 /// client's last flight, when ours was lost (RFC 6347 section 4.2.4).
 pub const MAX_REPEATS: u32 = 16;
@@ -41,6 +45,7 @@ pub const MAX_ALERTS: u32 = 16;
 /// first picture within a second.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(400);
 
+const RECORD_HEADER: usize = 13;
 const RECORD_ALERT: u8 = 21;
 const RECORD_HANDSHAKE: u8 = 22;
 
@@ -175,6 +180,7 @@ impl DtlsContext {
             clock: self.clock,
             datagrams: 0,
             bytes: 0,
+            records: 0,
             after: [0; 2],
             complete: false,
             events: Vec::new(),
@@ -193,6 +199,7 @@ pub struct RtcDtls {
     clock: Clock,
     datagrams: u32,
     bytes: usize,
+    records: usize,
     after: [u32; 2],
     complete: bool,
     events: Vec<DtlsEvent>,
@@ -210,10 +217,11 @@ impl RtcDtls {
         if !self.complete {
             self.datagrams += 1;
             self.bytes += datagram.len();
-            if self.datagrams > MAX_HANDSHAKE_DATAGRAMS || self.bytes > MAX_HANDSHAKE_BYTES {
-                return Err(DtlsError::TooMuch);
-            }
-            return Ok(true);
+            self.records += records(datagram);
+            let bounded = self.datagrams <= MAX_HANDSHAKE_DATAGRAMS
+                && self.bytes <= MAX_HANDSHAKE_BYTES
+                && self.records <= MAX_HANDSHAKE_RECORDS;
+            return if bounded { Ok(true) } else { Err(DtlsError::TooMuch) };
         }
         let (kind, max) = match datagram.first() {
             Some(&RECORD_HANDSHAKE) => (0, MAX_REPEATS),
@@ -306,6 +314,18 @@ impl Dtls for RtcDtls {
     }
 }
 
+/// Records in a datagram (RFC 6347 section 4.1), cut ones included.
+fn records(mut datagram: &[u8]) -> usize {
+    let mut n = 0;
+    while !datagram.is_empty() {
+        n += 1;
+        let Some(length) = datagram.get(RECORD_HEADER - 2..RECORD_HEADER) else { break };
+        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        datagram = datagram.get(RECORD_HEADER + length..).unwrap_or_default();
+    }
+    n
+}
+
 /// SHA-256 of a DER certificate.
 pub fn sha256(der: &[u8]) -> Fingerprint {
     let mut out = [0; 32];
@@ -323,7 +343,8 @@ pub struct DtlsJob {
 
 /// A job that has run.
 pub struct DtlsDone {
-    pub(super) dtls: Box<dyn Dtls>,
+    /// `None` if it was lost with a job that broke.
+    pub(super) dtls: Option<Box<dyn Dtls>>,
     pub(super) output: Vec<Vec<u8>>,
     pub(super) events: Vec<DtlsEvent>,
     pub(super) result: Result<(), DtlsError>,
@@ -342,8 +363,18 @@ impl std::fmt::Debug for DtlsDone {
 }
 
 impl DtlsJob {
-    /// Does the cryptography (about a millisecond for the flight that signs).
+    /// Does the cryptography (about a millisecond for the flight that signs). Should the library
+    /// panic at what a stranger sends, that association alone is over.
     pub fn run(self, now: Mono) -> DtlsDone {
+        let run = std::panic::AssertUnwindSafe(|| self.run_unguarded(now));
+        std::panic::catch_unwind(run).unwrap_or_else(|_| {
+            tracing::error!("the DTLS library has panicked; the session ends");
+            let result = Err(DtlsError::Failed);
+            DtlsDone { dtls: None, output: Vec::new(), events: Vec::new(), result }
+        })
+    }
+
+    fn run_unguarded(self, now: Mono) -> DtlsDone {
         let DtlsJob { mut dtls, input, timeout } = self;
         let mut result = Ok(());
         for datagram in &input {
@@ -357,6 +388,6 @@ impl DtlsJob {
         }
         let output = std::iter::from_fn(|| dtls.poll_transmit()).collect();
         let events = std::iter::from_fn(|| dtls.poll_event()).collect();
-        DtlsDone { dtls, output, events, result }
+        DtlsDone { dtls: Some(dtls), output, events, result }
     }
 }

@@ -237,8 +237,8 @@ impl IceAgent {
         });
     }
 
-    /// Sends a request of our own, if this address needs one.
-    fn validate(&mut self, now: Mono, addr: SocketAddr, rng: &mut impl RngCore) {
+    /// Sends a request of our own, if this address is known and needs one.
+    pub fn validate(&mut self, now: Mono, addr: SocketAddr, rng: &mut impl RngCore) {
         let Some(a) = self.addresses.iter_mut().find(|a| a.addr == addr) else { return };
         let fresh = a.validated.is_some_and(|at| now.since(at) < VALID_FOR / 2);
         let waiting = a.pending.is_some_and(|(_, at)| now.since(at) < VALIDATE_AGAIN);

@@ -11,6 +11,9 @@ pub mod stun;
 mod timers;
 pub mod track;
 
+#[cfg(test)]
+mod tests;
+
 use crate::rewriter::{Original, Source};
 use crate::ring::Stored;
 use dtls::{Dtls, DtlsDone, DtlsError, DtlsEvent, DtlsJob, Fingerprint, Handshaken};
@@ -29,6 +32,10 @@ use track::{Forwarded, OutTrack, TrackSetup};
 /// DTLS datagrams that wait while the address is not validated yet or the association is away at
 /// the handshake threads: one flight of a browser has at most six.
 pub const MAX_WAITING_DTLS: usize = 8;
+
+/// The longest DTLS datagram that is looked at: browsers keep theirs below 1,500 bytes, and no
+/// path between them and us carries more than a jumbo frame's half.
+pub const MAX_DTLS_LEN: usize = 4_096;
 
 /// Resends per second and viewer: 1.5 times a 2.5 Mbit/s stream's packets, so a viewer that loses
 /// half of them can still be helped, and a flood of NACKs costs no more than a second stream.
@@ -315,8 +322,10 @@ impl Session {
         } else if !self.ice.knows(from) {
             // Nothing but STUN from strangers.
         } else if dtls::is_dtls(data) {
-            if self.dtls_input.len() < MAX_WAITING_DTLS {
+            if self.dtls_input.len() < MAX_WAITING_DTLS && data.len() <= MAX_DTLS_LEN {
                 self.dtls_input.push_back((from, data.to_vec()));
+                // The viewer thinks that the path is open: our request or its answer was lost.
+                self.ice.validate(now, from, &mut self.rng);
                 self.start_dtls(now);
             }
         } else if is_rtcp(data) {
@@ -327,11 +336,11 @@ impl Session {
     /// Takes back what [`Action::Dtls`] gave out.
     pub fn handle_dtls(&mut self, now: Mono, done: DtlsDone) {
         let DtlsDone { dtls, output, events, result } = done;
-        self.dtls = Some(dtls);
+        self.dtls = dtls;
         if self.ended {
             return;
         }
-        if let Some(to) = self.dtls_peer {
+        if let Some(to) = self.dtls_peer.filter(|to| self.ice.is_validated(now, *to)) {
             self.actions.extend(output.into_iter().map(|data| Action::Send(to, data)));
         }
         for event in events {
@@ -363,7 +372,9 @@ impl Session {
                 Timer::Consent => {
                     let until = self.ice.last_check().after(self.timeouts.consent);
                     if until <= now {
-                        self.close(now, EndCause::ConsentLost);
+                        // Without a goodbye: nothing may be sent there any more (RFC 7675
+                        // section 5.1).
+                        self.end(EndCause::ConsentLost);
                     } else {
                         self.timers.set(Timer::Consent, until);
                     }
@@ -411,7 +422,7 @@ impl Session {
         if !self.live {
             return None;
         }
-        let (keys, to) = (self.keys.as_ref()?, self.ice.selected()?);
+        let (keys, to) = (self.keys.as_ref()?, self.media_address(now)?);
         let before = out.len();
         let t = self.tracks.get_mut(track)?;
         let waited = t.waiting;
@@ -431,12 +442,16 @@ impl Session {
     /// Appends a packet that the viewer has lost to `out` and returns where it goes.
     pub fn resend(
         &mut self,
+        now: Mono,
         track: usize,
         original: &Original,
         packet: &Stored,
         out: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
-        let (keys, to) = (self.keys.as_ref()?, self.ice.selected()?);
+        if !self.live {
+            return None;
+        }
+        let (keys, to) = (self.keys.as_ref()?, self.media_address(now)?);
         let before = out.len();
         if !self.tracks.get_mut(track)?.resend(&keys.rtp, original, packet, out) {
             return None;
@@ -452,7 +467,8 @@ impl Session {
         if self.ended {
             return;
         }
-        if let (Some(keys), Some(to)) = (self.keys.as_mut(), self.ice.selected()) {
+        let to = self.media_address(now);
+        if let (Some(keys), Some(to)) = (self.keys.as_mut(), to) {
             let ssrcs: Vec<u32> = self.tracks.iter().map(|t| t.setup.ssrc).collect();
             let mut out = Vec::with_capacity(128);
             rtcp::write_bye(&mut out, &ssrcs, &self.cname);
@@ -467,6 +483,11 @@ impl Session {
             }
         }
         self.end(cause);
+    }
+
+    /// The nominated address, as long as its validation holds.
+    fn media_address(&self, now: Mono) -> Option<SocketAddr> {
+        self.ice.selected().filter(|to| self.ice.is_validated(now, *to))
     }
 
     fn handle_stun(&mut self, now: Mono, from: SocketAddr, data: &[u8]) {
@@ -562,7 +583,8 @@ impl Session {
     }
 
     fn send_reports(&mut self, now: Mono) {
-        let (Some(keys), Some(to)) = (self.keys.as_mut(), self.ice.selected()) else { return };
+        let to = self.media_address(now);
+        let (Some(keys), Some(to)) = (self.keys.as_mut(), to) else { return };
         for t in &mut self.tracks {
             let Some(report) = t.sender_report(now) else { continue };
             let mut out = Vec::with_capacity(96);
@@ -570,10 +592,6 @@ impl Session {
             if keys.rtcp.seal(&mut out, 0).is_ok() {
                 self.actions.push_back(Action::Send(to, out));
             }
-        }
-        // A picture that has fallen out of step (a great gap) waits for a key frame again.
-        if self.tracks.iter().any(|t| t.waiting) {
-            self.ask_key_frames(now);
         }
     }
 

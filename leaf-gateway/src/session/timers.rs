@@ -45,3 +45,34 @@ impl Timers {
         Some(timer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_timer_fires_once_when_its_time_has_come() {
+        let mut timers = Timers::default();
+        assert_eq!(timers.next(), None);
+        timers.set(Timer::Consent, Mono(30));
+        timers.set(Timer::Report, Mono(10));
+        timers.set(Timer::Report, Mono(20));
+        assert_eq!(timers.next(), Some(Mono(20)));
+        assert_eq!(timers.expired(Mono(19)), None);
+        assert_eq!(timers.expired(Mono(20)), Some(Timer::Report));
+        assert_eq!(timers.expired(Mono(20)), None);
+        assert_eq!(timers.next(), Some(Mono(30)));
+        timers.stop(Timer::Consent);
+        assert_eq!(timers.expired(Mono(u64::MAX)), None);
+    }
+
+    #[test]
+    fn all_that_are_due_come_out_the_ends_first() {
+        let mut timers = Timers::default();
+        for timer in ALL.into_iter().rev() {
+            timers.set(timer, Mono(5));
+        }
+        let fired: Vec<_> = std::iter::from_fn(|| timers.expired(Mono(5))).collect();
+        assert_eq!(fired, ALL);
+    }
+}

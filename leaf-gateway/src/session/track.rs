@@ -1,6 +1,9 @@
 //! One track as one viewer gets it: numbers, header, seal, resend, and the figures for reports.
 //! Pure; the packets lie in the worker's ring.
 
+#[cfg(test)]
+mod tests;
+
 use super::rtcp::{ReportBlock, SenderReport};
 use crate::rewriter::{Input, Original, Rewriter, Source};
 use crate::ring::Stored;

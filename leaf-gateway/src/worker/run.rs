@@ -395,7 +395,7 @@ impl Worker {
                     };
                     let start = self.outbox.bytes.len();
                     let bytes = &mut self.outbox.bytes;
-                    if let Some(to) = entry.session.resend(track, &original, packet, bytes) {
+                    if let Some(to) = entry.session.resend(now, track, &original, packet, bytes) {
                         self.outbox.commit(to, start);
                     }
                 }

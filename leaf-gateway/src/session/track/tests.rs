@@ -1,0 +1,199 @@
+//! What is written for one track, byte for byte where it matters.
+
+use super::*;
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use relay_node::media::api::FrameMarks;
+use relay_node::media::sizes::MAX_PAYLOAD;
+use relay_node::media::srtp::{SrtpKeys, SrtpOpener};
+
+const SOURCE: Source = Source { ssrc: Ssrc(10), generation: 0 };
+
+fn keys() -> SrtpKeys {
+    SrtpKeys::new([7; 16], [8; 12])
+}
+
+fn setup(kind: MediaKind, rtx: bool, capture_ext: Option<u8>) -> TrackSetup {
+    TrackSetup {
+        name: "video".into(),
+        kind,
+        clock_rate: 90_000,
+        source: SOURCE.ssrc,
+        ssrc: 77,
+        payload_type: 96,
+        rtx: rtx.then_some(RtxSetup { ssrc: 78, payload_type: 97 }),
+        nack: true,
+        capture_ext,
+    }
+}
+
+fn track(kind: MediaKind, rtx: bool, capture_ext: Option<u8>) -> OutTrack {
+    OutTrack::new(setup(kind, rtx, capture_ext), &mut StdRng::seed_from_u64(4))
+}
+
+fn stored(index: u64, key: bool, payload: &[u8]) -> Stored {
+    Stored {
+        index: PacketIndex(index),
+        timestamp: (index * 3_000) as u32,
+        marker: index % 2 == 0,
+        capture: index << 32,
+        marks: FrameMarks(if key { FrameMarks::KEY_START } else { 0 }),
+        payload: payload.to_vec(),
+    }
+}
+
+fn forward(t: &mut OutTrack, packet: &Stored, out: &mut Vec<u8>) -> Forwarded {
+    t.forward(Mono(0), &SrtpSealer::new(&keys()), SOURCE, packet, out)
+}
+
+fn open(data: &[u8]) -> (usize, Vec<u8>) {
+    let mut data = data.to_vec();
+    let header = relay_node::media::srtp::header_len(&data).unwrap();
+    let opener = SrtpOpener::new(&keys());
+    (header, opener.open_at(&mut data, header, 0).unwrap().to_vec())
+}
+
+#[test]
+fn a_packet_has_the_viewers_numbers_and_the_capture_time() {
+    let mut t = track(MediaKind::Video, true, Some(3));
+    let mut out = b"before".to_vec();
+    assert_eq!(forward(&mut t, &stored(4, true, b"payload"), &mut out), Forwarded::Began);
+    let data = &out[6..];
+    assert_eq!(&out[..6], b"before");
+    assert_eq!(data[0], 0x90);
+    assert_eq!(data[1], 0x80 | 96);
+    assert_eq!(data[8..12], 77u32.to_be_bytes());
+    assert_eq!(data[12..17], [0xbe, 0xde, 0, 3, (3 << 4) | 7]);
+    assert_eq!(data[17..25], (4u64 << 32).to_be_bytes());
+    assert_eq!(open(data), (28, b"payload".to_vec()));
+}
+
+#[test]
+fn without_the_extension_the_header_is_short() {
+    let mut t = track(MediaKind::Video, true, None);
+    let mut out = Vec::new();
+    forward(&mut t, &stored(3, true, b"payload"), &mut out);
+    assert_eq!((out[0], out[1]), (0x80, 96));
+    assert_eq!(open(&out), (12, b"payload".to_vec()));
+}
+
+#[test]
+fn the_largest_payload_fits_into_a_viewers_datagram() {
+    let mut t = track(MediaKind::Video, true, Some(14));
+    let packet = stored(3, true, &[1; MAX_PAYLOAD]);
+    let mut out = Vec::new();
+    forward(&mut t, &packet, &mut out);
+    assert!(out.len() <= 1_200, "{}", out.len());
+    let original = t.original(u16::from_be_bytes([out[2], out[3]])).unwrap();
+    out.clear();
+    assert!(t.resend(&SrtpSealer::new(&keys()), &original, &packet, &mut out));
+    assert!(out.len() <= 1_200, "{} as RTX", out.len());
+}
+
+#[test]
+fn a_picture_begins_with_a_key_frame_and_sound_with_anything() {
+    let mut out = Vec::new();
+    let mut video = track(MediaKind::Video, true, None);
+    assert_eq!(forward(&mut video, &stored(1, false, b"x"), &mut out), Forwarded::Nothing);
+    assert!(video.waiting && out.is_empty());
+    let mut audio = track(MediaKind::Audio, false, None);
+    assert_eq!(forward(&mut audio, &stored(1, false, b"x"), &mut out), Forwarded::Began);
+    assert!(!audio.waiting);
+    assert_eq!(forward(&mut audio, &stored(2, false, b"x"), &mut out), Forwarded::Sent);
+}
+
+#[test]
+fn a_packet_is_never_forwarded_twice() {
+    let mut t = track(MediaKind::Video, true, None);
+    let mut out = Vec::new();
+    forward(&mut t, &stored(1, true, b"x"), &mut out);
+    let len = out.len();
+    assert_eq!(forward(&mut t, &stored(1, true, b"other"), &mut out), Forwarded::Nothing);
+    assert_eq!(out.len(), len);
+}
+
+#[test]
+fn each_resend_has_an_rtx_number_of_its_own() {
+    let sealer = SrtpSealer::new(&keys());
+    let mut t = track(MediaKind::Video, true, None);
+    let packet = stored(1, true, b"payload");
+    let mut out = Vec::new();
+    forward(&mut t, &packet, &mut out);
+    let seq = u16::from_be_bytes([out[2], out[3]]);
+    let original = t.original(seq).unwrap();
+    let mut numbers = Vec::new();
+    for _ in 0..3 {
+        out.clear();
+        assert!(t.resend(&sealer, &original, &packet, &mut out));
+        assert_eq!(out[8..12], 78u32.to_be_bytes());
+        let (_, body) = open(&out);
+        assert_eq!(body[..2], seq.to_be_bytes());
+        numbers.push(u16::from_be_bytes([out[2], out[3]]));
+    }
+    assert!(numbers.windows(2).all(|w| w[1] == w[0] + 1), "{numbers:?}");
+}
+
+#[test]
+fn reports_map_the_last_packet_and_are_silent_with_it() {
+    let mut t = track(MediaKind::Video, true, None);
+    assert_eq!(t.sender_report(Mono(0)), None, "nothing sent yet");
+    let mut out = Vec::new();
+    forward(&mut t, &stored(5, true, b"12345"), &mut out);
+    let timestamp = u32::from_be_bytes(out[4..8].try_into().unwrap());
+    let report = t.sender_report(Mono(500_000)).unwrap();
+    assert_eq!(report.ntp, (5 << 32) + (1 << 31));
+    assert_eq!(report.rtp, timestamp.wrapping_add(45_000));
+    assert_eq!((report.ssrc, report.packets, report.octets), (77, 1, 5));
+    assert!(t.sender_report(Mono(5_000_000)).is_some());
+    assert_eq!(t.sender_report(Mono(5_000_001)), None);
+}
+
+#[test]
+fn the_round_trip_time_is_that_of_a_report_it_remembers() {
+    let mut t = track(MediaKind::Video, true, None);
+    forward(&mut t, &stored(5, true, b"x"), &mut Vec::new());
+    let ids: Vec<u32> =
+        (0..5u64).map(|i| (t.sender_report(Mono(i * 100_000)).unwrap().ntp >> 16) as u32).collect();
+    let block = |last_sr, delay| ReportBlock {
+        ssrc: 77,
+        fraction_lost: 0,
+        lost: -3,
+        jitter: 0,
+        last_sr,
+        delay,
+    };
+    let now = Mono(500_000);
+    t.take_report(now, &block(ids[0], 0));
+    assert_eq!(t.report.unwrap().rtt, None, "the oldest of five is forgotten");
+    assert_eq!(t.report.unwrap().lost, -3);
+    // Held for 50 ms there: 3277 of 1/65536 s.
+    t.take_report(now, &block(ids[4], 3_277));
+    let rtt = t.report.unwrap().rtt.unwrap();
+    assert!((0.049..0.051).contains(&rtt), "{rtt}");
+    t.take_report(now, &block(0, 0));
+    assert_eq!(t.report.unwrap().rtt, Some(rtt), "kept");
+    t.take_report(now, &block(ids[4], u32::MAX));
+    assert_eq!(t.report.unwrap().rtt, Some(0.0), "nonsense is no panic");
+}
+
+proptest! {
+    #[test]
+    fn numbers_follow_the_source(steps in prop::collection::vec(1u64..500, 1..200)) {
+        let mut t = track(MediaKind::Video, true, None);
+        let (mut index, mut last) = (1_000u64, None);
+        for step in steps {
+            index += step;
+            let mut out = Vec::new();
+            forward(&mut t, &stored(index, last.is_none(), b"x"), &mut out);
+            let seq = u16::from_be_bytes([out[2], out[3]]);
+            let timestamp = u32::from_be_bytes(out[4..8].try_into().unwrap());
+            if let Some((before, time)) = last {
+                prop_assert_eq!(u64::from(seq.wrapping_sub(before)), step);
+                prop_assert!((timestamp.wrapping_sub(time) as i32) >= 0);
+            }
+            prop_assert_eq!(t.original(seq).unwrap().index, PacketIndex(index));
+            last = Some((seq, timestamp));
+        }
+    }
+}
