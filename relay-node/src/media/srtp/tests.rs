@@ -18,6 +18,8 @@ fn vector_key() -> ([u8; 16], [u8; 12]) {
     )
 }
 
+// RFC 7714 sections 16.1 (RTP) and 17.1, 17.3 (RTCP), byte for byte as the RFC prints them.
+// The key is 00 01 .. 0f, the salt "Quid pro quo"; both are session keys, nothing is derived.
 const RTP_HEADER: &str = "8040f17b 8041f8d3 5501a0b2";
 const RTP_PLAIN: &str = "47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465
     73207472 6573";
@@ -27,6 +29,8 @@ const RTCP_PLAIN: &str = "81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 
     deadbeef deadbeef deadbeef deadbeef deadbeef";
 const RTCP_SEALED: &str = "81c8000d 4d617273 63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d
     c676a5f1 730d6fda 4ce09b46 86303ded 0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4";
+/// Tag and index word of the same packet where nothing is encrypted.
+const RTCP_TAGGED_END: &str = "841dd968 3dd78ec9 2ae58790 125f62b3 000005d4";
 
 #[test]
 fn rfc_7714_section_16_1_1_srtp() {
@@ -34,6 +38,12 @@ fn rfc_7714_section_16_1_1_srtp() {
     let mut packet = [hex(RTP_HEADER), hex(RTP_PLAIN)].concat();
     SrtpSealer::from_session(key, salt).seal_vec(&mut packet, 12, 0).unwrap();
     assert_eq!(packet, hex(RTP_SEALED));
+}
+
+#[test]
+fn rfc_7714_section_16_1_2_srtp() {
+    let (key, salt) = vector_key();
+    let mut packet = hex(RTP_SEALED);
     let mut opener = SrtpOpener::from_session(key, salt);
     let opened = opener.open(&mut packet).unwrap();
     assert_eq!(&opened.packet[opened.header_len..], hex(RTP_PLAIN));
@@ -52,26 +62,17 @@ fn rfc_7714_section_17_1_srtcp() {
 }
 
 #[test]
-fn srtcp_that_is_only_authenticated_opens() {
+fn rfc_7714_section_17_3_srtcp_that_is_only_authenticated() {
     let (key, salt) = vector_key();
-    let session = Session::from_parts(&key, salt);
-    let mut packet = hex(RTCP_PLAIN);
-    let word = 0x5d4u32.to_be_bytes();
-    let mut iv = [0; 12];
-    iv[2..6].copy_from_slice(&packet[4..8]);
-    iv[8..].copy_from_slice(&word);
-    let aad = [&packet[..], &word].concat();
-    let tag = session
-        .key
-        .seal_in_place_separate_tag(session.nonce(iv), ring::aead::Aad::from(&aad), &mut [])
-        .unwrap();
-    packet.extend_from_slice(tag.as_ref());
-    packet.extend_from_slice(&word);
-    let mut damaged = packet.clone();
-    damaged[12] ^= 1;
+    let tagged = [hex(RTCP_PLAIN), hex(RTCP_TAGGED_END)].concat();
     let mut opener = SrtcpOpener::from_session(key, salt);
-    assert_eq!(opener.open(&mut damaged), Err(SrtpError::NotAuthentic));
-    assert_eq!(opener.open(&mut packet).unwrap(), hex(RTCP_PLAIN));
+    for damaged in [1, 12, RTCP_PLAIN.len() / 4, tagged.len() - 1] {
+        let mut packet = tagged.clone();
+        packet[damaged] ^= 1;
+        assert_eq!(opener.open(&mut packet), Err(SrtpError::NotAuthentic));
+    }
+    assert_eq!(opener.open(&mut tagged.clone()).unwrap(), hex(RTCP_PLAIN));
+    assert_eq!(opener.open(&mut tagged.clone()), Err(SrtpError::Replay));
 }
 
 #[test]
