@@ -2,6 +2,9 @@
 //! figures on, and lets viewers go when the leaf stops. The node itself is reached through a
 //! function and two watches, so that this can be tested without one.
 
+#[cfg(test)]
+mod tests;
+
 use crate::config::LeafConfig;
 use crate::demand::Demand;
 use crate::http::{self, HttpServer, Site, TlsFiles};
@@ -241,6 +244,7 @@ impl Control {
         let mut pipelines = self.node.pipelines.clone();
         pipelines.mark_changed();
         let mut check = tokio::time::interval(LINGER_CHECK);
+        let mut serving = true;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -251,38 +255,35 @@ impl Control {
                         return;
                     }
                     let now = pipelines.borrow_and_update().clone();
-                    self.set_pipelines(now);
+                    self.set_pipelines(self.clock.now().mono, now);
                 }
                 changed = self.wanted.changed() => {
                     if changed.is_ok() {
-                        self.follow_demand();
+                        self.follow_demand(self.clock.now().mono);
                     }
                 }
-                upcall = self.upcalls.recv() => match upcall {
+                upcall = self.upcalls.recv(), if serving => match upcall {
                     Some(Upcall::KeyFrame(pipeline, ssrc)) => {
                         (self.node.command)(NodeCommand::KeyFrame(pipeline, ssrc));
                     }
                     Some(Upcall::Figures(figures)) => self.report(&figures),
-                    None => {
-                        tracing::error!("the viewer thread has ended");
-                        stop.cancelled().await;
-                        return;
-                    }
+                    // The viewer thread has ended; what its viewers wanted lingers and stops.
+                    None => serving = false,
                 },
-                _ = check.tick() => self.stop_lingering(),
+                _ = check.tick() => self.stop_lingering(self.clock.now().mono),
             }
         }
     }
 
-    fn set_pipelines(&mut self, pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>) {
+    fn set_pipelines(&mut self, now: Mono, pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>) {
         self.worker.pipelines(pipelines.clone());
         // What comes back after it was gone has to be asked for again.
         self.playing.retain(|id, _| pipelines.contains_key(id));
         self.totals.retain(|id, _| pipelines.contains_key(id));
-        self.follow_demand();
+        self.follow_demand(now);
     }
 
-    fn follow_demand(&mut self) {
+    fn follow_demand(&mut self, now: Mono) {
         let wanted = self.wanted.borrow_and_update().clone();
         let known = self.node.pipelines.borrow().clone();
         for id in wanted.keys().filter(|id| known.contains_key(id)) {
@@ -290,14 +291,13 @@ impl Control {
                 (self.node.command)(NodeCommand::Play(*id));
             }
         }
-        let until = self.clock.now().mono.after(PLAY_LINGER);
+        let until = now.after(PLAY_LINGER);
         for (_, stop_at) in self.playing.iter_mut().filter(|(id, _)| !wanted.contains_key(id)) {
             stop_at.get_or_insert(until);
         }
     }
 
-    fn stop_lingering(&mut self) {
-        let now = self.clock.now().mono;
+    fn stop_lingering(&mut self, now: Mono) {
         let command = &self.node.command;
         self.playing.retain(|id, stop_at| {
             let over = stop_at.is_some_and(|at| at <= now);

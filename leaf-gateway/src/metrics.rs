@@ -113,6 +113,7 @@ counters! {
     key_frames, "soleil_leaf_key_frame_requests_total", "Key-frame requests of viewers.";
     forged, "soleil_leaf_srtp_failures_total", "SRTCP that was not authentic or replayed.";
     late, "soleil_leaf_packets_late_total", "Packets that came twice or too late for the ring.";
+    overruns, "soleil_leaf_packets_overrun_total", "Packets that found the viewer thread behind.";
     strays, "soleil_leaf_packets_stray_total", "Packets of layers that nobody has defined.";
 }
 

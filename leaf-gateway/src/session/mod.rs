@@ -12,7 +12,7 @@ mod timers;
 pub mod track;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::rewriter::{Original, Source};
 use crate::ring::Stored;

@@ -14,6 +14,9 @@ mod sessions;
 mod stats;
 mod wheel;
 
+#[cfg(test)]
+mod tests;
+
 pub use queue::{LeafSink, MAX_BATCHES};
 pub use run::MAX_RINGS;
 pub use stats::PipelineFigures;
@@ -122,8 +125,7 @@ pub fn start(config: WorkerConfig) -> io::Result<(WorkerHandle, Box<dyn LocalSin
     let socket = UdpBatch::bind(config.listen, &UdpOptions::default())?;
     let waker = Waker::new()?;
     let (commands, inbox) = channel();
-    let lost = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let (sink, inlet) = queue::queue(waker.clone(), lost);
+    let (sink, inlet) = queue::queue(waker.clone(), config.metrics.clone());
     let pool = pool::Pool::start(config.handshake_threads, config.clock, &waker)?;
     let local = socket.local_addr();
     let handle = WorkerHandle {

@@ -2,11 +2,11 @@
 //! queue, one wake-up a batch, buffers that come back. A worker that falls behind loses batches
 //! (counted), never holds the media thread up.
 
+use crate::metrics::Metrics;
 use relay_node::io::udp::Waker;
 use relay_node::media::api::{FrameMarks, LocalPacket, LocalSink};
 use soleil_protocol::{PacketIndex, PipelineId, Ssrc};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 
 /// Batches under way: at 30 frames a second and some batches a frame over a second of video; a
@@ -80,7 +80,7 @@ pub struct LeafSink {
     full: SyncSender<Batch>,
     spare: Receiver<Batch>,
     waker: Waker,
-    dropped: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for LeafSink {
@@ -96,12 +96,12 @@ pub(super) struct Inlet {
     spare: Sender<Batch>,
 }
 
-/// Both ends of a queue; `waker` wakes the worker, `dropped` counts packets that found it full.
-pub(super) fn queue(waker: Waker, dropped: Arc<AtomicU64>) -> (LeafSink, Inlet) {
+/// Both ends of a queue; `waker` wakes the worker; packets that find it full are counted.
+pub(super) fn queue(waker: Waker, metrics: Arc<Metrics>) -> (LeafSink, Inlet) {
     let (full_tx, full_rx) = sync_channel(MAX_BATCHES);
     let (spare_tx, spare_rx) = channel();
     let sink =
-        LeafSink { current: Batch::default(), full: full_tx, spare: spare_rx, waker, dropped };
+        LeafSink { current: Batch::default(), full: full_tx, spare: spare_rx, waker, metrics };
     (sink, Inlet { full: full_rx, spare: spare_tx })
 }
 
@@ -133,7 +133,7 @@ impl LocalSink for LeafSink {
         match self.full.try_send(batch) {
             Ok(()) => self.waker.wake(),
             Err(TrySendError::Full(mut batch) | TrySendError::Disconnected(mut batch)) => {
-                self.dropped.fetch_add(batch.entries.len() as u64, Ordering::Relaxed);
+                self.metrics.overruns.add(batch.entries.len() as u64);
                 batch.clear();
                 self.current = batch;
             }
@@ -179,13 +179,13 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_counts() {
-        let dropped = Arc::<AtomicU64>::default();
-        let (mut sink, inlet) = queue(Waker::new().unwrap(), dropped.clone());
+        let metrics = Arc::<Metrics>::default();
+        let (mut sink, inlet) = queue(Waker::new().unwrap(), metrics.clone());
         for i in 0..MAX_BATCHES as u64 + 3 {
             sink.deliver(packet(i));
             sink.flush();
         }
-        assert_eq!(dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(metrics.overruns.get(), 3);
         let mut n = 0;
         while inlet.next().is_some() {
             n += 1;

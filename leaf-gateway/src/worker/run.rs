@@ -1,5 +1,8 @@
 //! The worker's loop: waits, takes what came, does what the sessions say, sends.
 
+#[cfg(test)]
+mod tests;
+
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::queue::{Batch, Inlet};
@@ -67,6 +70,7 @@ pub(super) struct Worker {
     due: Vec<Key>,
     targets: Vec<Key>,
     rotation: usize,
+    draining: bool,
     next_figures: Mono,
 }
 
@@ -100,6 +104,7 @@ impl Worker {
             due: Vec::new(),
             targets: Vec::new(),
             rotation: 0,
+            draining: false,
             next_figures: now.after(FIGURES_INTERVAL),
         }
     }
@@ -163,6 +168,8 @@ impl Worker {
                 }
                 Command::Pipelines(pipelines) => self.set_pipelines(now, pipelines),
                 Command::Drain(reply) => {
+                    // An offer that was on its way finds nobody.
+                    self.draining = true;
                     for key in self.sessions.keys() {
                         self.close(now, key, EndCause::Drained);
                     }
@@ -175,6 +182,10 @@ impl Worker {
     }
 
     fn add(&mut self, now: Mono, new: NewSession) {
+        if self.draining {
+            self.metrics.end(EndCause::Drained);
+            return;
+        }
         let NewSession { id, setup, permit, wanted, seed } = new;
         let session = Session::new(now, setup, Box::new(self.dtls.server()), seed);
         let key = self.sessions.insert(Entry {
@@ -303,27 +314,33 @@ impl Worker {
             let now = self.clock.now().mono;
             for (from, data) in received.segments() {
                 self.metrics.received.add(1);
-                let Some(key) = self.find(from, data) else {
-                    self.metrics.unknown.add(1);
-                    continue;
-                };
-                if let Some(entry) = self.sessions.get_mut(key) {
-                    entry.session.handle_datagram(now, from, data);
-                    self.settle(now, key);
-                }
+                self.take_datagram(now, from, data);
             }
         }
     }
 
-    /// A binding request names its session; all else is known by its address.
-    fn find(&self, from: SocketAddr, data: &[u8]) -> Option<Key> {
+    /// A binding request names its session; all else is known by its address, and the answer to
+    /// a session that wants an address of another's goes to both (it fits one of them only).
+    fn take_datagram(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) {
+        let mut rival = None;
+        let mut key = self.sessions.by_address(from);
         if stun::is_stun(data) {
-            let message = stun::parse(data)?;
-            if let Some((local, _)) = message.username.and_then(|u| u.split_once(':')) {
-                return self.sessions.by_ufrag(local);
+            let message = stun::parse(data);
+            match message.and_then(|m| m.username).and_then(|u| u.split_once(':')) {
+                Some((local, _)) => key = self.sessions.by_ufrag(local),
+                None if message.is_some() => rival = self.sessions.rival(from),
+                None => key = None,
             }
         }
-        self.sessions.by_address(from)
+        if key.is_none() && rival.is_none() {
+            self.metrics.unknown.add(1);
+        }
+        for key in [key, rival].into_iter().flatten() {
+            if let Some(entry) = self.sessions.get_mut(key) {
+                entry.session.handle_datagram(now, from, data);
+                self.settle(now, key);
+            }
+        }
     }
 
     fn tick(&mut self) {
@@ -331,16 +348,26 @@ impl Worker {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now, &mut due);
         for key in due.drain(..) {
-            let Some(entry) = self.sessions.get_mut(key) else { continue };
-            entry.scheduled = Mono(u64::MAX);
-            entry.session.handle_timeout(now);
-            self.settle(now, key);
+            self.wake(now, key);
         }
         self.due = due;
         if now >= self.next_figures {
             self.next_figures = now.after(FIGURES_INTERVAL);
             self.every_second(now);
         }
+    }
+
+    /// The wheel has brought a session up.
+    fn wake(&mut self, now: Mono, key: Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        if entry.scheduled > now {
+            // It was put in again for an earlier time, and has been looked at since: what counts
+            // lies elsewhere in the wheel.
+            return;
+        }
+        entry.scheduled = Mono(u64::MAX);
+        entry.session.handle_timeout(now);
+        self.settle(now, key);
     }
 
     fn every_second(&mut self, now: Mono) {

@@ -1,6 +1,9 @@
 //! A worker's sessions and the ways to find one: place, name, user name fragment, address,
 //! pipeline. All five change together, here.
 
+#[cfg(test)]
+mod tests;
+
 use super::{Key, SessionId};
 use crate::demand::Wanted;
 use crate::occupancy::Permit;
@@ -37,6 +40,8 @@ pub(super) struct Sessions {
     by_id: HashMap<SessionId, Key>,
     by_ufrag: HashMap<String, Key>,
     by_address: HashMap<SocketAddr, Key>,
+    /// The latest session that claims an address which another one has validated.
+    rivals: HashMap<SocketAddr, Key>,
     by_pipeline: HashMap<PipelineId, Vec<Key>>,
 }
 
@@ -70,6 +75,7 @@ impl Sessions {
                 self.by_address.remove(address);
             }
         }
+        self.rivals.retain(|_, rival| *rival != key);
         if let Some(keys) = self.by_pipeline.get_mut(&entry.session.pipeline()) {
             keys.retain(|k| *k != key);
             if keys.is_empty() {
@@ -101,6 +107,11 @@ impl Sessions {
         self.by_address.get(&address).copied()
     }
 
+    /// Who else may be meant by an answer from an address.
+    pub(super) fn rival(&self, address: SocketAddr) -> Option<Key> {
+        self.rivals.get(&address).copied()
+    }
+
     /// Sessions of a pipeline.
     pub(super) fn of_pipeline(&self, pipeline: PipelineId) -> &[Key] {
         self.by_pipeline.get(&pipeline).map_or(&[], Vec::as_slice)
@@ -115,14 +126,17 @@ impl Sessions {
     }
 
     /// Leads datagrams from an address to a session. A claim that is not validated never takes an
-    /// address from a session that has validated it: checks can be sent in another's name.
+    /// address from a session that has validated it: checks can be sent in another's name. But the
+    /// page may have been reloaded, so the answer to the newcomer's request is let through to it.
     pub(super) fn claim(&mut self, now: Mono, key: Key, address: SocketAddr, validated: bool) {
         if !validated {
             let owner = self.by_address.get(&address).and_then(|k| self.get(*k));
             if owner.is_some_and(|o| o.session.has_validated(now, address)) {
+                self.rivals.insert(address, key);
                 return;
             }
         }
+        self.rivals.remove(&address);
         self.by_address.insert(address, key);
         let mut forgotten = Vec::new();
         if let Some(entry) = self.get_mut(key) {

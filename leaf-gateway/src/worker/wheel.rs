@@ -31,6 +31,12 @@ impl<K> Wheel<K> {
         Mono(slot * SLOT_MICROS)
     }
 
+    /// Keys in it.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Moves the keys whose time has come to `due`.
     pub(super) fn expire(&mut self, now: Mono, due: &mut Vec<K>) {
         let until = now.0 / SLOT_MICROS;
@@ -87,6 +93,39 @@ mod tests {
         assert_eq!(at, Mono(5_110_000));
         assert!(due(&mut wheel, 5_100).is_empty());
         assert_eq!(due(&mut wheel, 5_110), vec![1]);
+    }
+
+    #[test]
+    fn extreme_times_are_no_trouble() {
+        let mut wheel = Wheel::new(Mono(u64::MAX / 2));
+        wheel.insert(Mono(0), 1);
+        wheel.insert(Mono(u64::MAX), 2);
+        assert_eq!(due(&mut wheel, u64::MAX / 2_000), vec![1]);
+        assert_eq!(wheel.len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_key_comes_out_once_and_never_early(
+            ops in proptest::collection::vec((0u64..8_000_000, 0u64..2_000_000), 1..200),
+        ) {
+            let (mut wheel, mut now) = (Wheel::new(Mono(0)), 0);
+            let (mut promised, mut out) = (Vec::new(), Vec::new());
+            for (i, (ahead, step)) in ops.iter().enumerate() {
+                promised.push(wheel.insert(Mono(now + ahead), i).0);
+                proptest::prop_assert!(promised[i] >= (now + ahead).min(now + 5_000_000));
+                now += step;
+                wheel.expire(Mono(now), &mut out);
+                for key in &out {
+                    proptest::prop_assert!(promised[*key] <= now);
+                }
+            }
+            let last = *promised.iter().max().unwrap();
+            wheel.expire(Mono(last.max(now) + 10_000_000), &mut out);
+            out.sort_unstable();
+            proptest::prop_assert_eq!(out, (0..ops.len()).collect::<Vec<_>>());
+            proptest::prop_assert_eq!(wheel.next_expiry(), None);
+        }
     }
 
     #[test]

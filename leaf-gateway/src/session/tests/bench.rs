@@ -19,10 +19,10 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-pub(super) const VIDEO: Ssrc = Ssrc(10);
-pub(super) const AUDIO: Ssrc = Ssrc(20);
-pub(super) const VIDEO_OUT: u32 = 1_000;
-pub(super) const AUDIO_OUT: u32 = 2_000;
+pub(crate) const VIDEO: Ssrc = Ssrc(10);
+pub(crate) const AUDIO: Ssrc = Ssrc(20);
+pub(crate) const VIDEO_OUT: u32 = 1_000;
+pub(crate) const AUDIO_OUT: u32 = 2_000;
 pub(super) const RTX_OUT: u32 = 1_001;
 pub(super) const OFFER_LEN: usize = 6_000;
 pub(super) const CONNECT: Duration = Duration::from_secs(15);
@@ -31,7 +31,7 @@ pub(super) const CONSENT: Duration = Duration::from_secs(30);
 pub(super) const CHECKS: Duration = Duration::from_millis(2_500);
 
 /// Clock and certificate of all sessions of a process.
-pub(super) fn context() -> (Clock, DtlsContext) {
+pub(crate) fn context() -> (Clock, DtlsContext) {
     static CONTEXT: OnceLock<(Clock, DtlsContext)> = OnceLock::new();
     CONTEXT
         .get_or_init(|| {
@@ -76,7 +76,7 @@ pub(super) struct Bench {
     nonces: HashMap<(u32, u16), Vec<u8>>,
 }
 
-pub(super) fn credentials() -> Credentials {
+pub(crate) fn credentials() -> Credentials {
     Credentials {
         local_ufrag: "0leaf".into(),
         local_password: "a password of the leaf".into(),
@@ -85,7 +85,7 @@ pub(super) fn credentials() -> Credentials {
     }
 }
 
-pub(super) fn setup(rtx: bool) -> SessionSetup {
+pub(crate) fn setup(rtx: bool) -> SessionSetup {
     let track = |name: &str, kind, source, ssrc, payload_type| TrackSetup {
         name: name.into(),
         kind,

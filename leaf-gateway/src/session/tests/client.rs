@@ -24,8 +24,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-pub(super) const GCM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
-pub(super) const CM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
+pub(crate) const GCM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
+pub(crate) const CM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
 
 /// Where the session is, as the viewer's DTLS sees it.
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
@@ -43,7 +43,7 @@ fn certificate() -> Certificate {
 }
 
 /// SHA-256 of the viewers' certificate.
-pub(super) fn fingerprint() -> Fingerprint {
+pub(crate) fn fingerprint() -> Fingerprint {
     sha256(certificate().certificate.first().unwrap())
 }
 
@@ -61,7 +61,7 @@ fn config(profiles: &[SrtpProtectionProfile]) -> Arc<HandshakeConfig> {
 }
 
 /// A check as the controlling side writes it.
-pub(super) fn check(c: &Credentials, tx: u32, nominate: bool, priority: u32) -> Vec<u8> {
+pub(crate) fn check(c: &Credentials, tx: u32, nominate: bool, priority: u32) -> Vec<u8> {
     let mut m = Message::new();
     m.set_type(BINDING_REQUEST);
     m.transaction_id.0[..4].copy_from_slice(&tx.to_be_bytes());
@@ -85,7 +85,7 @@ pub(super) fn check(c: &Credentials, tx: u32, nominate: bool, priority: u32) -> 
 
 /// A media packet that the viewer has opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub ssrc: u32,
     pub payload_type: u8,
     pub seq: u16,
@@ -98,7 +98,7 @@ struct Srtp {
     outbound: Context,
 }
 
-pub(super) struct Viewer {
+pub(crate) struct Viewer {
     clock: Clock,
     /// The session's view of them: "local" is the leaf.
     pub credentials: Credentials,
@@ -265,7 +265,7 @@ impl Viewer {
 }
 
 /// A NACK for these numbers (RFC 4585 section 6.2.1).
-pub(super) fn nack(ssrc: u32, fields: &[(u16, u16)]) -> Vec<u8> {
+pub(crate) fn nack(ssrc: u32, fields: &[(u16, u16)]) -> Vec<u8> {
     let mut out = vec![0x81, 205, 0, 2 + fields.len() as u8, 0, 0, 0, 1];
     out.extend_from_slice(&ssrc.to_be_bytes());
     for (seq, mask) in fields {
@@ -276,14 +276,14 @@ pub(super) fn nack(ssrc: u32, fields: &[(u16, u16)]) -> Vec<u8> {
 }
 
 /// A PLI (RFC 4585 section 6.3.1).
-pub(super) fn pli(ssrc: u32) -> Vec<u8> {
+pub(crate) fn pli(ssrc: u32) -> Vec<u8> {
     let mut out = vec![0x81, 206, 0, 2, 0, 0, 0, 1];
     out.extend_from_slice(&ssrc.to_be_bytes());
     out
 }
 
 /// A Receiver Report with one block (RFC 3550 section 6.4.2).
-pub(super) fn report(ssrc: u32, fraction_lost: u8, last_sr: u32, delay: u32) -> Vec<u8> {
+pub(crate) fn report(ssrc: u32, fraction_lost: u8, last_sr: u32, delay: u32) -> Vec<u8> {
     let mut out = vec![0x81, 201, 0, 7, 0, 0, 0, 1];
     out.extend_from_slice(&ssrc.to_be_bytes());
     out.extend_from_slice(&[fraction_lost, 0, 0, 9]);

@@ -1,9 +1,9 @@
 //! A session and a viewer of other crates, on virtual time, without sockets.
 
 mod address;
-mod bench;
+pub(crate) mod bench;
 mod chaos;
-mod client;
+pub(crate) mod client;
 mod connect;
 mod ending;
 mod handshake;

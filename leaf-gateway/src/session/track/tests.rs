@@ -36,7 +36,7 @@ fn stored(index: u64, key: bool, payload: &[u8]) -> Stored {
     Stored {
         index: PacketIndex(index),
         timestamp: (index * 3_000) as u32,
-        marker: index % 2 == 0,
+        marker: index.is_multiple_of(2),
         capture: index << 32,
         marks: FrameMarks(if key { FrameMarks::KEY_START } else { 0 }),
         payload: payload.to_vec(),

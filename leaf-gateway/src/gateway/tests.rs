@@ -1,0 +1,379 @@
+//! What the node is told, and a whole leaf with viewers who come by HTTP and go with the leaf.
+
+use super::*;
+use crate::session::tests::bench::VIDEO;
+use crate::session::tests::client::{GCM, Viewer, fingerprint};
+use crate::session::{EndCause, ice::Credentials};
+use relay_node::media::api::{FrameMarks, LocalPacket};
+use soleil_protocol::PacketIndex;
+use soleil_protocol::pipeline::{Codec, Layer, Track};
+use std::sync::mpsc::{Receiver, channel};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+const OFFER: &str = include_str!("../../tests/data/chromium_offer.sdp");
+const DEADLINE: Duration = Duration::from_secs(20);
+const DEMO: PipelineId = PipelineId(1);
+
+type Pipelines = Arc<BTreeMap<PipelineId, PipelineDef>>;
+
+fn pipelines(ids: &[u32]) -> Pipelines {
+    let layer = Layer { ssrc: VIDEO, payload_type: 96, width: None, height: None, bitrate: None };
+    let track = Track {
+        name: "video".into(),
+        codec: Codec::Vp8,
+        clock_rate: 90_000,
+        channels: 0,
+        fmtp: String::new(),
+        layers: vec![layer],
+    };
+    let def = |id: u32| PipelineDef {
+        id: PipelineId(id),
+        name: format!("stream{id}"),
+        live: true,
+        tracks: vec![track.clone()],
+    };
+    Arc::new(ids.iter().map(|id| (PipelineId(*id), def(*id))).collect())
+}
+
+struct Rig {
+    clock: Clock,
+    leaf: RunningLeaf,
+    sink: Box<dyn LocalSink>,
+    commands: Receiver<NodeCommand>,
+    _pipelines: watch::Sender<Pipelines>,
+    http: SocketAddr,
+}
+
+async fn rig() -> Rig {
+    let clock = Clock::start();
+    let mut config = LeafConfig::default();
+    config.http.listen = "127.0.0.1:0".parse().unwrap();
+    config.webrtc.listen = "127.0.0.1:0".parse().unwrap();
+    config.play.require_ticket = false;
+    let (leaf, sink) = Leaf::bind(&config, clock).await.unwrap();
+    let http = leaf.http_addr();
+    let (tx, commands) = channel();
+    let pipelines = watch::Sender::new(pipelines(&[1]));
+    let node = NodeSide {
+        pipelines: pipelines.subscribe(),
+        identity: watch::Sender::new(None).subscribe(),
+        command: Box::new(move |command| {
+            let _ = tx.send(command);
+        }),
+    };
+    Rig { clock, leaf: leaf.start(&config, node), sink, commands, _pipelines: pipelines, http }
+}
+
+struct Client {
+    clock: Clock,
+    socket: UdpSocket,
+    viewer: Viewer,
+    to: SocketAddr,
+    next_check: Mono,
+}
+
+async fn post(http: SocketAddr, body: &str) -> String {
+    let mut stream = TcpStream::connect(http).await.unwrap();
+    let head = format!(
+        "POST /whep/stream1 HTTP/1.1\r\nHost: leaf.test\r\nConnection: close\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// An offer of our viewer: Chromium's, with other secrets.
+fn offer() -> String {
+    let hash: Vec<String> = fingerprint().iter().map(|b| format!("{b:02X}")).collect();
+    let lines = OFFER.lines().map(|line| match line.split_once(':') {
+        Some(("a=ice-ufrag", _)) => "a=ice-ufrag:page".to_owned(),
+        Some(("a=ice-pwd", _)) => "a=ice-pwd:a-password-of-the-page-itself".to_owned(),
+        Some(("a=fingerprint", _)) => format!("a=fingerprint:sha-256 {}", hash.join(":")),
+        _ => line.to_owned(),
+    });
+    lines.map(|l| l + "\r\n").collect()
+}
+
+impl Rig {
+    /// A viewer that has come as far as media.
+    async fn viewer(&self) -> Client {
+        let answer = post(self.http, &offer()).await;
+        let find = |key: &str| {
+            let line = answer.lines().find_map(|l| l.strip_prefix(key));
+            line.unwrap_or_else(|| panic!("no {key} in {answer}")).to_owned()
+        };
+        let candidate = find("a=candidate:");
+        let words: Vec<&str> = candidate.split(' ').collect();
+        let credentials = Credentials {
+            local_ufrag: find("a=ice-ufrag:"),
+            local_password: find("a=ice-pwd:"),
+            remote_ufrag: "page".into(),
+            remote_password: "a-password-of-the-page-itself".into(),
+        };
+        let now = self.clock.now().mono;
+        let mut client = Client {
+            clock: self.clock,
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            viewer: Viewer::new(self.clock, credentials, &[GCM]),
+            to: SocketAddr::new(words[4].parse().unwrap(), words[5].parse().unwrap()),
+            next_check: now,
+        };
+        client.viewer.start_dtls(now);
+        let live = self.leaf.metrics().live.get();
+        client
+            .until("connected", |c| {
+                c.viewer.profile.is_some() && self.leaf.metrics().live.get() > live
+            })
+            .await;
+        client
+    }
+
+    fn media(&mut self, index: u64) {
+        self.sink.deliver(LocalPacket {
+            pipeline: DEMO,
+            ssrc: VIDEO,
+            index: PacketIndex(index),
+            timestamp: index as u32,
+            marker: true,
+            payload_type: 96,
+            capture: index << 32,
+            marks: FrameMarks(FrameMarks::KEY_START),
+            payload: b"a frame",
+        });
+        self.sink.flush();
+    }
+
+    /// The next command of a kind.
+    fn command<T>(&self, what: &str, pick: impl Fn(NodeCommand) -> Option<T>) -> T {
+        loop {
+            let command = self.commands.recv_timeout(DEADLINE).expect(what);
+            if let Some(found) = pick(command) {
+                return found;
+            }
+        }
+    }
+}
+
+impl Client {
+    async fn pump(&mut self) {
+        let now = self.clock.now().mono;
+        if self.next_check <= now {
+            let check = self.viewer.check(true, 1);
+            self.socket.send_to(&check, self.to).await.unwrap();
+            self.next_check = now.after(Duration::from_millis(200));
+        }
+        for data in std::mem::take(&mut self.viewer.out) {
+            self.socket.send_to(&data, self.to).await.unwrap();
+        }
+        let mut buffer = [0; 2_048];
+        let received = self.socket.recv_from(&mut buffer);
+        let waited = tokio::time::timeout(Duration::from_millis(5), received).await;
+        if let Ok(Ok((len, _))) = waited {
+            self.viewer.receive(self.clock.now().mono, &buffer[..len]);
+        }
+        if self.viewer.poll_timeout().is_some_and(|at| at <= now) {
+            self.viewer.handle_timeout(now);
+        }
+    }
+
+    async fn until(&mut self, what: &str, mut done: impl FnMut(&mut Client) -> bool) {
+        let until = self.clock.now().mono.after(DEADLINE);
+        while !done(self) {
+            assert!(self.clock.now().mono < until, "never: {what}");
+            self.pump().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_plays_what_a_viewer_wants_and_hears_of_it() {
+    let mut rig = rig().await;
+    let mut client = rig.viewer().await;
+    rig.command("play", |c| matches!(c, NodeCommand::Play(DEMO)).then_some(()));
+    rig.command("key frame", |c| matches!(c, NodeCommand::KeyFrame(DEMO, VIDEO)).then_some(()));
+    rig.media(1);
+    client.until("media", |c| c.viewer.seen.len() == 1).await;
+    assert_eq!(client.viewer.seen[0].payload, b"a frame");
+    let viewers = rig.command("figures", |c| {
+        let NodeCommand::LocalStats(containers) = c else { return None };
+        let mine = containers.into_iter().find(|c| c.id == Some(DEMO))?;
+        mine.stats.into_iter().find(|s| s.name == "viewers" && s.value > 0.0)
+    });
+    assert_eq!((viewers.value, viewers.weight), (1.0, Some(1.0)));
+    rig.leaf.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_that_stops_tells_its_viewers_and_ends_in_time() {
+    let mut rig = rig().await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(rig.viewer().await);
+    }
+    rig.media(1);
+    for client in &mut clients {
+        client.until("media", |c| c.viewer.seen.len() == 1).await;
+    }
+    rig.leaf.drain().await;
+    assert!(post(rig.http, &offer()).await.starts_with("HTTP/1.1 503"), "nobody new");
+    for client in &mut clients {
+        client.until("goodbye", |c| c.viewer.closed).await;
+        let last = client.viewer.rtcp.last().unwrap();
+        assert!(last.windows(2).any(|w| w == [0x81, 203]), "BYE");
+    }
+    assert_eq!(rig.leaf.metrics().ended_by(EndCause::Drained), 3);
+    assert_eq!(rig.leaf.occupancy(), (0, 0));
+    // The default of node.drain_timeout is longer than what a stop may take.
+    let time = LeafConfig::default().node.drain_timeout;
+    tokio::time::timeout(time, rig.leaf.stop()).await.expect("the stop takes too long");
+    TcpStream::connect(rig.http).await.expect_err("nobody listens any more");
+}
+
+struct Bench {
+    control: Control,
+    commands: Receiver<NodeCommand>,
+    demand: Arc<Demand>,
+    pipelines: watch::Sender<Pipelines>,
+}
+
+fn control() -> Bench {
+    let clock = Clock::start();
+    let (upcalls_in, upcalls) = mpsc::channel(8);
+    let (worker, _sink) = worker::start(WorkerConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        clock,
+        dtls: DtlsContext::new(clock).unwrap(),
+        handshake_threads: 1,
+        metrics: Arc::default(),
+        upcalls: upcalls_in,
+    })
+    .unwrap();
+    let demand = Arc::<Demand>::default();
+    let (tx, commands) = channel();
+    let pipelines = watch::Sender::new(pipelines(&[1, 2]));
+    let control = Control {
+        clock,
+        worker,
+        node: NodeSide {
+            pipelines: pipelines.subscribe(),
+            identity: watch::Sender::new(None).subscribe(),
+            command: Box::new(move |c| tx.send(c).unwrap()),
+        },
+        wanted: demand.watch(),
+        upcalls,
+        playing: BTreeMap::new(),
+        totals: BTreeMap::new(),
+    };
+    Bench { control, commands, demand, pipelines }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.control.worker.stop();
+    }
+}
+
+impl Bench {
+    fn said(&self) -> Vec<String> {
+        self.commands.try_iter().map(|c| format!("{c:?}")).collect()
+    }
+}
+
+#[test]
+fn a_pipeline_is_played_from_the_first_viewer_until_after_the_last() {
+    let mut b = control();
+    let now = Mono(1_000_000);
+    let first = b.demand.want(DEMO);
+    let second = b.demand.want(DEMO);
+    b.control.follow_demand(now);
+    b.control.follow_demand(now);
+    assert_eq!(b.said(), ["Play(PipelineId(1))"]);
+    drop((first, second));
+    b.control.follow_demand(now);
+    b.control.stop_lingering(now.after(PLAY_LINGER - Duration::from_millis(1)));
+    assert!(b.said().is_empty());
+    // Somebody comes back just in time.
+    let third = b.demand.want(DEMO);
+    b.control.follow_demand(now);
+    b.control.stop_lingering(now.after(2 * PLAY_LINGER));
+    assert!(b.said().is_empty());
+    drop(third);
+    b.control.follow_demand(now);
+    b.control.follow_demand(now.after(Duration::from_secs(9)));
+    b.control.stop_lingering(now.after(PLAY_LINGER));
+    assert_eq!(b.said(), ["Stop(PipelineId(1))"], "the first look at it counts");
+    b.control.stop_lingering(now.after(3 * PLAY_LINGER));
+    assert!(b.said().is_empty());
+}
+
+#[test]
+fn what_comes_back_is_asked_for_again_and_what_is_unknown_is_not() {
+    let mut b = control();
+    let now = Mono(1_000_000);
+    let _unknown = b.demand.want(PipelineId(9));
+    let _wanted = b.demand.want(DEMO);
+    b.control.follow_demand(now);
+    assert_eq!(b.said(), ["Play(PipelineId(1))"]);
+    for (ids, said) in [(&[2][..], 0), (&[1, 2][..], 1), (&[1, 2, 9][..], 1)] {
+        let pipelines = pipelines(ids);
+        b.pipelines.send_replace(pipelines.clone());
+        b.control.set_pipelines(now, pipelines);
+        assert_eq!(b.said().len(), said, "{ids:?}");
+    }
+}
+
+#[test]
+fn figures_become_means_that_weigh_their_viewers() {
+    let figures = PipelineFigures {
+        pipeline: DEMO,
+        viewers: 4,
+        reported: 2,
+        rtts: 1,
+        fraction_lost: 0.5,
+        jitter: 0.02,
+        rtt: 0.1,
+        lost: 10,
+        bytes: 1_000,
+        nacks: 3,
+        key_frames: 2,
+    };
+    let mut b = control();
+    b.control.report(&[figures]);
+    b.control.report(&[figures]);
+    let all: Vec<NodeCommand> = b.commands.try_iter().collect();
+    let Some(NodeCommand::LocalStats(containers)) = all.last() else { panic!("{all:?}") };
+    let of = |name: &str| {
+        let stats = containers.iter().flat_map(|c| &c.stats);
+        let found = stats.into_iter().find(|s| s.name == name).unwrap();
+        (found.value, found.weight.unwrap())
+    };
+    let close = |name: &str, value: f64, weight: f64| {
+        let (v, w) = of(name);
+        assert!((v - value).abs() < 1e-9 && (w - weight).abs() < 1e-9, "{name}: {v} {w}");
+    };
+    close("viewers", 4.0, 1.0);
+    close("bitrate", 2_000.0, 4.0);
+    close("fractionlost", 0.25, 2.0);
+    close("viewerjitter", 10.0, 2.0);
+    close("viewerlost", 5.0, 2.0);
+    close("rtt", 100.0, 1.0);
+    close("nacks", 6.0, 1.0);
+    close("plis", 4.0, 1.0);
+    close("egress", 8_000.0, 1.0);
+    let silent = PipelineFigures { pipeline: DEMO, ..PipelineFigures::default() };
+    let stats = container(9, &silent, &Totals::default()).stats;
+    assert!(stats.iter().all(|s| s.value.is_finite()));
+    assert_eq!(stats.len(), 3, "no means of nobody");
+}
+
+#[test]
+fn the_loopback_address_is_known_for_sockets_on_all_addresses() {
+    let of = |text: &str| loopback(text.parse().unwrap()).map(|a| a.to_string());
+    assert_eq!(of("0.0.0.0:8190").as_deref(), Some("127.0.0.1:8190"));
+    assert_eq!(of("[::]:8190").as_deref(), Some("127.0.0.1:8190"));
+    assert_eq!(of("192.0.2.1:8190"), None);
+}

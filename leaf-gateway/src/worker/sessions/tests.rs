@@ -1,0 +1,135 @@
+//! Every way to a session, and whose address it is.
+
+use super::*;
+use crate::demand::Demand;
+use crate::occupancy::{Limits, Occupancy};
+use crate::session::tests::bench::{context, setup};
+use crate::session::tests::client::{GCM, Viewer};
+use crate::session::{Action, SessionSetup};
+
+const NOW: Mono = Mono(1_000_000);
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, n], 5_000))
+}
+
+fn named(n: u32) -> SessionSetup {
+    let mut setup = setup(true);
+    setup.credentials.local_ufrag = format!("0leaf{n}");
+    setup.pipeline = PipelineId(1 + n % 2);
+    setup
+}
+
+fn entry(n: u32) -> Entry {
+    let (_, dtls) = context();
+    let limits = Limits { viewers: 9, per_address: 9, connecting: 9 };
+    Entry {
+        session: Session::new(NOW, named(n), Box::new(dtls.server()), [1; 32]),
+        id: SessionId(format!("{n:032x}")),
+        permit: Occupancy::new(limits).enter([192, 0, 2, 1].into()).unwrap(),
+        _wanted: std::sync::Arc::<Demand>::default().want(PipelineId(1 + n % 2)),
+        scheduled: Mono(u64::MAX),
+        counted: SessionStats::default(),
+        addresses: Vec::new(),
+    }
+}
+
+/// The session sees a check from there, and its answer, if `real`.
+fn check(turn: u64, sessions: &mut Sessions, key: Key, n: u32, from: SocketAddr, real: bool) {
+    // Each time later than the session's patience with its last request.
+    let now = NOW.after(std::time::Duration::from_millis(200 * turn));
+    let mut viewer = Viewer::new(context().0, named(n).credentials, &[GCM]);
+    let mut check = viewer.check(true, 1);
+    let mut claims = Vec::new();
+    let session = &mut sessions.get_mut(key).unwrap().session;
+    session.handle_datagram(now, from, &mut check);
+    while let Some(action) = session.poll_action() {
+        match action {
+            Action::Send(_, data) if real => {
+                if let Some(mut answer) = viewer.answer(&data) {
+                    session.handle_datagram(now, from, &mut answer);
+                }
+            }
+            Action::Address { addr, validated } => claims.push((addr, validated)),
+            _ => {}
+        }
+    }
+    for (addr, validated) in claims {
+        sessions.claim(now, key, addr, validated);
+    }
+}
+
+#[test]
+fn a_session_is_found_every_way_until_it_is_removed() {
+    let mut s = Sessions::default();
+    let key = s.insert(entry(1));
+    check(1, &mut s, key, 1, address(1), true);
+    let id = SessionId(format!("{:032x}", 1));
+    assert_eq!(s.by_id(&id), Some(key));
+    assert_eq!(s.by_ufrag("0leaf1"), Some(key));
+    assert_eq!(s.by_address(address(1)), Some(key));
+    assert_eq!(s.of_pipeline(PipelineId(2)), [key]);
+    assert_eq!(s.keys(), [key]);
+    assert_eq!(s.entries_mut().count(), 1);
+    assert!(s.remove(key).is_some());
+    assert!(s.remove(key).is_none());
+    assert_eq!((s.by_id(&id), s.by_ufrag("0leaf1")), (None, None));
+    assert_eq!(s.by_address(address(1)), None);
+    assert!(s.of_pipeline(PipelineId(2)).is_empty() && s.get_mut(key).is_none());
+    assert!(s.by_pipeline.is_empty() && s.by_address.is_empty());
+}
+
+#[test]
+fn a_place_that_is_used_again_is_another_session() {
+    let mut s = Sessions::default();
+    let first = s.insert(entry(1));
+    s.remove(first);
+    let second = s.insert(entry(2));
+    assert_eq!(first.slot, second.slot);
+    assert!(s.get_mut(first).is_none() && s.get_mut(second).is_some());
+    assert!(s.remove(first).is_none(), "an old key harms nobody");
+    assert_eq!(s.by_ufrag("0leaf2"), Some(second));
+}
+
+#[test]
+fn an_address_belongs_to_who_has_validated_it() {
+    let mut s = Sessions::default();
+    let (a, b) = (s.insert(entry(1)), s.insert(entry(2)));
+    check(2, &mut s, a, 1, address(1), false);
+    assert_eq!(s.by_address(address(1)), Some(a));
+    check(3, &mut s, b, 2, address(1), false);
+    assert_eq!(s.by_address(address(1)), Some(b), "nobody has proved anything yet");
+    check(4, &mut s, a, 1, address(1), true);
+    assert_eq!(s.by_address(address(1)), Some(a));
+    check(5, &mut s, b, 2, address(1), false);
+    assert_eq!(s.by_address(address(1)), Some(a), "a claim alone takes nothing away");
+}
+
+#[test]
+fn a_page_that_was_reloaded_gets_its_address_back_by_its_answer() {
+    let mut s = Sessions::default();
+    let (old, new) = (s.insert(entry(1)), s.insert(entry(2)));
+    check(6, &mut s, old, 1, address(1), true);
+    check(50, &mut s, new, 2, address(1), false);
+    assert_eq!((s.by_address(address(1)), s.rival(address(1))), (Some(old), Some(new)));
+    check(51, &mut s, new, 2, address(1), true);
+    assert_eq!((s.by_address(address(1)), s.rival(address(1))), (Some(new), None));
+    // The old session's end takes nothing from the new one.
+    s.remove(old);
+    assert_eq!(s.by_address(address(1)), Some(new));
+    check(52, &mut s, new, 2, address(2), false);
+    s.remove(new);
+    assert!(s.rivals.is_empty() && s.by_address.is_empty());
+}
+
+#[test]
+fn addresses_that_a_session_forgets_lead_to_it_no_more() {
+    let mut s = Sessions::default();
+    let key = s.insert(entry(1));
+    for n in 1..100 {
+        check(7, &mut s, key, 1, address(n), false);
+    }
+    let most = crate::session::ice::MAX_ADDRESSES;
+    assert!(s.by_address.len() <= most, "{}", s.by_address.len());
+    assert!(s.get_mut(key).unwrap().addresses.len() <= most);
+}
