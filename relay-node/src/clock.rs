@@ -26,6 +26,11 @@ impl Clock {
         Now { mono: Mono(mono), wall: Wall(wall.as_micros().min(u128::from(u64::MAX)) as u64) }
     }
 
+    /// The system's instant `wait` from now, for timers of the runtime.
+    pub fn deadline(&self, wait: Duration) -> Instant {
+        self.instant(self.now().mono.after(wait))
+    }
+
     /// The system's instant for a monotonic time, for timers of the runtime.
     pub fn instant(&self, at: Mono) -> Instant {
         // An instant too far away to be expressed means "never": a year is as good.

@@ -1,6 +1,8 @@
 //! The Soleil node. Root and leaf are relays with more functions (thesis 3.2.1), so everything
 //! that they share lives here: control links, forwarding plane, identity, operations endpoint.
 
+#[cfg(clippy)]
+mod bans;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_tungstenite::WebSocketStream;
@@ -65,7 +65,8 @@ impl Acceptor {
                 Err(error) => {
                     // Out of file descriptors, or a client that was gone at once.
                     tracing::warn!(%error, "cannot accept");
-                    tokio::time::sleep_until(Instant::now() + ACCEPT_AGAIN).await;
+                    let again = self.shared.clock.deadline(ACCEPT_AGAIN);
+                    tokio::time::sleep_until(again.into()).await;
                     continue;
                 }
             };

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -193,7 +193,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 let wait = messages.take(1, now).max(bytes.take(size, now));
                 if !wait.is_zero() {
                     shared.counters.slowed();
-                    tokio::time::sleep_until(Instant::now() + wait).await;
+                    tokio::time::sleep_until(shared.clock.deadline(wait).into()).await;
                 }
                 match frame {
                     tungstenite::Message::Text(text) => match Message::from_xml(&text) {

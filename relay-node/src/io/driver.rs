@@ -1,29 +1,32 @@
 //! The driver: runs a control core on sockets. Events in, actions out, one timer. It moves bytes
 //! and decides nothing.
 
-use super::TokenCheck;
+mod handle;
+
+pub use handle::{DriverHandle, DriverOptions, Plane};
+
 use super::accept::{Acceptor, ConnNumbers};
 use super::conn::{LinkEvent, Outbound, Shared, count};
-use super::counters::{Direction, LinkCounters};
+use super::counters::Direction;
 use super::dial::Dial;
-use super::limits::{LinkLimits, MAX_COMMANDS};
+use super::limits::MAX_COMMANDS;
 use super::process::ProcessMeter;
 use super::tls_state::TlsState;
 use crate::clock::Clock;
 use crate::control::api::{
     Action, ConnId, Core, DialId, DialTarget, Event, NodeCommand, PlaneReport,
 };
+use crate::identity::JoinToken;
 use crate::identity::tls::Strangers;
-use crate::identity::{JoinToken, NodeVault};
-use crate::media::api::{PlaneCommand, PlaneEvent};
+use crate::media::api::PlaneEvent;
+use handle::Control;
 use soleil_protocol::limits::MAX_MESSAGE;
 use soleil_protocol::message::{HostPort, Identity};
 use soleil_protocol::pipeline::PipelineDef;
-use soleil_protocol::{Message, Now, PipelineId};
+use soleil_protocol::{Message, PipelineId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -32,109 +35,6 @@ use zeroize::Zeroizing;
 
 /// How often the core is told what the forwarding plane measured.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The forwarding plane as the driver needs it.
-pub trait Plane: Send + 'static {
-    /// Does something.
-    fn command(&mut self, command: PlaneCommand);
-    /// What was measured; CPU and memory are filled in by the driver.
-    fn report(&mut self, now: Now) -> PlaneReport;
-}
-
-/// What a driver needs beside the core.
-pub struct DriverOptions {
-    /// The process' clock.
-    pub clock: Clock,
-    /// Bounds of the control links.
-    pub limits: LinkLimits,
-    /// The node's secrets.
-    pub vault: NodeVault,
-    /// Where control links are accepted; `None` for nodes that take no children.
-    pub listener: Option<TcpListener>,
-    /// The root's address and the join token; `None` at the root.
-    pub root: Option<(HostPort, JoinToken)>,
-    /// Checks join tokens: the root's.
-    pub tokens: Option<Arc<dyn TokenCheck>>,
-    /// The identity to begin with: the root's.
-    pub identity: Option<Identity>,
-    /// How long a drain may take.
-    pub drain_timeout: Duration,
-}
-
-/// What is asked of the driver itself.
-enum Control {
-    Drain(String),
-    Identity(Box<Identity>),
-}
-
-/// The outside of a running driver.
-#[derive(Debug)]
-pub struct DriverHandle<T> {
-    commands: mpsc::Sender<T>,
-    control: mpsc::Sender<Control>,
-    pipelines: watch::Receiver<Arc<BTreeMap<PipelineId, PipelineDef>>>,
-    identity: watch::Receiver<Option<Identity>>,
-    attached: watch::Receiver<bool>,
-    counters: Arc<LinkCounters>,
-}
-
-impl<T> Clone for DriverHandle<T> {
-    fn clone(&self) -> Self {
-        DriverHandle {
-            commands: self.commands.clone(),
-            control: self.control.clone(),
-            pipelines: self.pipelines.clone(),
-            identity: self.identity.clone(),
-            attached: self.attached.clone(),
-            counters: self.counters.clone(),
-        }
-    }
-}
-
-impl<T> DriverHandle<T> {
-    /// Gives the core a command; `false` if it is not taken (the node has ended, or thousands
-    /// wait).
-    pub fn command(&self, command: T) -> bool {
-        let taken = self.commands.try_send(command);
-        if let Err(mpsc::error::TrySendError::Full(_)) = &taken {
-            tracing::error!("a command is lost: {MAX_COMMANDS} wait for the core");
-        }
-        taken.is_ok()
-    }
-
-    /// Leaves the tree gracefully, then ends.
-    pub fn drain(&self, reason: &str) {
-        // Full or closed means that a drain is on its way, or over.
-        let _ = self.control.try_send(Control::Drain(reason.to_string()));
-    }
-
-    /// Uses another certificate from now on (the root renews its own).
-    pub fn set_identity(&self, identity: Identity) {
-        if self.control.try_send(Control::Identity(Box::new(identity))).is_err() {
-            tracing::error!("an identity was not taken");
-        }
-    }
-
-    /// The pipelines that this node knows.
-    pub fn pipelines(&self) -> watch::Receiver<Arc<BTreeMap<PipelineId, PipelineDef>>> {
-        self.pipelines.clone()
-    }
-
-    /// Who this node is, once the root has said so.
-    pub fn identity(&self) -> watch::Receiver<Option<Identity>> {
-        self.identity.clone()
-    }
-
-    /// Whether it has a parent.
-    pub fn attached(&self) -> watch::Receiver<bool> {
-        self.attached.clone()
-    }
-
-    /// What its control links count.
-    pub fn counters(&self) -> &Arc<LinkCounters> {
-        &self.counters
-    }
-}
 
 /// Starts a driver on the current runtime. The task ends with the reason why the node stopped.
 ///
@@ -284,7 +184,8 @@ where
     fn controlled(&mut self, control: Control) -> Option<Event<C::Command>> {
         match control {
             Control::Drain(reason) => {
-                self.deadline.get_or_insert(Instant::now() + self.drain_timeout);
+                let deadline = self.clock.deadline(self.drain_timeout).into();
+                self.deadline.get_or_insert(deadline);
                 Some(Event::Command(NodeCommand::Drain(reason).into()))
             }
             Control::Identity(identity) => {
@@ -410,7 +311,7 @@ where
         // Dropped queues are sent to their end, then closed.
         self.conns.clear();
         self.tasks.close();
-        let patience = Instant::now() + self.shared.limits.close_timeout;
+        let patience = self.clock.deadline(self.shared.limits.close_timeout).into();
         loop {
             tokio::select! {
                 () = self.tasks.wait() => return,

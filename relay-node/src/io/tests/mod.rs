@@ -339,9 +339,10 @@ fn host_port(address: SocketAddr) -> HostPort {
 
 /// Waits for a condition that has no event.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(5));
     let wait = async {
         while !condition() {
-            tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(5)).await;
+            look.tick().await;
         }
     };
     timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
