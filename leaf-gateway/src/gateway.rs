@@ -192,6 +192,11 @@ impl RunningLeaf {
         self.site.occupancy.counts()
     }
 
+    /// Why viewers can't be served any more, once that is so.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.site.worker.failure()
+    }
+
     /// Takes nobody new and tells every viewer that its session is over (the page then asks the
     /// root for another leaf).
     pub async fn drain(&self) {

@@ -12,7 +12,7 @@ use relay_node::identity::{NodeVault, random};
 use relay_node::io::limits::LinkLimits;
 use relay_node::logging::LogControl;
 use relay_node::node::{Node, NodeHandle, NodeOptions, NodeTask};
-use relay_node::ops::{MetricsSource, Ops};
+use relay_node::ops::{MetricsSource, Ops, Readiness};
 use soleil_protocol::Role;
 use soleil_protocol::message::HostPort;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// How long viewers' goodbyes may take before the node leaves all the same.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -116,8 +117,19 @@ pub async fn start(
         }),
     };
     let leaf = leaf.start(config, side);
+    watch_viewers(leaf.failure(), ops.readiness().clone());
     tracing::info!(%http, %viewers, url, "the leaf is up");
     Ok(Started { node, leaf, http, viewers, task, ops })
+}
+
+/// A leaf that can't serve viewers is not ready, whatever else works.
+fn watch_viewers(mut failure: watch::Receiver<Option<String>>, readiness: Readiness) {
+    tokio::spawn(async move {
+        // An error means that the worker has ended as it should.
+        if let Ok(why) = failure.wait_for(Option::is_some).await {
+            readiness.hold("viewers", why.clone().unwrap_or_default());
+        }
+    });
 }
 
 impl Started {
@@ -174,4 +186,23 @@ pub async fn run(config: LeafConfig, config_file: Option<&Path>) -> anyhow::Resu
     let reason = start(&config, config_file, log).await?.wait().await?;
     tracing::info!(reason, "stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readiness_shows_why_viewers_cannot_be_served() {
+        let readiness = Readiness::default();
+        let (failed, failure) = watch::channel(None);
+        watch_viewers(failure, readiness.clone());
+        tokio::task::yield_now().await;
+        assert!(readiness.reasons().is_empty());
+        failed.send_replace(Some("the viewer socket failed: gone".to_owned()));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(readiness.reasons(), [("viewers", "the viewer socket failed: gone".to_owned())]);
+    }
 }

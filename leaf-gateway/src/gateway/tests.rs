@@ -377,3 +377,18 @@ fn the_loopback_address_is_known_for_sockets_on_all_addresses() {
     assert_eq!(of("[::]:8190").as_deref(), Some("127.0.0.1:8190"));
     assert_eq!(of("192.0.2.1:8190"), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_without_its_viewer_thread_refuses_joins_and_stops_playing() {
+    let rig = rig().await;
+    let _client = rig.viewer().await;
+    rig.command("play", |c| matches!(c, NodeCommand::Play(DEMO)).then_some(()));
+    let mut failure = rig.leaf.failure();
+    rig.leaf.site.worker.break_down(worker::Breakage::Socket);
+    failure.wait_for(Option::is_some).await.unwrap();
+    let answer = post(rig.http, &offer()).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert_eq!(rig.leaf.occupancy(), (0, 0));
+    rig.command("stop after the linger", |c| matches!(c, NodeCommand::Stop(DEMO)).then_some(()));
+    tokio::time::timeout(DEADLINE, rig.leaf.stop()).await.expect("it does not stop");
+}

@@ -74,6 +74,10 @@ pub(super) async fn join(
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this leaf is leaving");
         return Err(refuse(Refusal::NotReady, problem.retry_after(1)));
     }
+    if site.worker.failure().borrow().is_some() {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this leaf has failed");
+        return Err(refuse(Refusal::NotReady, problem.retry_after(FULL_RETRY)));
+    }
     if !is_type(&headers, "application/sdp") {
         let text = "the body must be application/sdp";
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);

@@ -35,7 +35,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A session within a worker; a place that is used again gets another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,12 +77,23 @@ pub enum Upcall {
 }
 
 enum Command {
+    /// Fails as if the socket had (tests).
+    #[cfg(test)]
+    Break(Breakage),
     Add(Box<NewSession>),
     Remove(SessionId, oneshot::Sender<bool>),
     Ufrags(SessionId, oneshot::Sender<Option<(String, String)>>),
     Pipelines(Arc<BTreeMap<PipelineId, PipelineDef>>),
     Drain(oneshot::Sender<()>),
     Stop,
+}
+
+/// How a test breaks a worker.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Breakage {
+    Socket,
+    Panic,
 }
 
 /// How a worker is set up.
@@ -109,6 +120,7 @@ pub struct WorkerHandle {
     waker: Waker,
     local: SocketAddr,
     letter: char,
+    failure: watch::Receiver<Option<String>>,
 }
 
 impl std::fmt::Debug for WorkerHandle {
@@ -128,14 +140,26 @@ pub fn start(config: WorkerConfig) -> io::Result<(WorkerHandle, Box<dyn LocalSin
     let (sink, inlet) = queue::queue(waker.clone(), config.metrics.clone());
     let pool = pool::Pool::start(config.handshake_threads, config.clock, &waker)?;
     let local = socket.local_addr();
+    let (failed, failure) = watch::channel(None);
     let handle = WorkerHandle {
         commands,
         waker: waker.clone(),
         local,
         letter: char::from(WORKER_LETTERS[0]),
+        failure,
     };
     let worker = run::Worker::new(config, socket, waker, inbox, inlet, pool);
-    std::thread::Builder::new().name("leaf-worker-0".to_owned()).spawn(move || worker.run())?;
+    std::thread::Builder::new().name("leaf-worker-0".to_owned()).spawn(move || {
+        // Sessions go with the worker, and their places come back, whatever ends it.
+        let run = std::panic::AssertUnwindSafe(|| worker.run());
+        let why = match std::panic::catch_unwind(run) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => format!("the viewer socket failed: {error}"),
+            Err(_) => "the viewer thread has panicked".to_owned(),
+        };
+        tracing::error!(%local, why, "no viewer can be served any more");
+        failed.send_replace(Some(why));
+    })?;
     Ok((handle, Box::new(sink)))
 }
 
@@ -148,6 +172,17 @@ impl WorkerHandle {
     /// The letter that user name fragments of this worker begin with.
     pub fn letter(&self) -> char {
         self.letter
+    }
+
+    /// Why the worker has failed, once it has: it serves nobody then, and does not come back.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
+    }
+
+    /// Breaks the worker.
+    #[cfg(test)]
+    pub(crate) fn break_down(&self, how: Breakage) {
+        self.send(Command::Break(how));
     }
 
     /// Adds a session.

@@ -20,6 +20,7 @@ use relay_node::io::udp::{RecvBatch, UdpBatch, Waker};
 use soleil_protocol::pipeline::PipelineDef;
 use soleil_protocol::{Mono, PacketIndex, PipelineId, Ssrc};
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -31,6 +32,10 @@ const RECV_MESSAGES: usize = 32;
 
 /// Receive calls in a row before packets for viewers get their turn again.
 const RECV_ROUNDS: usize = 8;
+
+/// Receive calls in a row that may fail before the socket counts as broken: a second's worth at
+/// the rate of wake-ups of a busy leaf, and a moment when it would only spin.
+const MAX_RECV_FAILURES: u32 = 1_000;
 
 /// Rings of a worker, one per layer: pipelines times layers of a large installation; the plane
 /// delivers only what is routed here.
@@ -71,6 +76,7 @@ pub(super) struct Worker {
     targets: Vec<Key>,
     rotation: usize,
     draining: bool,
+    recv_failures: u32,
     next_figures: Mono,
 }
 
@@ -105,22 +111,24 @@ impl Worker {
             targets: Vec::new(),
             rotation: 0,
             draining: false,
+            recv_failures: 0,
             next_figures: now.after(FIGURES_INTERVAL),
         }
     }
 
-    pub(super) fn run(mut self) {
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// The socket is of no more use.
+    pub(super) fn run(mut self) -> io::Result<()> {
         let mut received = RecvBatch::new(RECV_MESSAGES);
         loop {
             let now = self.clock.now().mono;
             let wake = self.wheel.next_expiry().unwrap_or(self.next_figures);
             let timeout = wake.min(self.next_figures).since(now);
-            if let Err(error) = self.socket.wait(timeout, &self.waker, false) {
-                tracing::error!(%error, "the viewer socket is unusable; the worker ends");
-                return;
-            }
-            if !self.take_commands() {
-                return;
+            self.socket.wait(timeout, &self.waker, false)?;
+            if !self.take_commands()? {
+                return Ok(());
             }
             while let Some(batch) = self.inlet.next() {
                 self.take_batch(&batch);
@@ -134,19 +142,19 @@ impl Worker {
                     self.settle(now, key);
                 }
             }
-            self.receive(&mut received);
+            self.receive(&mut received)?;
             self.tick();
             self.flush();
         }
     }
 
     /// `false` when the worker is to end.
-    fn take_commands(&mut self) -> bool {
+    fn take_commands(&mut self) -> io::Result<bool> {
         loop {
             let command = match self.inbox.try_recv() {
                 Ok(command) => command,
-                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+                Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(true),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(false),
             };
             let now = self.clock.now().mono;
             match command {
@@ -176,7 +184,13 @@ impl Worker {
                     self.flush();
                     let _ = reply.send(());
                 }
-                Command::Stop => return false,
+                Command::Stop => return Ok(false),
+                #[cfg(test)]
+                Command::Break(super::Breakage::Socket) => {
+                    return Err(io::Error::other("broken by a test"));
+                }
+                #[cfg(test)]
+                Command::Break(super::Breakage::Panic) => panic!("broken by a test"),
             }
         }
     }
@@ -301,15 +315,16 @@ impl Worker {
         self.targets = targets;
     }
 
-    fn receive(&mut self, received: &mut RecvBatch) {
+    fn receive(&mut self, received: &mut RecvBatch) -> io::Result<()> {
         for _ in 0..RECV_ROUNDS {
             match self.socket.recv(received) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "the viewer socket");
-                    return;
+                Ok(n) => {
+                    self.recv_failures = 0;
+                    if n == 0 {
+                        return Ok(());
+                    }
                 }
+                Err(error) => return self.recv_failed(error),
             }
             let now = self.clock.now().mono;
             for (from, data) in received.segments() {
@@ -317,6 +332,16 @@ impl Worker {
                 self.take_datagram(now, from, data);
             }
         }
+        Ok(())
+    }
+
+    /// One failure may pass (no memory, an ICMP error of a new kind); a row of them does not.
+    fn recv_failed(&mut self, error: io::Error) -> io::Result<()> {
+        self.recv_failures += 1;
+        if self.recv_failures == 1 {
+            tracing::warn!(%error, "the viewer socket");
+        }
+        if self.recv_failures < MAX_RECV_FAILURES { Ok(()) } else { Err(error) }
     }
 
     /// A binding request names its session; all else is known by its address, and the answer to

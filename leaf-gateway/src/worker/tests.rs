@@ -357,3 +357,28 @@ fn a_port_that_is_taken_is_an_error() {
     });
     assert!(result.is_err());
 }
+
+#[test]
+fn a_worker_that_breaks_says_why_and_gives_places_back() {
+    for (how, word) in [(Breakage::Socket, "socket"), (Breakage::Panic, "panicked")] {
+        let rig = rig();
+        let _client = rig.viewer(1);
+        let failure = rig.worker.failure();
+        assert!(failure.borrow().is_none());
+        rig.worker.break_down(how);
+        rig.wait("the failure is told", || failure.borrow().is_some());
+        assert!(failure.borrow().as_ref().unwrap().contains(word));
+        rig.wait("places are free", || rig.occupancy.counts() == (0, 0));
+        assert!(rig.demand.watch().borrow().is_empty());
+    }
+}
+
+#[test]
+fn a_worker_that_is_stopped_has_not_failed() {
+    let mut rig = rig();
+    let failure = rig.worker.failure();
+    rig.worker.stop();
+    rig.wait("it has gone", || failure.has_changed().is_err());
+    assert!(failure.borrow().is_none());
+    rig.media(1, true);
+}

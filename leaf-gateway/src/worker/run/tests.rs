@@ -219,12 +219,12 @@ fn who_comes_after_the_drain_finds_nobody() {
         seed: [2; 32],
     };
     b.commands.send(Command::Add(Box::new(late))).unwrap();
-    assert!(b.worker.take_commands());
+    assert!(b.worker.take_commands().unwrap());
     assert_eq!(rx.try_recv(), Ok(()));
     assert_eq!(b.ended(EndCause::Drained), 2);
     assert_eq!(b.occupancy.counts(), (0, 0));
     b.commands.send(Command::Stop).unwrap();
-    assert!(!b.worker.take_commands());
+    assert!(!b.worker.take_commands().unwrap());
 }
 
 #[test]
@@ -256,4 +256,21 @@ fn datagrams_for_nobody_are_counted() {
         b.worker.take_datagram(b.now, from, &mut data);
     }
     assert_eq!(b.worker.metrics.unknown.get(), 5);
+}
+
+#[test]
+fn a_socket_that_fails_now_and_then_is_kept_and_one_that_always_does_is_not() {
+    let mut b = bench();
+    let error = || std::io::Error::from_raw_os_error(12);
+    let mut received = RecvBatch::new(1);
+    for _ in 0..3 {
+        for _ in 1..MAX_RECV_FAILURES {
+            b.worker.recv_failed(error()).unwrap();
+        }
+        b.worker.receive(&mut received).unwrap();
+    }
+    for _ in 1..MAX_RECV_FAILURES {
+        b.worker.recv_failed(error()).unwrap();
+    }
+    b.worker.recv_failed(error()).unwrap_err();
 }
