@@ -1,5 +1,6 @@
 //! The loop's parts by themselves, on times of the test's choice.
 
+use super::media::PIPELINE_GRACE;
 use super::*;
 use crate::demand::Demand;
 use crate::occupancy::{Limits, Occupancy};
@@ -7,6 +8,7 @@ use crate::session::tests::bench::{VIDEO, setup};
 use crate::worker::SessionId;
 use relay_node::io::udp::UdpOptions;
 use relay_node::media::api::{FrameMarks, LocalPacket, LocalSink};
+use soleil_protocol::PacketIndex;
 use soleil_protocol::pipeline::{Codec, Layer, Track};
 use std::sync::mpsc::{Sender, channel};
 

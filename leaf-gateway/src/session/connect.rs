@@ -1,0 +1,120 @@
+//! The way to media: checks, the handshake away from the media thread, keys.
+
+use super::dtls::{DtlsDone, DtlsEvent, DtlsJob, Handshaken};
+use super::ice::Outcome;
+use super::timers::Timer;
+use super::{Action, EndCause, Keys, Session};
+use relay_node::media::srtp::{SrtcpOpener, SrtcpSealer, SrtpSealer};
+use soleil_protocol::Mono;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The first report comes early, so that sound and picture are together from the beginning.
+const FIRST_REPORT: Duration = Duration::from_millis(100);
+
+impl Session {
+    /// Takes back what [`Action::Dtls`] gave out.
+    pub fn handle_dtls(&mut self, now: Mono, done: DtlsDone) {
+        let DtlsDone { dtls, output, events, result } = done;
+        self.dtls = dtls;
+        if self.ended {
+            return;
+        }
+        if let Some(to) = self.dtls_peer.filter(|to| self.ice.is_validated(now, *to)) {
+            self.actions.extend(output.into_iter().map(|data| Action::Send(to, data)));
+        }
+        for event in events {
+            match event {
+                DtlsEvent::Complete(h) if self.keys.is_none() => self.take_keys(now, &h),
+                DtlsEvent::Complete(_) => {}
+                DtlsEvent::Closed => self.end(EndCause::Closed),
+            }
+        }
+        if let Err(error) = result {
+            // After the keys only an authentic alert is an error.
+            let cause = match self.keys {
+                Some(_) => EndCause::Closed,
+                None => EndCause::Handshake(error),
+            };
+            self.end(cause);
+        }
+        self.start_dtls(now);
+    }
+
+    pub(super) fn handle_stun(&mut self, now: Mono, from: SocketAddr, data: &[u8]) {
+        let known = self.ice.knows(from);
+        match self.ice.handle(now, from, data, &mut self.rng) {
+            Outcome::Ignored => {}
+            Outcome::Checked => {
+                if !known {
+                    self.actions.push_back(Action::Address { addr: from, validated: false });
+                }
+                self.go_live(now);
+            }
+            Outcome::Validated => {
+                self.actions.push_back(Action::Address { addr: from, validated: true });
+                self.start_dtls(now);
+                self.go_live(now);
+            }
+        }
+    }
+
+    /// Hands waiting DTLS to the handshake threads, as far as it comes from validated addresses.
+    pub(super) fn start_dtls(&mut self, now: Mono) {
+        if self.ended || self.dtls.is_none() {
+            return;
+        }
+        let mut input = Vec::new();
+        let mut later = VecDeque::new();
+        for (from, data) in self.dtls_input.drain(..) {
+            if self.ice.is_validated(now, from) {
+                self.dtls_peer = Some(from);
+                input.push(data);
+            } else {
+                later.push_back((from, data));
+            }
+        }
+        self.dtls_input = later;
+        let timeout = std::mem::take(&mut self.dtls_timeout);
+        if input.is_empty() && !timeout {
+            self.schedule_dtls();
+            return;
+        }
+        if let Some(dtls) = self.dtls.take() {
+            self.timers.stop(Timer::Dtls);
+            self.actions.push_back(Action::Dtls(DtlsJob { dtls, input, timeout }));
+        }
+    }
+
+    pub(super) fn schedule_dtls(&mut self) {
+        match self.dtls.as_ref().and_then(|d| d.poll_timeout()) {
+            Some(at) => self.timers.set(Timer::Dtls, at),
+            None => self.timers.stop(Timer::Dtls),
+        }
+    }
+
+    pub(super) fn take_keys(&mut self, now: Mono, handshaken: &Handshaken) {
+        if handshaken.fingerprint != self.fingerprint {
+            self.end(EndCause::Fingerprint);
+            return;
+        }
+        self.keys = Some(Keys {
+            rtp: SrtpSealer::new(&handshaken.server),
+            rtcp: SrtcpSealer::new(&handshaken.server),
+            viewer_rtcp: SrtcpOpener::new(&handshaken.client),
+        });
+        self.go_live(now);
+    }
+
+    pub(super) fn go_live(&mut self, now: Mono) {
+        if self.live || self.ended || self.keys.is_none() || self.ice.selected().is_none() {
+            return;
+        }
+        self.live = true;
+        self.timers.stop(Timer::Connect);
+        self.timers.set(Timer::Report, now.after(FIRST_REPORT));
+        self.actions.push_back(Action::Live);
+        self.ask_key_frames(now);
+    }
+}

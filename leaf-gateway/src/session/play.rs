@@ -1,0 +1,193 @@
+//! Media and what belongs to it: forwarding, resends, key frames, reports, the goodbye.
+
+use super::rtcp::{self, Feedback};
+use super::timers::Timer;
+use super::track::Forwarded;
+use super::{Action, EndCause, Session};
+use crate::rewriter::{Original, Source};
+use crate::ring::Stored;
+use soleil_protocol::pipeline::MediaKind;
+use soleil_protocol::{Mono, Ssrc};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Resends per second and viewer: 1.5 times a 2.5 Mbit/s stream's packets, so a viewer that loses
+/// half of them can still be helped, and a flood of NACKs costs no more than a second stream.
+pub const RESENDS_PER_SECOND: u64 = 400;
+
+/// Resends at once: a lost burst of two thirds of a second.
+pub const RESEND_BURST: u64 = 200;
+
+/// A viewer's key-frame requests are passed on at most this often; upstream merges further.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often a key frame is asked for while a track waits for one to begin with.
+const KEY_FRAME_RETRY: Duration = Duration::from_millis(500);
+
+impl Session {
+    /// Gives a track another layer; it changes over at that layer's next key frame.
+    pub fn set_source(&mut self, now: Mono, track: usize, source: Ssrc) {
+        let Some(t) = self.tracks.get_mut(track).filter(|t| t.setup.source != source) else {
+            return;
+        };
+        t.setup.source = source;
+        t.waiting = true;
+        if self.live {
+            self.ask_key_frames(now);
+        }
+    }
+
+    /// Appends the packet as the viewer gets it to `out` and returns where it goes; the second
+    /// value says that a range began with it: what the ring has behind it should follow.
+    pub fn forward(
+        &mut self,
+        now: Mono,
+        track: usize,
+        source: Source,
+        packet: &Stored,
+        out: &mut Vec<u8>,
+    ) -> Option<(SocketAddr, bool)> {
+        if !self.live {
+            return None;
+        }
+        let (keys, to) = (self.keys.as_ref()?, self.media_address(now)?);
+        let before = out.len();
+        let t = self.tracks.get_mut(track)?;
+        let waited = t.waiting;
+        let done = t.forward(now, &keys.rtp, source, packet, out);
+        if done == Forwarded::Nothing {
+            if t.waiting && !waited {
+                // Fallen out of step: ask at the next opportunity.
+                self.timers.set(Timer::KeyFrame, now);
+            }
+            return None;
+        }
+        self.stats.packets += 1;
+        self.stats.bytes += (out.len() - before) as u64;
+        Some((to, done == Forwarded::Began))
+    }
+
+    /// Appends a packet that the viewer has lost to `out` and returns where it goes.
+    pub fn resend(
+        &mut self,
+        now: Mono,
+        track: usize,
+        original: &Original,
+        packet: &Stored,
+        out: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        if !self.live {
+            return None;
+        }
+        let (keys, to) = (self.keys.as_ref()?, self.media_address(now)?);
+        let before = out.len();
+        if !self.tracks.get_mut(track)?.resend(&keys.rtp, original, packet, out) {
+            return None;
+        }
+        self.stats.packets += 1;
+        self.stats.resends += 1;
+        self.stats.bytes += (out.len() - before) as u64;
+        Some(to)
+    }
+
+    /// Ends the session and tells the viewer: BYE and a DTLS alert.
+    pub fn close(&mut self, now: Mono, cause: EndCause) {
+        if self.ended {
+            return;
+        }
+        let to = self.media_address(now);
+        if let (Some(keys), Some(to)) = (self.keys.as_mut(), to) {
+            let ssrcs: Vec<u32> = self.tracks.iter().map(|t| t.setup.ssrc).collect();
+            let mut out = Vec::with_capacity(128);
+            rtcp::write_bye(&mut out, &ssrcs, &self.cname);
+            if keys.rtcp.seal(&mut out, 0).is_ok() {
+                self.actions.push_back(Action::Send(to, out));
+            }
+            if let Some(dtls) = self.dtls.as_mut() {
+                dtls.close(now);
+                while let Some(data) = dtls.poll_transmit() {
+                    self.actions.push_back(Action::Send(to, data));
+                }
+            }
+        }
+        self.end(cause);
+    }
+
+    /// The nominated address, as long as its validation holds.
+    pub(super) fn media_address(&self, now: Mono) -> Option<SocketAddr> {
+        self.ice.selected().filter(|to| self.ice.is_validated(now, *to))
+    }
+
+    /// Asks for a key frame of every picture that waits for one, and looks again later.
+    pub(super) fn ask_key_frames(&mut self, now: Mono) {
+        let mut waits = false;
+        for t in self.tracks.iter().filter(|t| t.waiting) {
+            if t.setup.kind == MediaKind::Video {
+                waits = true;
+                self.actions.push_back(Action::KeyFrame(t.setup.source));
+            }
+        }
+        if waits {
+            self.timers.set(Timer::KeyFrame, now.after(KEY_FRAME_RETRY));
+        } else {
+            self.timers.stop(Timer::KeyFrame);
+        }
+    }
+
+    pub(super) fn send_reports(&mut self, now: Mono) {
+        let to = self.media_address(now);
+        let (Some(keys), Some(to)) = (self.keys.as_mut(), to) else { return };
+        for t in &mut self.tracks {
+            let Some(report) = t.sender_report(now) else { continue };
+            let mut out = Vec::with_capacity(96);
+            rtcp::write_sender_report(&mut out, &report, &self.cname);
+            if keys.rtcp.seal(&mut out, 0).is_ok() {
+                self.actions.push_back(Action::Send(to, out));
+            }
+        }
+    }
+
+    pub(super) fn handle_rtcp(&mut self, now: Mono, data: &mut [u8]) {
+        let Some(keys) = self.keys.as_mut() else { return };
+        let Ok(plain) = keys.viewer_rtcp.open(data) else {
+            self.stats.forged += 1;
+            return;
+        };
+        let elapsed = now.since(self.tokens_at).as_micros() as u64;
+        let earned = elapsed.saturating_mul(RESENDS_PER_SECOND) / 1_000_000;
+        if earned > 0 {
+            self.tokens = self.tokens.saturating_add(earned).min(RESEND_BURST);
+            self.tokens_at = now;
+        }
+        let Self { tracks, stats, actions, tokens, key_frame_at, .. } = self;
+        rtcp::read(plain, |item| match item {
+            Feedback::Report(block) => {
+                if let Some(t) = tracks.iter_mut().find(|t| t.setup.ssrc == block.ssrc) {
+                    t.take_report(now, &block);
+                }
+            }
+            Feedback::Nack { ssrc, seq, mask } => {
+                let Some(i) = tracks.iter().position(|t| t.setup.ssrc == ssrc) else { return };
+                for seq in rtcp::nacked(seq, mask) {
+                    stats.nacks += 1;
+                    if *tokens == 0 {
+                        continue;
+                    }
+                    if let Some(original) = tracks[i].original(seq).filter(|_| tracks[i].setup.nack)
+                    {
+                        *tokens -= 1;
+                        actions.push_back(Action::Resend(i, original));
+                    }
+                }
+            }
+            Feedback::KeyFrame { ssrc } => {
+                let Some(t) = tracks.iter().find(|t| t.setup.ssrc == ssrc) else { return };
+                stats.key_frames += 1;
+                if key_frame_at.is_none_or(|at| now.since(at) >= KEY_FRAME_INTERVAL) {
+                    *key_frame_at = Some(now);
+                    actions.push_back(Action::KeyFrame(t.setup.source));
+                }
+            }
+        });
+    }
+}

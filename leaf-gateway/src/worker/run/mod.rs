@@ -1,0 +1,292 @@
+//! The worker's loop: waits, takes what came, does what the sessions say, sends.
+
+mod media;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+pub use media::MAX_RINGS;
+
+use media::Fresh;
+
+use super::outbox::Outbox;
+use super::pool::Pool;
+use super::queue::Inlet;
+use super::sessions::{Entry, Sessions};
+use super::wheel::Wheel;
+use super::{Command, Key, NewSession, Upcall, WorkerConfig};
+use crate::metrics::Metrics;
+use crate::ring::PacketRing;
+use crate::session::dtls::DtlsContext;
+use crate::session::{EndCause, Session, SessionStats, stun};
+use relay_node::clock::Clock;
+use relay_node::io::udp::{RecvBatch, UdpBatch, Waker};
+use soleil_protocol::pipeline::PipelineDef;
+use soleil_protocol::{Mono, PipelineId, Ssrc};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Messages of one receive call (each 64 KiB of room, since GRO may merge).
+const RECV_MESSAGES: usize = 32;
+
+/// Receive calls in a row before packets for viewers get their turn again.
+const RECV_ROUNDS: usize = 8;
+
+/// Receive calls in a row that may fail before the socket counts as broken: a second's worth at
+/// the rate of wake-ups of a busy leaf, and a moment when it would only spin.
+const MAX_RECV_FAILURES: u32 = 1_000;
+
+/// How often figures are added up.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Worker {
+    clock: Clock,
+    dtls: DtlsContext,
+    metrics: Arc<Metrics>,
+    upcalls: mpsc::Sender<Upcall>,
+    socket: UdpBatch,
+    waker: Waker,
+    inbox: Receiver<Command>,
+    inlet: Inlet,
+    pool: Pool,
+    sessions: Sessions,
+    wheel: Wheel<Key>,
+    rings: HashMap<Ssrc, PacketRing>,
+    pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>,
+    gone: BTreeMap<PipelineId, Mono>,
+    outbox: Outbox,
+    fresh: Vec<Fresh>,
+    due: Vec<Key>,
+    targets: Vec<Key>,
+    rotation: usize,
+    draining: bool,
+    recv_failures: u32,
+    next_figures: Mono,
+}
+
+impl Worker {
+    pub(super) fn new(
+        config: WorkerConfig,
+        socket: UdpBatch,
+        waker: Waker,
+        inbox: Receiver<Command>,
+        inlet: Inlet,
+        pool: Pool,
+    ) -> Self {
+        let now = config.clock.now().mono;
+        Self {
+            clock: config.clock,
+            dtls: config.dtls,
+            metrics: config.metrics,
+            upcalls: config.upcalls,
+            socket,
+            waker,
+            inbox,
+            inlet,
+            pool,
+            sessions: Sessions::default(),
+            wheel: Wheel::new(now),
+            rings: HashMap::new(),
+            pipelines: Arc::default(),
+            gone: BTreeMap::new(),
+            outbox: Outbox::new(),
+            fresh: Vec::new(),
+            due: Vec::new(),
+            targets: Vec::new(),
+            rotation: 0,
+            draining: false,
+            recv_failures: 0,
+            next_figures: now.after(FIGURES_INTERVAL),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// The socket is of no more use.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut received = RecvBatch::new(RECV_MESSAGES);
+        loop {
+            let now = self.clock.now().mono;
+            let wake = self.wheel.next_expiry().unwrap_or(self.next_figures);
+            let timeout = wake.min(self.next_figures).since(now);
+            self.socket.wait(timeout, &self.waker, false)?;
+            if !self.take_commands()? {
+                return Ok(());
+            }
+            while let Some(batch) = self.inlet.next() {
+                self.take_batch(&batch);
+                self.inlet.recycle(batch);
+            }
+            while let Some((key, done)) = self.pool.next() {
+                self.metrics.handshakes.add(1);
+                let now = self.clock.now().mono;
+                if let Some(entry) = self.sessions.get_mut(key) {
+                    entry.session.handle_dtls(now, done);
+                    self.settle(now, key);
+                }
+            }
+            self.receive(&mut received)?;
+            self.tick();
+            self.flush();
+        }
+    }
+
+    /// `false` when the worker is to end.
+    fn take_commands(&mut self) -> io::Result<bool> {
+        loop {
+            let command = match self.inbox.try_recv() {
+                Ok(command) => command,
+                Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(true),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Ok(false),
+            };
+            let now = self.clock.now().mono;
+            match command {
+                Command::Add(new) => self.add(now, *new),
+                Command::Remove(id, reply) => {
+                    let key = self.sessions.by_id(&id);
+                    if let Some(key) = key {
+                        self.close(now, key, EndCause::Deleted);
+                    }
+                    let _ = reply.send(key.is_some());
+                }
+                Command::Ufrags(id, reply) => {
+                    let key = self.sessions.by_id(&id);
+                    let ufrags = key.and_then(|key| self.sessions.get_mut(key)).map(|entry| {
+                        let session = &entry.session;
+                        (session.local_ufrag().to_owned(), session.remote_ufrag().to_owned())
+                    });
+                    let _ = reply.send(ufrags);
+                }
+                Command::Pipelines(pipelines) => self.set_pipelines(now, pipelines),
+                Command::Drain(reply) => {
+                    // An offer that was on its way finds nobody.
+                    self.draining = true;
+                    for key in self.sessions.keys() {
+                        self.close(now, key, EndCause::Drained);
+                    }
+                    self.flush();
+                    let _ = reply.send(());
+                }
+                Command::Stop => return Ok(false),
+                #[cfg(test)]
+                Command::Break(super::Breakage::Socket) => {
+                    return Err(io::Error::other("broken by a test"));
+                }
+                #[cfg(test)]
+                Command::Break(super::Breakage::Panic) => panic!("broken by a test"),
+            }
+        }
+    }
+
+    fn add(&mut self, now: Mono, new: NewSession) {
+        if self.draining {
+            self.metrics.end(EndCause::Drained);
+            return;
+        }
+        let NewSession { id, setup, permit, wanted, seed } = new;
+        let session = Session::new(now, setup, Box::new(self.dtls.server()), seed);
+        let key = self.sessions.insert(Entry {
+            session,
+            id,
+            permit,
+            _wanted: wanted,
+            scheduled: Mono(u64::MAX),
+            counted: SessionStats::default(),
+            addresses: Vec::new(),
+        });
+        self.settle(now, key);
+    }
+
+    fn close(&mut self, now: Mono, key: Key, cause: EndCause) {
+        if let Some(entry) = self.sessions.get_mut(key) {
+            entry.session.close(now, cause);
+            self.settle(now, key);
+        }
+    }
+
+    fn receive(&mut self, received: &mut RecvBatch) -> io::Result<()> {
+        for _ in 0..RECV_ROUNDS {
+            match self.socket.recv(received) {
+                Ok(n) => {
+                    self.recv_failures = 0;
+                    if n == 0 {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return self.recv_failed(error),
+            }
+            let now = self.clock.now().mono;
+            for (from, data) in received.segments() {
+                self.metrics.received.add(1);
+                self.take_datagram(now, from, data);
+            }
+        }
+        Ok(())
+    }
+
+    /// One failure may pass (no memory, an ICMP error of a new kind); a row of them does not.
+    fn recv_failed(&mut self, error: io::Error) -> io::Result<()> {
+        self.recv_failures += 1;
+        if self.recv_failures == 1 {
+            tracing::warn!(%error, "the viewer socket");
+        }
+        if self.recv_failures < MAX_RECV_FAILURES { Ok(()) } else { Err(error) }
+    }
+
+    /// A binding request names its session; all else is known by its address, and the answer to
+    /// a session that wants an address of another's goes to both (it fits one of them only).
+    fn take_datagram(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) {
+        let mut rival = None;
+        let mut key = self.sessions.by_address(from);
+        if stun::is_stun(data) {
+            let message = stun::parse(data);
+            match message.and_then(|m| m.username).and_then(|u| u.split_once(':')) {
+                Some((local, _)) => key = self.sessions.by_ufrag(local),
+                None if message.is_some() => rival = self.sessions.rival(from),
+                None => key = None,
+            }
+        }
+        if key.is_none() && rival.is_none() {
+            self.metrics.unknown.add(1);
+        }
+        for key in [key, rival].into_iter().flatten() {
+            if let Some(entry) = self.sessions.get_mut(key) {
+                entry.session.handle_datagram(now, from, data);
+                self.settle(now, key);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now().mono;
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now, &mut due);
+        for key in due.drain(..) {
+            self.wake(now, key);
+        }
+        self.due = due;
+        if now >= self.next_figures {
+            self.next_figures = now.after(FIGURES_INTERVAL);
+            self.every_second(now);
+        }
+    }
+
+    /// The wheel has brought a session up.
+    fn wake(&mut self, now: Mono, key: Key) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        if entry.scheduled > now {
+            // It was put in again for an earlier time, and has been looked at since: what counts
+            // lies elsewhere in the wheel.
+            return;
+        }
+        entry.scheduled = Mono(u64::MAX);
+        entry.session.handle_timeout(now);
+        self.settle(now, key);
+    }
+}
