@@ -1,21 +1,22 @@
 //! One ingest port: a sender's RTP in, packets that are ready to be sealed out. Pure (DESIGN 2):
-//! time comes in, nothing is sent. It decides whom the port belongs to, puts packets in order,
-//! cuts what is too large and numbers what leaves.
+//! time comes in, nothing is sent. It decides whom the port belongs to and puts packets in order;
+//! what becomes of them is in `release`.
+
+mod release;
 
 use super::clock::{CaptureClock, ClockShift, Timeline};
-use super::codec::{self, Cut, Info};
+use super::codec::{self, Info};
 use super::feedback::Feedback;
-use super::fragment::{Fragmenter, Place};
-use super::h264;
+use super::fragment::Fragmenter;
 use super::reason::{Counters, DropReason};
 use super::rtcp::{self, Reception};
 use super::rtp::{self, RtpView};
 use super::sequence::{Extender, Placed, Push, Reorder};
 use bytes::Bytes;
 use relay_node::media::api::FrameMarks;
+use release::{Meta, Outlet};
 use soleil_protocol::pipeline::{Codec, MediaKind};
-use soleil_protocol::{Mono, Now, PacketIndex, Ssrc, Wall};
-use std::collections::VecDeque;
+use soleil_protocol::{Mono, Now, PacketIndex, Ssrc};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -100,25 +101,6 @@ struct Held {
     info: Result<Info, DropReason>,
 }
 
-/// What belongs to a whole frame.
-#[derive(Debug, Clone, Copy)]
-struct Meta {
-    timestamp: u32,
-    capture: u64,
-    marks: u8,
-    key: bool,
-}
-
-/// Numbers packets and counts them.
-#[derive(Debug)]
-struct Outlet {
-    spec: LayerSpec,
-    next: PacketIndex,
-    gap: bool,
-    queue: VecDeque<Packet>,
-    counters: Counters,
-}
-
 /// One ingest port.
 #[derive(Debug)]
 pub struct LayerIngest {
@@ -153,13 +135,7 @@ impl LayerIngest {
             fragmenter: Fragmenter::new(spec.limit),
             key_marked: None,
             feedback: Feedback::new(seed.reporter),
-            outlet: Outlet {
-                spec,
-                next: seed.index,
-                gap: false,
-                queue: VecDeque::new(),
-                counters: Counters::default(),
-            },
+            outlet: Outlet::new(spec, seed.index),
             size: None,
             profile: None,
         }
@@ -378,127 +354,8 @@ impl LayerIngest {
         Ok(())
     }
 
-    /// A packet whose turn has come.
-    fn release(&mut self, held: Held, lost: u64, shift: &mut ClockShift) {
-        if lost > 0 {
-            self.outlet.counters.lost += lost;
-            self.damaged();
-        }
-        if held.payload.is_empty() {
-            return;
-        }
-        let info = match held.info {
-            Ok(info) => info,
-            Err(reason) => {
-                self.outlet.counters.drop(reason);
-                return self.damaged();
-            }
-        };
-        let (timestamp, jumped) = self.timeline.map(held.arrival.mono, held.timestamp);
-        if jumped {
-            self.clock.change_source();
-        }
-        let capture = self.clock.capture(held.arrival, held.timestamp, shift);
-        let key = info.key && self.key_marked != Some(timestamp);
-        if key {
-            self.key_marked = Some(timestamp);
-            self.outlet.counters.key_frames += 1;
-            self.feedback.key_frame_came();
-        }
-        self.size = info.size.or(self.size);
-        self.profile = info.profile.or(self.profile);
-        let meta = Meta {
-            timestamp,
-            capture: Wall(u64::try_from(capture).unwrap_or(0)).ntp(),
-            marks: (if info.discardable { FrameMarks::DISCARDABLE } else { 0 })
-                | (info.temporal & 0x07),
-            key,
-        };
-        if let Err(reason) = self.send(&held.payload, held.marker, meta) {
-            self.outlet.counters.drop(reason);
-            self.damaged();
-        }
-    }
-
-    /// Something is missing from the pipeline for good.
-    fn damaged(&mut self) {
-        self.outlet.gap = true;
-        self.fragmenter.abandon();
-        self.request_key_frame();
-    }
-
-    fn send(&mut self, payload: &Bytes, marker: bool, meta: Meta) -> Result<(), DropReason> {
-        let limit = self.outlet.spec.limit;
-        let fits = payload.len() <= limit;
-        let outlet = &mut self.outlet;
-        if fits && !self.fragmenter.is_open() {
-            outlet.emit(payload.clone(), &meta, true, marker);
-            return Ok(());
-        }
-        let parts = match codec::cut(outlet.spec.codec, payload, limit)? {
-            Cut::Parts(parts) => parts,
-            Cut::Done(pieces) => {
-                outlet.counters.split += 1;
-                let last = pieces.len().saturating_sub(1);
-                for (i, piece) in pieces.into_iter().enumerate() {
-                    outlet.emit(piece, &meta, i == 0, marker && i == last);
-                }
-                return Ok(());
-            }
-        };
-        if fits && parts.first().is_some_and(|p| p.start) {
-            // A new unit although the last one was not finished.
-            self.fragmenter.flush(&mut |bytes, meta, place: Place| {
-                outlet.emit(bytes, meta, place.first, false);
-            });
-            outlet.emit(payload.clone(), &meta, true, marker);
-            return Ok(());
-        }
-        outlet.counters.split += 1;
-        let last = parts.len().saturating_sub(1);
-        for (i, part) in parts.into_iter().enumerate() {
-            let marker = marker && i == last;
-            let meta = Meta { key: meta.key && i == 0, ..meta };
-            let small = part.body.len() < limit;
-            if outlet.spec.codec == Codec::H264 && part.start && part.end && small {
-                self.fragmenter.flush(&mut |bytes, meta, place: Place| {
-                    outlet.emit(bytes, meta, place.first, false);
-                });
-                outlet.emit(h264::whole(&part), &meta, true, marker);
-                continue;
-            }
-            self.fragmenter.push(part, marker, meta, &mut |bytes, meta, place: Place| {
-                outlet.emit(bytes, meta, place.first, marker && place.last);
-            });
-        }
-        Ok(())
-    }
-
     fn arrival_ticks(&self, now: Mono) -> u32 {
         let rate = u128::from(self.outlet.spec.clock_rate);
         (u128::from(now.0) * rate / 1_000_000) as u32
-    }
-}
-
-impl Outlet {
-    fn emit(&mut self, payload: Bytes, meta: &Meta, first: bool, marker: bool) {
-        if self.gap && self.counters.sent > 0 {
-            self.next = PacketIndex(self.next.0 + 1);
-            self.counters.gaps += 1;
-        }
-        self.gap = false;
-        let key = if meta.key && first { FrameMarks::KEY_START } else { 0 };
-        self.queue.push_back(Packet {
-            ssrc: self.spec.ssrc,
-            index: self.next,
-            timestamp: meta.timestamp,
-            capture: meta.capture,
-            marker,
-            payload_type: self.spec.payload_type,
-            marks: FrameMarks(meta.marks | key),
-            payload,
-        });
-        self.next = PacketIndex(self.next.0 + 1);
-        self.counters.sent += 1;
     }
 }
