@@ -1,20 +1,19 @@
 //! The way up: join at the root, attach to the parent that it names, move to another one, come
-//! back when the parent is lost, renew the certificate. What hangs below is not touched here.
+//! back when the parent is lost. What hangs below is not touched here.
 
 use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, credential_context};
 use super::limits::{
-    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OVERLAP_MAX, PING_INTERVAL, RENEW_AGAIN,
+    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OVERLAP_MAX, PING_INTERVAL,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
 use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
 use rand::Rng;
 use soleil_protocol::message::{
-    ErrorCode, ErrorReport, Hello, Identity, MoveMode, ParentOffer, Redirect, common_version,
+    ErrorCode, ErrorReport, Hello, MoveMode, ParentOffer, Redirect, common_version,
 };
 use soleil_protocol::{Address, Body, LinkId, Message, NodeId, Rank};
-use std::time::Duration;
 
 /// What is under way towards the root and the parents.
 #[derive(Debug, Default)]
@@ -165,29 +164,12 @@ impl NodeCore {
     }
 
     /// The HELLO for the root: with a certificate request.
-    fn join_hello(&mut self) -> Hello {
+    pub(super) fn join_hello(&mut self) -> Hello {
         let name = self.id().clone();
         let mut hello = self.hello();
         hello.csr = Some(self.vault.certificate_request(&name));
         hello.wrap_key = Some(self.vault.wrap_key());
         hello
-    }
-
-    /// Asks for a new certificate along the tree; without a parent the next join brings one. A node
-    /// that did not get one before the old one ends leaves: its parent would close the link, or is
-    /// the one that keeps the answer back.
-    pub(super) fn renew(&mut self) {
-        let until = self.identity.as_ref().and_then(|i| self.vault.validity(&i.certificate));
-        let left = until.map_or(u64::MAX, |(_, until)| until.0.saturating_sub(self.now.wall.0));
-        let again = Duration::from_micros(if left == 0 { u64::MAX } else { left });
-        self.timers.set(Timer::Renew, self.now.mono.after(again.min(RENEW_AGAIN)));
-        if left == 0 {
-            return self.rejoin("the certificate has run out");
-        }
-        if let Some(conn) = self.parent_conn() {
-            let hello = self.join_hello();
-            self.send(conn, Some(Address::Root), Body::Hello(Box::new(hello)));
-        }
     }
 
     /// A REDIRECT from the root, over the join connection or the tree.
@@ -228,45 +210,6 @@ impl NodeCore {
             self.leave_parent("moved");
         }
         self.attempt(first);
-    }
-
-    /// Whether an identity may be taken. On the connection to the root itself, which TLS has
-    /// proved, it may be another than before. What comes along the tree has passed through others:
-    /// it renews the certificate and nothing else, above all not the key that tickets are checked
-    /// with.
-    fn check_identity(&self, identity: &Identity, joining: bool) -> Result<(), String> {
-        self.vault.check_identity(identity, self.now)?;
-        let Some(old) = self.identity.as_ref().filter(|_| !joining) else {
-            return if joining { Ok(()) } else { Err("there is nothing to renew".into()) };
-        };
-        if old.id != identity.id
-            || old.authority != identity.authority
-            || old.ticket_key != identity.ticket_key
-        {
-            return Err("a renewal changes the certificate only".into());
-        }
-        let end = |identity: &Identity| self.vault.validity(&identity.certificate).map(|v| v.1);
-        if end(identity) < end(old) {
-            return Err("it runs out before the one in use".into());
-        }
-        Ok(())
-    }
-
-    /// Takes the identity that the root gave.
-    fn take_identity(&mut self, identity: Identity) {
-        if self.identity.as_ref().is_some_and(|old| old.id != identity.id) {
-            // Children know us by the old id: their tickets and routes are void.
-            self.drop_children("the parent has another name now");
-        }
-        let life = self.vault.validity(&identity.certificate);
-        if let Some((from, until)) = life {
-            let (from, until, now) = (from.0, until.0, self.now.wall.0);
-            let renew = from.saturating_add(until.saturating_sub(from) / 3 * 2);
-            let wait = Duration::from_micros(renew.saturating_sub(now));
-            self.timers.set(Timer::Renew, self.now.mono.after(wait));
-        }
-        self.identity = Some(identity.clone());
-        self.act(Action::Identity(identity));
     }
 
     /// Goes to a parent.

@@ -1,13 +1,15 @@
 //! The control plane: who forwards what to whom (DESIGN 2 and 6).
 //!
 //! [`NodeCore`] is the state machine of a node; the files beside this one are its parts: the way
-//! up (`attach`), the way down (`children`), what happens to a message (`messages`), pipelines and
-//! rows of the forwarding table (`pipelines`), statistics (`stats`). No sockets, no clock.
+//! up (`attach`, `parent`, `identity`), the way down (`children`, `expiry`), what happens to a
+//! message (`messages`), pipelines and rows of the forwarding table (`pipelines`, `play`),
+//! statistics (`stats`), the end (`stopping`). No sockets, no clock.
 
 pub mod api;
 mod attach;
 mod children;
 mod expiry;
+mod identity;
 pub mod limits;
 mod links;
 mod messages;
@@ -15,6 +17,7 @@ mod parent;
 mod pipelines;
 mod play;
 mod stats;
+mod stopping;
 #[cfg(test)]
 mod tests;
 pub mod timers;
@@ -26,12 +29,12 @@ use crate::media::api::{PlaneCommand, PlaneEvent};
 use api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
 use attach::Uplink;
 use expiry::Removed;
-use limits::{DRAIN_GRACE, MAX_MISSED_PINGS, PING_INTERVAL};
+use limits::{MAX_MISSED_PINGS, PING_INTERVAL};
 use links::{Link, Links};
 use pipelines::Pipelines;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use soleil_protocol::message::{Bye, Echo, ErrorCode, ErrorReport, Identity, Kill};
+use soleil_protocol::message::{Echo, ErrorCode, ErrorReport, Identity};
 use soleil_protocol::routing::SubtreeTable;
 use soleil_protocol::{Address, Body, Message, Mono, NodeId, Now, Role};
 use stats::Statistics;
@@ -267,58 +270,6 @@ impl NodeCore {
         } else {
             self.lose(conn, "malformed message");
         }
-    }
-
-    fn on_kill(&mut self, kill: &Kill) {
-        let grace = std::time::Duration::from_secs(u64::from(kill.grace_secs));
-        tracing::warn!(reason = %kill.reason, ?grace, "the root stops this node");
-        // The root moves the children: it knows already.
-        self.begin_stop(format!("killed: {}", kill.reason), grace);
-    }
-
-    fn drain(&mut self, reason: &str) {
-        if self.stopping.is_some() || self.stopped {
-            return;
-        }
-        if let Some(parent) = self.parent_conn()
-            && self.links.child_count() > 0
-        {
-            // The root moves the children, then we go.
-            let bye = Body::Bye(Bye { reason: reason.to_owned() });
-            self.send(parent, Some(Address::Root), bye);
-        }
-        self.begin_stop(reason.to_owned(), DRAIN_GRACE);
-    }
-
-    fn begin_stop(&mut self, reason: String, grace: std::time::Duration) {
-        if self.stopped {
-            return;
-        }
-        self.stopping = Some(reason);
-        self.timers.set(Timer::Grace, self.now.mono.after(grace));
-        if self.parent_conn().is_none() {
-            // Nobody is there to move the children.
-            return self.stop();
-        }
-        self.check_drained();
-    }
-
-    /// While stopping: the last child is gone.
-    fn check_drained(&mut self) {
-        if self.stopping.is_some() && !self.stopped && self.links.child_count() == 0 {
-            self.stop();
-        }
-    }
-
-    fn stop(&mut self) {
-        let Some(reason) = self.stopping.clone() else { return };
-        if std::mem::replace(&mut self.stopped, true) {
-            return;
-        }
-        self.timers.clear(&Timer::Grace);
-        self.drop_children(&reason);
-        self.abandon_uplink(&reason);
-        self.act(Action::Stopped(reason));
     }
 
     fn on_timer(&mut self, timer: Timer) {

@@ -1,4 +1,6 @@
 use super::*;
+use relay_node::identity::JoinToken;
+use soleil_protocol::Role;
 
 fn at(secs: u64) -> Wall {
     Wall((1_700_000_000 + secs) * 1_000_000)
