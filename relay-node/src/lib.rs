@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod exit;
+pub mod http_server;
 pub mod identity;
 pub mod io;
 pub mod logging;

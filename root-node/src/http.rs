@@ -1,12 +1,12 @@
 //! What the root shows to browsers: pages, the list of streams, and the way to a leaf (INTERFACE
-//! "HTTP"). The handlers read snapshots and change nothing in the tree; sockets are in `server`.
+//! "HTTP"). The handlers read snapshots and change nothing in the tree; sockets are in
+//! `relay_node::http_server`.
 
 mod api;
 mod headers;
 mod pages;
 mod play;
 pub mod problem;
-pub mod server;
 #[cfg(test)]
 mod tests;
 

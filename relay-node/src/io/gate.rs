@@ -34,7 +34,7 @@ pub(super) struct Place {
 }
 
 /// Whoever has one IPv6 address has the whole /64, so that counts as one.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

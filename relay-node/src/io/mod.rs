@@ -7,7 +7,7 @@ mod conn;
 pub mod counters;
 mod dial;
 pub mod driver;
-mod gate;
+pub(crate) mod gate;
 pub mod limits;
 pub mod media_thread;
 pub(crate) mod plane;

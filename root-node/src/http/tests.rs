@@ -1,8 +1,8 @@
 //! The handlers behind a real listener, with a view of a tree that is made up.
 
-use super::server::{HttpServer, Limits};
 use super::*;
 use crate::core::api::{NodeView, PipelineView};
+use relay_node::http_server::{HttpServer, Limits};
 use relay_node::identity::PlayTicket;
 use serde_json::Value;
 use soleil_protocol::message::{Capacity, Stat, StatsContainer};
@@ -237,7 +237,12 @@ async fn every_response_is_protected() {
 
 #[tokio::test]
 async fn strangers_cannot_hold_the_server() {
-    let limits = Limits { connections: 8, per_address: 2, head: Duration::from_millis(200) };
+    let limits = Limits {
+        connections: 8,
+        per_address: 2,
+        head: Duration::from_millis(200),
+        ..Limits::default()
+    };
     let site = site(limits).await;
     let mut slow = Vec::new();
     for _ in 0..2 {

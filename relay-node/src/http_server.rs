@@ -1,17 +1,21 @@
-//! The HTTP listener: plain or TLS with files that may be renewed while it runs, and limits on
-//! what strangers can hold open.
+//! The public HTTP listener of root and leaf: plain or TLS with files that may be renewed while it
+//! runs, and limits on what strangers can hold open. Routes and handlers are their crates'; the
+//! operators' endpoint is [`crate::ops`].
 
+mod guests;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use tls::TlsFiles;
 
-use axum::Router;
+use axum::{Extension, Router};
+use guests::Guests;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,12 +23,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at the same time. A viewer holds one for a moment: its session is at a leaf.
+/// Connections at the same time. A viewer holds one for a moment, when it joins and leaves.
 pub const MAX_CONNECTIONS: u32 = 4096;
 /// Connections from one address at the same time: many viewers may sit behind one NAT, but one
-/// address must not be able to take them all.
+/// address (IPv6: one /64) must not be able to take them all.
 pub const MAX_PER_ADDRESS: u32 = 512;
-/// How long a client may take to send a request's head, idle time before it included.
+/// How long a client may take to send a request's head, idle time before it included (slowloris).
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +38,8 @@ pub const MAX_HEAD: usize = 16 * 1024;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the certificate's files are looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// A pause when connections can't be accepted (no file descriptors): some must end first.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -43,8 +49,8 @@ pub struct HttpServer {
     limits: Limits,
 }
 
-/// What one server lets in.
-#[derive(Debug, Clone, Copy)]
+/// What one server lets in, and how long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at the same time.
     pub connections: u32,
@@ -52,55 +58,27 @@ pub struct Limits {
     pub per_address: u32,
     /// For a request's head.
     pub head: Duration,
+    /// For a TLS handshake.
+    pub handshake: Duration,
+    /// Between two looks at the certificate's files.
+    pub reload: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: MAX_CONNECTIONS, per_address: MAX_PER_ADDRESS, head: HEAD_TIMEOUT }
-    }
-}
-
-/// Who is connected.
-#[derive(Debug, Default)]
-struct Guests {
-    all: u32,
-    by_address: HashMap<IpAddr, u32>,
-}
-
-/// One place; given back when dropped.
-struct Place {
-    guests: Arc<Mutex<Guests>>,
-    ip: IpAddr,
-}
-
-impl Place {
-    fn take(guests: &Arc<Mutex<Guests>>, ip: IpAddr, limits: &Limits) -> Option<Place> {
-        let mut g = guests.lock().unwrap_or_else(PoisonError::into_inner);
-        if g.all >= limits.connections {
-            return None;
-        }
-        let here = g.by_address.entry(ip).or_default();
-        if *here >= limits.per_address {
-            return None;
-        }
-        *here += 1;
-        g.all += 1;
-        Some(Place { guests: guests.clone(), ip })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut g = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        g.all = g.all.saturating_sub(1);
-        if let Some(here) = g.by_address.get_mut(&self.ip) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                g.by_address.remove(&self.ip);
-            }
+        Self {
+            connections: MAX_CONNECTIONS,
+            per_address: MAX_PER_ADDRESS,
+            head: HEAD_TIMEOUT,
+            handshake: HANDSHAKE_TIMEOUT,
+            reload: RELOAD_INTERVAL,
         }
     }
 }
+
+/// Where a request comes from; handlers get it as an axum `Extension`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddr(pub SocketAddr);
 
 impl HttpServer {
     /// Binds; `tls` makes it HTTPS.
@@ -113,6 +91,7 @@ impl HttpServer {
     }
 
     /// With other limits.
+    #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -128,9 +107,9 @@ impl HttpServer {
 
     /// Serves until cancelled; open requests may end.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
-        let guests = Arc::new(Mutex::new(Guests::default()));
+        let guests = Guests::default();
         let tasks = TaskTracker::new();
-        let mut reload = tokio::time::interval(RELOAD_INTERVAL);
+        let mut reload = tokio::time::interval(self.limits.reload);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -145,21 +124,21 @@ impl HttpServer {
             let (stream, from) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors: let some connections end first.
                     tracing::warn!(%error, "cannot accept an HTTP connection");
-                    reload.tick().await;
+                    let _ = tokio::time::timeout(ACCEPT_AGAIN, stop.cancelled()).await;
                     continue;
                 }
             };
-            let Some(place) = Place::take(&guests, from.ip().to_canonical(), &self.limits) else {
+            let Some(place) = guests.enter(from.ip(), &self.limits) else {
                 tracing::debug!(%from, "too many HTTP connections");
                 continue;
             };
             let acceptor = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config()));
-            let (router, stop, head) = (router.clone(), stop.clone(), self.limits.head);
+            let router = router.clone().layer(Extension(ClientAddr(from)));
+            let (stop, limits) = (stop.clone(), self.limits);
             tasks.spawn(async move {
                 let _place = place;
-                connection(stream, acceptor, router, stop, head).await;
+                connection(stream, acceptor, router, stop, limits).await;
             });
         }
         tasks.close();
@@ -172,14 +151,14 @@ async fn connection(
     acceptor: Option<TlsAcceptor>,
     router: Router,
     stop: CancellationToken,
-    head: Duration,
+    limits: Limits,
 ) {
     let _ = stream.set_nodelay(true);
     match acceptor {
-        None => serve_stream(stream, router, stop, head).await,
+        None => serve_stream(stream, router, stop, limits.head).await,
         Some(acceptor) => {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => serve_stream(stream, router, stop, head).await,
+            match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => serve_stream(stream, router, stop, limits.head).await,
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
             }
