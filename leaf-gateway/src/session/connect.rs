@@ -1,9 +1,9 @@
 //! The way to media: checks, the handshake away from the media thread, keys.
 
-use super::dtls::{DtlsDone, DtlsEvent, DtlsJob, Handshaken};
+use super::dtls::{self, DtlsDone, DtlsEvent, DtlsJob, Handshaken};
 use super::ice::Outcome;
 use super::timers::Timer;
-use super::{Action, EndCause, Keys, Session};
+use super::{Action, EndCause, Keys, MAX_DTLS_LEN, MAX_LATE_DTLS, MAX_WAITING_DTLS, Session};
 use relay_node::media::srtp::{SrtcpOpener, SrtcpSealer, SrtpSealer};
 use soleil_protocol::Mono;
 use std::collections::VecDeque;
@@ -58,6 +58,21 @@ impl Session {
                 self.go_live(now);
             }
         }
+    }
+
+    /// Whether a DTLS datagram is worth looking at.
+    pub(super) fn takes_dtls(&mut self, data: &[u8]) -> bool {
+        if self.dtls_input.len() >= MAX_WAITING_DTLS || data.len() > MAX_DTLS_LEN {
+            return false;
+        }
+        if self.keys.is_some() {
+            // Nobody has offered a data channel: alerts and the handshake are all there is.
+            if !dtls::is_alert_or_handshake(data) || self.late_dtls >= MAX_LATE_DTLS {
+                return false;
+            }
+            self.late_dtls += 1;
+        }
+        true
     }
 
     /// Hands waiting DTLS to the handshake threads, as far as it comes from validated addresses.

@@ -57,6 +57,11 @@ pub fn is_dtls(data: &[u8]) -> bool {
     matches!(data.first(), Some(20..=63)) && data.len() >= 13
 }
 
+/// Whether a DTLS datagram begins with an alert or a part of a handshake.
+pub(super) fn is_alert_or_handshake(data: &[u8]) -> bool {
+    matches!(data.first(), Some(&(RECORD_ALERT | RECORD_HANDSHAKE)))
+}
+
 /// Keys for both directions, from a finished handshake.
 #[derive(Debug, Clone)]
 pub struct Handshaken {

@@ -40,6 +40,10 @@ pub const MAX_WAITING_DTLS: usize = 8;
 /// path between them and us carries more than a jumbo frame's half.
 pub const MAX_DTLS_LEN: usize = 4_096;
 
+/// DTLS datagrams that are looked at once there are keys: repeats of the last flight, and alerts.
+/// What goes beyond is dropped here, before it costs the handshake threads anything.
+pub const MAX_LATE_DTLS: u32 = dtls::MAX_REPEATS + dtls::MAX_ALERTS;
+
 /// Sender Reports (RFC 3550 section 6.2 would allow fewer; players need them for lip-sync).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -56,6 +60,7 @@ pub struct Session {
     dtls: Option<Box<dyn Dtls>>,
     dtls_input: VecDeque<(SocketAddr, Vec<u8>)>,
     dtls_timeout: bool,
+    late_dtls: u32,
     dtls_peer: Option<SocketAddr>,
     fingerprint: Fingerprint,
     keys: Option<Keys>,
@@ -94,6 +99,7 @@ impl Session {
             dtls: Some(dtls),
             dtls_input: VecDeque::new(),
             dtls_timeout: false,
+            late_dtls: 0,
             dtls_peer: None,
             fingerprint: setup.fingerprint,
             keys: None,
@@ -178,7 +184,7 @@ impl Session {
         } else if !self.ice.knows(from) {
             // Nothing but STUN from strangers.
         } else if dtls::is_dtls(data) {
-            if self.dtls_input.len() < MAX_WAITING_DTLS && data.len() <= MAX_DTLS_LEN {
+            if self.takes_dtls(data) {
                 self.dtls_input.push_back((from, data.to_vec()));
                 // The viewer thinks that the path is open: our request or its answer was lost.
                 self.ice.validate(now, from, &mut self.rng);

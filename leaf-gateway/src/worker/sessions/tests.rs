@@ -6,6 +6,7 @@ use crate::occupancy::{Limits, Occupancy};
 use crate::session::tests::bench::{context, setup};
 use crate::session::tests::client::{GCM, Viewer};
 use crate::session::{Action, SessionSetup};
+use proptest::prelude::*;
 
 const NOW: Mono = Mono(1_000_000);
 
@@ -132,4 +133,61 @@ fn addresses_that_a_session_forgets_lead_to_it_no_more() {
     let most = crate::session::ice::MAX_ADDRESSES;
     assert!(s.by_address.len() <= most, "{}", s.by_address.len());
     assert!(s.get_mut(key).unwrap().addresses.len() <= most);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Insert,
+    Remove(usize),
+    Check(usize, u8, bool),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => Just(Op::Insert),
+        1 => any::<usize>().prop_map(Op::Remove),
+        6 => (any::<usize>(), 1u8..12, any::<bool>()).prop_map(|(i, n, r)| Op::Check(i, n, r)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_way_leads_to_a_session_that_is_there(ops in prop::collection::vec(op(), 1..60)) {
+        let mut s = Sessions::default();
+        let mut alive: Vec<(Key, u32)> = Vec::new();
+        let mut made = 0;
+        for (turn, op) in ops.into_iter().enumerate() {
+            match op {
+                Op::Insert => {
+                    made += 1;
+                    alive.push((s.insert(entry(made)), made));
+                }
+                Op::Remove(i) if !alive.is_empty() => {
+                    let (key, _) = alive.swap_remove(i % alive.len());
+                    prop_assert!(s.remove(key).is_some());
+                }
+                Op::Check(i, n, real) if !alive.is_empty() => {
+                    let (key, name) = alive[i % alive.len()];
+                    check(turn as u64, &mut s, key, name, address(n), real);
+                }
+                _ => {}
+            }
+            let there: Vec<Key> = alive.iter().map(|(key, _)| *key).collect();
+            prop_assert!(s.by_address.values().chain(s.rivals.values()).all(|k| there.contains(k)));
+            prop_assert_eq!(s.by_id.len(), there.len());
+            prop_assert_eq!(s.by_ufrag.len(), there.len());
+            prop_assert_eq!(s.by_pipeline.values().map(Vec::len).sum::<usize>(), there.len());
+            prop_assert!(s.slots.len() <= made as usize);
+            for (address, key) in s.by_address.clone() {
+                let entry = s.get_mut(key).unwrap();
+                prop_assert!(entry.addresses.contains(&address), "it will be cleared away");
+            }
+        }
+        for (key, _) in alive {
+            s.remove(key);
+        }
+        prop_assert!(s.by_address.is_empty() && s.rivals.is_empty());
+    }
 }
