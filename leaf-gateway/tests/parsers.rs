@@ -51,7 +51,7 @@ fn offer(text: &str) -> Result<(), TestCaseError> {
         }
     };
     prop_assert!(offer.media.len() <= MAX_MEDIA && offer.len == text.len());
-    let addresses = ["192.0.2.1:8190".parse().unwrap()];
+    let addresses = [std::net::SocketAddr::from(([192, 0, 2, 1], 8190))];
     let options = AnswerOptions {
         ice_ufrag: "0abcdefg",
         ice_pwd: "0123456789abcdefghijklmn",

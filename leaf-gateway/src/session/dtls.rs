@@ -30,7 +30,8 @@ pub const MAX_HANDSHAKE_DATAGRAMS: u32 = 64;
 pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 
 /// Records that a handshake may take: a browser's flights have six at most, each sent eight times
-/// over. The library's work to put a message together grows with the third power of its fragments.
+/// over. The library's work to put a message together grows with the third power of its fragments:
+/// one in 2,500 pieces (64 KB) took a handshake thread 1.4 s.
 pub const MAX_HANDSHAKE_RECORDS: usize = 256;
 
 /// Handshake records that are still looked at after the end of the handshake: repeats of the
