@@ -146,6 +146,22 @@ pub const RULES: &[Rule] = &[
         max: 1e10,
         meaning: "what a viewer receives",
     },
+    Rule {
+        name: "viewerjitter",
+        unit: "ms",
+        merge: Merge::Mean,
+        scope: Scope::Viewers,
+        max: 60_000.0,
+        meaning: "inter-arrival jitter that a viewer reports (RFC 3550 section 6.4.1)",
+    },
+    Rule {
+        name: "viewerlost",
+        unit: "packets",
+        merge: Merge::Mean,
+        scope: Scope::Viewers,
+        max: 4_294_967_295.0,
+        meaning: "packets lost between leaf and viewer since the session began, before repair",
+    },
 ];
 
 /// The rule of a name; `None` for names that this version does not know. Those are aggregated as

@@ -62,6 +62,33 @@ fn viewers_weigh_by_their_number_not_by_nodes() {
     assert_eq!(value(&up, "viewers"), (100.0, 2.0));
 }
 
+/// What a hop and what a viewer measure has names of its own: the one weighs by nodes, the other by
+/// viewers, and a weight of viewers is not cut to the nodes of the subtree.
+#[test]
+fn jitter_and_loss_of_viewers_are_not_those_of_hops() {
+    let leaf = |viewers: f64, jitter, lost| {
+        container(
+            1,
+            vec![
+                stat("viewerjitter", jitter, Some(viewers)),
+                stat("viewerlost", lost, Some(viewers)),
+                stat("injitter", 1.0, Some(1.0)),
+            ],
+        )
+    };
+    let mut all = Aggregator::new();
+    all.add_child(1, &[leaf(99.0, 2.0, 0.0)]);
+    all.add_child(1, &[leaf(1.0, 102.0, 500.0)]);
+    let merged = all.finish(2);
+    assert_eq!(value(&merged, "viewerjitter"), (3.0, 100.0));
+    assert_eq!(value(&merged, "viewerlost"), (5.0, 100.0));
+    assert_eq!(value(&merged, "injitter"), (1.0, 2.0));
+    let mut absurd = Aggregator::new();
+    absurd.add_child(1, &[leaf(1.0, -1.0, f64::NAN), leaf(1.0, 1e9, 1e18)]);
+    assert_eq!(absurd.refused(), 2);
+    assert_eq!(value(&absurd.finish(1), "viewerjitter"), (60_000.0, 1.0));
+}
+
 #[test]
 fn pipelines_and_the_node_itself_stay_apart() {
     let mut a = Aggregator::new();
