@@ -3,9 +3,11 @@
 //! a test can measure how far apart a viewer gets them.
 
 mod pipeline;
+mod rate;
 mod tone;
 
 pub use pipeline::{Source, SourceError};
+pub use rate::FrameRate;
 pub use tone::Tone;
 
 use serde::{Deserialize, Serialize};
@@ -53,9 +55,9 @@ pub struct SourceOptions {
     /// Picture height in pixels.
     #[arg(long, default_value_t = 720)]
     pub height: usize,
-    /// Frames per second.
-    #[arg(long, default_value_t = 30)]
-    pub fps: u32,
+    /// Frames per second: 30, or a fraction such as 30000/1001.
+    #[arg(long, default_value = "30")]
+    pub fps: FrameRate,
     /// Video bitrate in kbit/s.
     #[arg(long, default_value_t = 2000)]
     pub bitrate: u32,

@@ -20,7 +20,7 @@ fn options(codec: VideoCodec, video: u16, audio: u16) -> SourceOptions {
         codec,
         width: 640,
         height: 360,
-        fps: 30,
+        fps: "30".parse().unwrap(),
         bitrate: 800,
         key_int: 300,
         mtu: 1200,

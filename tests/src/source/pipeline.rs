@@ -200,7 +200,7 @@ fn describe(o: &SourceOptions) -> String {
     let mut text = format!(
         "rtpbin name=bin ntp-time-source=ntp rtcp-sync-send-time=false \
          appsrc name=vsrc is-live=true format=time block=true max-buffers=1 max-bytes=0 max-time=0 \
-         caps=video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 \
+         caps=video/x-raw,format=I420,width={width},height={height},framerate={fps} \
          ! {encode} ! {pay} ! bin.send_rtp_sink_0 {}",
         sockets(o, 0)
     );
@@ -307,12 +307,12 @@ fn watch_key_frames(pipeline: &gst::Pipeline, shared: &Arc<Shared>) -> Result<()
 fn feed_video(o: &SourceOptions, src: &gst_app::AppSrc, start: &Start, shared: &Shared) {
     let painter = Painter::new(o.width, o.height, o.clock_text);
     let (luma, chroma) = (o.width * o.height, o.width * o.height / 4);
-    let frame_ns = 1_000_000_000 / u64::from(o.fps.max(1));
-    let first_slot = start.running().nseconds() / frame_ns + 1;
-    let mut slot = first_slot;
+    let slot_now = || o.fps.slot_at(start.running().nseconds());
+    let mut slot = slot_now() + 1;
     let mut count = 0u64;
     while !shared.stop.load(Ordering::Relaxed) && o.frames.is_none_or(|limit| count < limit) {
-        let pts = ClockTime::from_nseconds(slot * frame_ns);
+        let (begin, end) = (o.fps.starts_ns(slot), o.fps.starts_ns(slot + 1));
+        let pts = ClockTime::from_nseconds(begin);
         start.wait(pts);
         let number = (o.first_number as u64 + count) as u32 % NUMBER_MODULO;
         let stamp = Stamp { number, sent_ms: start.wall.now().wall.0 / 1000 };
@@ -323,15 +323,14 @@ fn feed_video(o: &SourceOptions, src: &gst_app::AppSrc, start: &Start, shared: &
         let mut buffer = gst::Buffer::from_mut_slice(data);
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(pts);
-            buffer.set_duration(ClockTime::from_nseconds(frame_ns));
+            buffer.set_duration(ClockTime::from_nseconds(end - begin));
         }
         if src.push_buffer(buffer).is_err() {
             break;
         }
         count += 1;
         // A slow encoder makes push_buffer wait; slots that passed meanwhile are not made up for.
-        let now_slot = start.running().nseconds() / frame_ns;
-        let next = (slot + 1).max(now_slot);
+        let next = (slot + 1).max(slot_now());
         let mut sent = shared.sent();
         if count == 1 {
             (sent.first, sent.first_ms) = (number, stamp.sent_ms);
