@@ -5,9 +5,10 @@ use crate::media::api::{
     FrameMarks, HopCredential, HopLink, LayerSpec, LocalPacket, NextHop, NoSink, PeerSide,
     PipelineKey,
 };
-use crate::media::packet::{HopHeader, Sealer};
+use crate::media::packet::{HopHeader, HopPacket, Sealer};
 use soleil_protocol::pipeline::MediaKind;
 use soleil_protocol::{Epoch, LinkId, NodeId, PacketIndex, PipelineId, Ssrc};
+use std::collections::HashSet;
 use std::sync::mpsc as std_mpsc;
 
 const PIPE: PipelineId = PipelineId(1);
@@ -47,6 +48,11 @@ fn key() -> PipelineKey {
 }
 
 fn link(id: u64, parent: &Running, child: &Running) {
+    link_at(id, parent, parent.handle.local_addr(), child);
+}
+
+/// The child reaches the parent at an address that may be another's.
+fn link_at(id: u64, parent: &Running, at: SocketAddr, child: &Running) {
     let hop = |peer, addresses| HopLink {
         id: LinkId(id),
         peer,
@@ -57,8 +63,7 @@ fn link(id: u64, parent: &Running, child: &Running) {
         parent_nonce: [4; 16],
     };
     parent.handle.command(PlaneCommand::AddLink(hop(PeerSide::Child, vec![])));
-    let addresses = vec![parent.handle.local_addr()];
-    child.handle.command(PlaneCommand::AddLink(hop(PeerSide::Parent, addresses)));
+    child.handle.command(PlaneCommand::AddLink(hop(PeerSide::Parent, vec![at])));
     let next = NextHop::Link(LinkId(id));
     parent.handle.command(PlaneCommand::AddRoute { pipeline: PIPE, ssrc: SSRC, next, from: None });
 }
@@ -139,6 +144,83 @@ fn packets_pass_from_the_root_over_a_relay_to_a_leaf() {
 
     root.handle.stop();
     assert_eq!(event(&mut relay), PlaneEvent::LinkSilent(LinkId(1)));
+}
+
+/// Stands between a child and `parent` and drops each media packet of these indexes once on its way
+/// down. Ends when the sender is dropped.
+fn lossy(parent: SocketAddr, mut lost: HashSet<u64>) -> (SocketAddr, std_mpsc::Sender<()>) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let at = socket.local_addr().unwrap();
+    let (alive, ended) = std_mpsc::channel();
+    std::thread::spawn(move || {
+        let mut child = None;
+        let mut buffer = [0; 2048];
+        while ended.try_recv() != Err(std_mpsc::TryRecvError::Disconnected) {
+            let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
+            let datagram = &buffer[..len];
+            if from != parent {
+                child = Some(from);
+                let _ = socket.send_to(datagram, parent);
+            } else if let Some(child) = child {
+                let media = HopPacket::parse(datagram).ok().filter(|p| p.header.ssrc == SSRC);
+                if media.is_none_or(|p| !lost.remove(&p.header.index.0)) {
+                    let _ = socket.send_to(datagram, child);
+                }
+            }
+        }
+    });
+    (at, alive)
+}
+
+#[test]
+fn what_all_children_lack_is_asked_for_once() {
+    const CHILDREN: u64 = 6;
+    const PACKETS: u64 = 300;
+    let lost: HashSet<u64> = (5..PACKETS).step_by(10).collect();
+    let count = lost.len() as u64;
+    let (mut root, mut relay) = (start(Box::new(NoSink)), start(Box::new(NoSink)));
+    let (at, _alive) = lossy(root.handle.local_addr(), lost);
+    link_at(1, &root, at, &relay);
+    assert!(matches!(event(&mut root), PlaneEvent::LinkOpen(..)));
+    assert!(matches!(event(&mut relay), PlaneEvent::LinkOpen(..)));
+    let mut leaves = Vec::new();
+    for id in 2..2 + CHILDREN {
+        let (sender, received) = std_mpsc::channel();
+        let mut leaf = start(Box::new(Channel(sender)));
+        link(id, &relay, &leaf);
+        let next = NextHop::Local;
+        leaf.handle.command(PlaneCommand::AddRoute {
+            pipeline: PIPE,
+            ssrc: SSRC,
+            next,
+            from: None,
+        });
+        assert!(matches!(event(&mut relay), PlaneEvent::LinkOpen(..)));
+        assert!(matches!(event(&mut leaf), PlaneEvent::LinkOpen(..)));
+        leaves.push((leaf, received));
+    }
+    for i in 0..PACKETS / 5 {
+        root.handle.inject(seal(5 * i..5 * i + 5));
+        // The next when these have arrived: a burst of all would overflow the socket between.
+        for (_, received) in &leaves {
+            (0..5).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+        }
+    }
+    assert!(leaves.iter().all(|(_, r)| r.try_recv().is_err()), "nothing comes twice");
+    let clock = Clock::start();
+    let deadline = clock.now().mono.after(PATIENCE);
+    let repaired = || relay.handle.stats().layers[0].repaired;
+    while repaired() < count {
+        assert!(clock.now().mono < deadline, "{:?}", relay.handle.stats());
+        std::thread::yield_now();
+    }
+    let stats = relay.handle.stats();
+    assert!(stats.layers[0].missed >= count && stats.layers[0].lost == 0, "{stats:?}");
+    // An answer that a busy machine delays is asked for again; six children that ask through would
+    // make six requests of each.
+    let asked = stats.layers[0].nacks;
+    assert!((count..2 * count).contains(&asked), "{asked} requests for {count} packets");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lost packets come back, and are asked for once.
 
 use super::*;
+use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -61,6 +62,45 @@ fn many_children_lack_a_packet_and_the_relay_asks_once() {
     assert!(net.layer(1).absorbed >= 24);
     // Each packet passed each link of the children once.
     assert_eq!(net.sent(1, 5).len(), 20);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// However many children lack a packet, whatever is lost and however far the nodes are apart:
+    /// one request for it goes upward, and everybody gets it once.
+    #[test]
+    fn one_request_goes_upward_for_a_packet_that_many_children_lack(
+        children in 1usize..9,
+        lost in prop::collection::btree_set(1u64..60, 1..30),
+        delay in 0u64..20, pace in 1u64..20, seed: u64,
+    ) {
+        let mut net = Net::new(2 + children, seed);
+        net.weather.delay = delay * MS;
+        net.link(1, 0, 1);
+        net.route(0, VIDEO, NextHop::Link(LinkId(1)), None);
+        for child in 2..2 + children {
+            net.link(child as u64, 1, child);
+            net.route(1, VIDEO, NextHop::Link(LinkId(child as u64)), None);
+            net.route(child, VIDEO, NextHop::Local, None);
+        }
+        net.run(500);
+        let lost: Vec<u64> = lost.into_iter().collect();
+        lose_once(&mut net, 0, 1, &lost);
+        for i in 0..60 {
+            net.send(VIDEO, i);
+            net.run(pace);
+        }
+        net.run(500);
+        let (asked, root) = (net.layer(1).nacks, net.link_stats(0, 1));
+        prop_assert_eq!(asked, lost.len() as u64);
+        prop_assert_eq!((root.nacks_received, root.resent), (asked, asked));
+        for child in 2..2 + children {
+            let mut got = net.got(child, VIDEO);
+            got.sort_unstable();
+            prop_assert_eq!(got, (0..60).collect::<Vec<_>>());
+        }
+    }
 }
 
 #[test]
