@@ -29,10 +29,10 @@ test: ## Install what is missing and run every test, the real-browser ones inclu
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-e2e: web ## The tests that start a whole tree of processes (not part of `make test` yet)
+e2e: web ## Only the tests that start a whole tree of processes
 	@scripts/setup.sh test
 	@$(CARGO) build --workspace --bins
-	@$(CARGO) test -p soleil-tests --features tree -- --test-threads=1
+	@$(CARGO) test -p soleil-tests -- --test-threads=1
 
 lint: ## Formatting, clippy without warnings, cargo-deny, the web's linter
 	@scripts/setup.sh build

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use soleil_tests::browser;
 use soleil_tests::emulator::{Dir, LinkConfig};
 use soleil_tests::harness::{Hop, Options, Tree};
 use soleil_tests::viewer::{self, Viewers};
@@ -49,12 +50,20 @@ fn hop_repairs_itself_and_the_relay_asks_once() {
     let lost = rise("soleil_layer_lost_total", &[]);
     let asked = rise("soleil_hop_nacks_sent_total", &[("peer", "parent")]);
     let packets = rise("soleil_layer_packets_total", &[]);
+    println!("{packets} packets, {missed} missed, asked {asked} times, {lost} lost in the end");
     assert!(missed > 0.03 * packets, "the emulator lost too little: {missed} of {packets}");
     assert!(lost <= 0.002 * packets, "not repaired: {lost} of {packets}");
-    // A request or its answer is lost with 10%: then it is repeated. Three children that ask on
-    // would make three times as many.
-    assert!(asked <= 1.5 * missed, "asked {asked} times for {missed} packets");
+    // A request or its answer is lost in 9.75% of the tries, and then it is repeated: 1.11 on the
+    // average, and five deviations more. Three children that ask on would make it three.
+    assert!(asked <= 1.25 * missed, "asked {asked} times for {missed} packets");
     let _ = viewers.stop();
+
+    // The loss goes on, and somebody comes with a browser.
+    let seen = browser::watch(&tree.watch_url("demo"), 20).unwrap();
+    println!("{}", seen.line);
+    assert!(seen.ok, "{}", seen.line);
+    assert!(seen.frames.fraction.unwrap() >= 0.98, "frames seen: {}", seen.line);
+    assert!(seen.sound.present, "sound: {}", seen.line);
     source.stop().unwrap();
     assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
 }
