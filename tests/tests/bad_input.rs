@@ -1,6 +1,6 @@
 //! "Bad input, each with a test": at ingest, at the HTTP interface, with join tokens, and random
-//! bytes everywhere. Nothing panics, and viewers who are there notice nothing. Malformed control
-//! messages of nodes are tested beside the code that reads them (relay-node).
+//! bytes everywhere. Nothing panics, and viewers who are there notice nothing. Control messages
+//! have a file of their own, bad_control.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -215,7 +215,10 @@ impl NodeCore {
         tracing::debug!(?code, text, failed, from = ?message.from, "refused");
         self.refused += 1;
         if let Some(report) = ErrorReport::about(message, code, text) {
-            let to = message.from.clone().filter(|_| code != ErrorCode::Forged);
+            // What a neighbour writes into `from` is believed only on links of the tree, where
+            // routing has checked it: a stranger that calls itself `^` is answered as a neighbour.
+            let warm = self.links.get(conn).is_none_or(|link| link.state() == LinkState::Warm);
+            let to = message.from.clone().filter(|_| code != ErrorCode::Forged && !warm);
             self.send(conn, to, Body::Error(report));
         }
         self.count_error(conn);
