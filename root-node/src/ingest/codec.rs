@@ -50,12 +50,19 @@ pub fn inspect(codec: Codec, payload: &[u8]) -> Result<Info, DropReason> {
 /// # Errors
 /// Why it can't be cut.
 pub fn cut(codec: Codec, payload: &Bytes, limit: usize) -> Result<Cut, DropReason> {
-    match codec {
-        Codec::H264 => h264::parts(payload).map(Cut::Parts),
-        Codec::Vp8 => vp8::part(payload).map(|p| Cut::Parts(vec![p])),
-        Codec::Vp9 => vp9::part(payload).map(|p| Cut::Parts(vec![p])),
-        Codec::Av1 => av1::split(payload, limit).map(Cut::Done),
+    let parts = match codec {
+        Codec::H264 => h264::parts(payload)?,
+        Codec::Vp8 => vec![vp8::part(payload)?],
+        Codec::Vp9 => vec![vp9::part(payload)?],
+        Codec::Av1 => return av1::split(payload, limit).map(Cut::Done),
         // RFC 7587 section 4.2: one Opus packet per RTP packet.
-        Codec::Opus => Err(DropReason::Oversized),
+        Codec::Opus => return Err(DropReason::Oversized),
+    };
+    // Each fragment carries the unit's header: one that leaves no room (VP9's scalability
+    // structure may have a thousand bytes) can't be cut.
+    let headers = parts.iter().flat_map(|p| [&p.prefix.first, &p.prefix.rest]);
+    if headers.map(Vec::len).max().unwrap_or(0) >= limit {
+        return Err(DropReason::Oversized);
     }
+    Ok(Cut::Parts(parts))
 }

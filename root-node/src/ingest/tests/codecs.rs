@@ -134,3 +134,22 @@ fn av1_elements_go_on_in_the_next_packet() {
     let bytes: usize = out.iter().map(|p| p.len() - 3).sum();
     assert_eq!(bytes, 3000);
 }
+
+/// Found by fuzzing: a VP9 descriptor whose scalability structure is longer than the limit.
+#[test]
+fn a_header_that_leaves_no_room_is_refused_and_not_sent_over_the_limit() {
+    // I, L, F, B, E, Z, V of the descriptor: 0x8a has a picture id and a scalability structure.
+    let mut payload = vec![0x8a, 0x81, 1, 0x18, 5, 0, 0x02, 0xd0, 100];
+    payload.extend([0x0c, 1, 2, 3].repeat(100));
+    payload.extend([7; 600]);
+    let payload = bytes::Bytes::from(payload);
+    for limit in [100, 300, 1142] {
+        match super::super::codec::cut(Codec::Vp9, &payload, limit) {
+            Ok(super::super::codec::Cut::Parts(parts)) => {
+                assert!(parts.iter().all(|p| p.prefix.first.len() < limit));
+            }
+            refused => assert_eq!(refused, Err(DropReason::Oversized), "{limit}"),
+        }
+    }
+    assert_eq!(super::super::codec::cut(Codec::Vp9, &payload, 100), Err(DropReason::Oversized));
+}
