@@ -23,14 +23,14 @@ for pass in level=4 inline-8bit-counters pc-table trace-compares; do
   flags+=("-Cllvm-args=-sanitizer-coverage-$pass")
 done
 # With --target the flags stay away from build scripts.
-RUSTFLAGS="${flags[*]}" cargo build --release --bins --target "$host" --target-dir "$target_dir"
+RUSTFLAGS="${flags[*]}" cargo build --bins --target "$host" --target-dir "$target_dir"
 
 for target in "${targets[@]}"; do
   mkdir -p "$target_dir/corpus/$target" "artifacts/$target" "corpus/$target"
   extra=()
   [ -f "dictionaries/$target.dict" ] && extra+=("-dict=dictionaries/$target.dict")
   echo "== $target: $seconds s"
-  "$target_dir/$host/release/$target" "${extra[@]}" -max_total_time="$seconds" -max_len=16384 \
+  "$target_dir/$host/debug/$target" "${extra[@]}" -max_total_time="$seconds" -max_len=16384 \
     -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 -print_funcs=0 \
     -artifact_prefix="artifacts/$target/" "$target_dir/corpus/$target" "corpus/$target" \
     2>&1 | sed '/^###### Recommended dictionary/,/^###### End of recommended/d'

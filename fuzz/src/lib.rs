@@ -1,23 +1,32 @@
 //! What the fuzz targets check, as plain functions: a target is one line, and a finding can be
-//! replayed in a debugger or a test.
+//! replayed in a debugger or a test. Seeds for the corpus are made by `examples/seeds.rs`.
 
-use soleil_protocol::message::{Body, ErrorReport};
-use soleil_protocol::{Message, Millis};
+mod hop;
+mod ingest;
+mod leaf;
+mod message;
+pub mod plane;
 
-/// Reads bytes as a control message. Whatever they are: no panic, what is read reads the same
-/// after it was written, and what is refused gives an ERROR that can itself be read.
-pub fn message_xml(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    match Message::from_xml(text) {
-        Ok(message) => {
-            let written = message.to_xml();
-            assert_eq!(Message::from_xml(&written).as_ref(), Ok(&message), "{written}");
-        }
-        Err(error) => {
-            let body = Body::Error(ErrorReport::from(error));
-            let answer = Message { time: Millis(0), from: None, to: None, body };
-            let written = answer.to_xml();
-            assert!(Message::from_xml(&written).is_ok(), "{written}");
-        }
-    }
+pub use hop::{hop_packet, hop_rtcp, hop_stun};
+pub use ingest::root_ingest;
+pub use leaf::{leaf_rtcp, leaf_sdp, leaf_stun};
+pub use message::message_xml;
+pub use plane::hop_plane;
+
+/// Takes `n` bytes off the front; fewer if there are fewer.
+fn take<'a>(data: &mut &'a [u8], n: usize) -> &'a [u8] {
+    let (head, rest) = data.split_at(n.min(data.len()));
+    *data = rest;
+    head
+}
+
+/// Takes one byte; 0 at the end.
+fn byte(data: &mut &[u8]) -> u8 {
+    take(data, 1).first().copied().unwrap_or(0)
+}
+
+/// Takes a piece that says its length in two bytes (big endian).
+fn piece<'a>(data: &mut &'a [u8]) -> &'a [u8] {
+    let len = usize::from(byte(data)) << 8 | usize::from(byte(data));
+    take(data, len)
 }
