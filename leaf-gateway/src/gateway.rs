@@ -7,15 +7,16 @@ mod tests;
 
 use crate::config::LeafConfig;
 use crate::demand::Demand;
-use crate::http::{self, HttpServer, Site, TlsFiles};
+use crate::http::{self, Site};
 use crate::metrics::Metrics;
 use crate::occupancy::Occupancy;
 use crate::session::dtls::DtlsContext;
 use crate::worker::{self, PipelineFigures, Upcall, WorkerConfig, WorkerHandle};
 use anyhow::Context;
 use relay_node::clock::Clock;
-use relay_node::config::reach;
+use relay_node::config::{ConfigError, reach};
 use relay_node::control::api::NodeCommand;
+use relay_node::http_server::{HttpServer, TlsFiles};
 use relay_node::media::api::LocalSink;
 use soleil_protocol::message::{Identity, Stat, StatsContainer};
 use soleil_protocol::pipeline::PipelineDef;
@@ -86,7 +87,7 @@ impl Leaf {
         let tls = match &config.http.tls {
             Some(tls) => Some(
                 TlsFiles::load(&tls.cert, &tls.key)
-                    .map_err(anyhow::Error::msg)
+                    .map_err(ConfigError::Other)
                     .context("http.tls")?,
             ),
             None => None,

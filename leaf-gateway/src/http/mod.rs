@@ -1,17 +1,13 @@
 //! The leaf's HTTP service: WHEP (draft-ietf-wish-whep; RFC 9725 for the parts that it shares with
-//! WHIP). It checks who comes and answers offers; sessions live in the worker.
+//! WHIP). It checks who comes and answers offers; sessions live in the worker, and the listener is
+//! `relay_node::http_server`.
 
 pub mod ice_servers;
 mod problem;
-pub mod server;
-mod tls;
 mod whep;
 
 #[cfg(test)]
 mod tests;
-
-pub use server::HttpServer;
-pub use tls::TlsFiles;
 
 use crate::demand::Demand;
 use crate::metrics::Metrics;

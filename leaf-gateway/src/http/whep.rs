@@ -2,7 +2,6 @@
 
 use super::Site;
 use super::problem::Problem;
-use super::server::ClientAddr;
 use crate::metrics::Refusal;
 use crate::occupancy::Full;
 use crate::sdp::{self, AnswerOptions, MAX_OFFER_LEN, Offer, SdpError};
@@ -16,6 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use relay_node::http_server::ClientAddr;
 use relay_node::identity::PlayTicket;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;

@@ -93,6 +93,49 @@ async fn slow_heads_are_closed_and_their_places_free_again() {
 }
 
 #[tokio::test]
+async fn a_head_that_drips_is_not_waited_for() {
+    let site = site(Limits { head: SHORT, ..Limits::default() }, None).await;
+    let mut stream = TcpStream::connect(site.at).await.unwrap();
+    stream.write_all(b"GET /who HTTP/1.1\r\nX-Drip: ").await.unwrap();
+    let mut drops = tokio::time::interval(SHORT / 10);
+    let dripping = async {
+        loop {
+            drops.tick().await;
+            let mut answer = [0; 256];
+            let gone = matches!(stream.try_read(&mut answer), Ok(0));
+            if gone || stream.write_all(b"x").await.is_err() {
+                return;
+            }
+        }
+    };
+    soon(dripping).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_answer() {
+    let site = site(Limits { head: SHORT, ..Limits::default() }, None).await;
+    let mut idle = TcpStream::connect(site.at).await.unwrap();
+    idle.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let answer = rest(&mut idle).await;
+    assert!(answer.contains(" 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn nonsense_is_not_answered_and_old_http_is() {
+    let site = site(Limits { head: SHORT, ..Limits::default() }, None).await;
+    let say = async |text: &str| {
+        let mut stream = TcpStream::connect(site.at).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        rest(&mut stream).await
+    };
+    for nonsense in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let answer = say(nonsense).await;
+        assert!(!answer.contains(" 200 "), "{answer}");
+    }
+    assert!(say("GET /who HTTP/1.0\r\n\r\n").await.contains(" 200 "));
+}
+
+#[tokio::test]
 async fn one_more_than_its_share_is_closed_at_once() {
     let site = site(Limits { per_address: 1, ..Limits::default() }, None).await;
     let mut first = TcpStream::connect(site.at).await.unwrap();
@@ -176,8 +219,11 @@ async fn whoever_does_not_shake_hands_is_closed() {
     let trusted = write_pair(dir.path());
     let files = TlsFiles::load(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap();
     let site = site(Limits { handshake: SHORT, ..Limits::default() }, Some(files)).await;
-    let mut mute = TcpStream::connect(site.at).await.unwrap();
-    assert_eq!(rest(&mut mute).await, "");
+    for beginning in ["", "\x16\x03\x01\x02"] {
+        let mut mute = TcpStream::connect(site.at).await.unwrap();
+        mute.write_all(beginning.as_bytes()).await.unwrap();
+        assert_eq!(rest(&mut mute).await, "");
+    }
     assert!(!ask(&site, "/who").await.contains(" 200 "), "plain HTTP is not spoken");
     assert!(ask_tls(&site, &trusted).await.unwrap().contains(" 200 "));
 }

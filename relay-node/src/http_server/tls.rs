@@ -121,4 +121,21 @@ mod tests {
         files.refresh();
         assert!(!Arc::ptr_eq(&first, &files.config()));
     }
+
+    #[test]
+    fn files_that_are_no_pair_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        write_pair(dir.path());
+        let first = [&cert, &key].map(|path| std::fs::read(path).unwrap());
+        for pair in [[&key, &key], [&cert, &cert], [&key, &cert]] {
+            assert!(TlsFiles::load(pair[0], pair[1]).is_err(), "{pair:?}");
+        }
+        write_pair(dir.path());
+        std::fs::write(&cert, &first[0]).unwrap();
+        let error = TlsFiles::load(&cert, &key).unwrap_err();
+        assert!(error.contains("do not fit"), "{error}");
+        std::fs::write(&key, &first[1]).unwrap();
+        assert!(TlsFiles::load(&cert, &key).is_ok());
+    }
 }

@@ -1,18 +1,13 @@
-//! HTTPS with a certificate that the client pins, and a new one while the server runs.
+//! WHEP over HTTPS with a certificate that the client pins.
 
 use super::*;
 use crate::config::TlsSection;
-use crate::http::server::Patience;
+use relay_node::config::ConfigError;
 use std::path::Path;
-use std::time::Duration;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use tokio_util::sync::CancellationToken;
-
-/// Longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Made {
     cert: String,
@@ -77,45 +72,12 @@ async fn whep_over_tls_with_the_pinned_certificate_only() {
 }
 
 #[tokio::test]
-async fn files_that_are_no_pair_are_refused_at_start() {
+async fn a_bad_pair_is_an_error_of_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (make(), make());
-    for (cert, key) in [(&a.cert, &b.key), (&a.key, &a.key), (&a.cert, &a.cert)] {
-        let s = write(dir.path(), cert, key);
-        TlsFiles::load(&s.cert, &s.key).unwrap_err();
-    }
-    let error = TlsFiles::load(Path::new("nowhere.pem"), Path::new("nowhere.pem")).unwrap_err();
-    assert!(error.contains("nowhere.pem"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_certificate_is_shown_and_a_bad_one_is_not() {
-    let dir = tempfile::tempdir().unwrap();
-    let (first, second) = (make(), make());
-    let section = write(dir.path(), &first.cert, &first.key);
-    let tls = TlsFiles::load(&section.cert, &section.key).unwrap();
-    let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), Some(tls)).await.unwrap();
-    let server =
-        server.with_patience(Patience { reload: Duration::from_millis(5), ..Patience::default() });
-    let to = server.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let router = Router::new().route("/", axum::routing::get(|| async { "hello" }));
-    let served = tokio::spawn(server.serve(router, stop.clone()));
-    let get = "GET / HTTP/1.1\r\nHost: leaf.test\r\nConnection: close\r\n\r\n";
-    assert_eq!(status(&request(to, &first, get).await.unwrap()), 200);
-    // A bad pair: the old one stays.
-    write(dir.path(), "no certificate", &second.key);
-    for _ in 0..10 {
-        assert_eq!(status(&request(to, &first, get).await.unwrap()), 200);
-    }
-    write(dir.path(), &second.cert, &second.key);
-    let changed = async {
-        while request(to, &second, get).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, changed).await.expect("the new certificate is never shown");
-    request(to, &first, get).await.unwrap_err();
-    stop.cancel();
-    served.await.unwrap();
+    let mut config = LeafConfig::default();
+    config.http.listen = "127.0.0.1:0".parse().unwrap();
+    config.http.tls = Some(write(dir.path(), &make().cert, &make().key));
+    let error = Leaf::bind(&config, Clock::start()).await.map(drop).unwrap_err();
+    assert!(error.chain().any(|cause| cause.is::<ConfigError>()), "{error:#}");
+    assert!(format!("{error:#}").contains("http.tls: "), "{error:#}");
 }
