@@ -200,7 +200,7 @@ fn an_identity_that_cannot_be_used_is_not_taken_from_the_root_either() {
     rig.dialed(1, ROOT_CONN);
     // It has run out already.
     let said = rig.message(ROOT_CONN, from_root(None, redirect(SEC, vec![offer("p", 5)])));
-    assert_eq!(said, ["1 error ->^ unauthorized redirect", "close 1"]);
+    assert_eq!(said, ["1 error ->- unauthorized redirect", "close 1"]);
     assert!(rig.core.identity().is_none());
     assert_eq!(Rig::quiet(rig.wait(13 * SEC)), ["dial 2 root"], "it tries again, later");
 }
@@ -216,7 +216,7 @@ fn a_killed_child_that_stays_is_put_out() {
     );
     // Its ticket is good for a while yet: not here.
     let said = rig.add_child(ConnId(11), "c", 20);
-    assert_eq!(said, ["11 error me>c unauthorized hello", "close 11"]);
+    assert_eq!(said, ["11 error me>- unauthorized hello", "close 11"]);
     // A newer one is the root's word that it may.
     rig.accept(ConnId(12), "c");
     let said = rig.message(ConnId(12), child_hello("c", "me c 2 21 9", "me"));
@@ -240,6 +240,6 @@ fn removed_children_are_remembered_within_bounds() {
     }
     let back =
         |rig: &mut Rig, n: u64| rig.add_child(ConnId(9_000 + n), &format!("c{n}"), 9_000 + n);
-    assert_eq!(back(&mut rig, 1)[0], "9001 error ^>c1 unauthorized hello");
+    assert_eq!(back(&mut rig, 1)[0], "9001 error ^>- unauthorized hello");
     assert_eq!(back(&mut rig, 0)[0], "add link 9000 child", "the oldest is forgotten");
 }

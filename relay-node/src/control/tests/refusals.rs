@@ -44,11 +44,11 @@ fn a_stranger_becomes_a_child() {
 #[test]
 fn tickets_that_do_not_hold() {
     let rows = [
-        ("another parent's", "c", "you c 1 20 9", "10 error me>c unauthorized hello"),
-        ("not signed", "c", "garbage", "10 error me>c unauthorized hello"),
-        ("another child's", "c", "me d 1 20 9", "10 error me>c unauthorized hello"),
-        ("another key's", "c", "me c 1 20 8", "10 error me>c unauthorized hello"),
-        ("an older incarnation's", "c", "me c 0 20 9", "10 error me>c unauthorized hello"),
+        ("another parent's", "c", "you c 1 20 9", "10 error me>- unauthorized hello"),
+        ("not signed", "c", "garbage", "10 error me>- unauthorized hello"),
+        ("another child's", "c", "me d 1 20 9", "10 error me>- unauthorized hello"),
+        ("another key's", "c", "me c 1 20 8", "10 error me>- unauthorized hello"),
+        ("an older incarnation's", "c", "me c 0 20 9", "10 error me>- unauthorized hello"),
         ("another name than TLS", "d", "me d 1 20 9", "10 error me>- forged hello"),
     ];
     for (what, name, ticket, error) in rows {
@@ -74,19 +74,19 @@ fn hellos_that_make_no_sense() {
         let said = rig.message(CHILD, message(Some("c"), Some(to), Body::Hello(Box::new(hello))));
         assert_eq!(said, [error, "close 10"]);
     };
-    check(|h| h.version = 3, "me", "10 error me>c version hello");
-    check(|h| h.nonce = None, "me", "10 error me>c malformed hello");
-    check(|h| h.nonce = Some(vec![1; 15]), "me", "10 error me>c malformed hello");
-    check(|h| h.ticket = None, "me", "10 error me>c unauthorized hello");
-    check(|_| (), "other", "10 error me>c unknownNode hello");
-    check(|_| (), "^", "10 error me>c unauthorized hello");
+    check(|h| h.version = 3, "me", "10 error me>- version hello");
+    check(|h| h.nonce = None, "me", "10 error me>- malformed hello");
+    check(|h| h.nonce = Some(vec![1; 15]), "me", "10 error me>- malformed hello");
+    check(|h| h.ticket = None, "me", "10 error me>- unauthorized hello");
+    check(|_| (), "other", "10 error me>- unknownNode hello");
+    check(|_| (), "^", "10 error me>- unauthorized hello");
 }
 
 #[test]
 fn no_room_and_no_children_for_leaves() {
     let mut rig = Rig::with_child();
     assert_eq!(rig.add_child(ConnId(11), "d", 21).len(), 3);
-    assert_eq!(rig.add_child(ConnId(12), "e", 22), ["12 error me>e full hello", "close 12"]);
+    assert_eq!(rig.add_child(ConnId(12), "e", 22), ["12 error me>- full hello", "close 12"]);
     assert_eq!(
         rig.add_child(ConnId(13), "d", 23)[..2],
         ["close 11", "remove link 21"],
@@ -96,7 +96,7 @@ fn no_room_and_no_children_for_leaves() {
     leaf.step(Event::Timeout);
     leaf.dialed(1, ROOT_CONN);
     leaf.message(ROOT_CONN, from_root(None, redirect(3_600 * SEC, vec![])));
-    assert_eq!(leaf.add_child(CHILD, "c", 20), ["10 error me>c full hello", "close 10"]);
+    assert_eq!(leaf.add_child(CHILD, "c", 20), ["10 error me>- full hello", "close 10"]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn the_media_link_of_another_child() {
     let mut rig = Rig::with_child();
     assert_eq!(
         rig.add_child(ConnId(11), "d", 20),
-        ["11 error me>d unauthorized hello", "close 11"]
+        ["11 error me>- unauthorized hello", "close 11"]
     );
 }
 
@@ -120,7 +120,7 @@ fn strangers_are_few_and_brief_and_say_hello_first() {
     rig.accept(CHILD, "c");
     assert_eq!(
         rig.message(CHILD, message(Some("c"), None, play(vec![]))),
-        ["10 error me>c unauthorized playpipeline", "close 10"]
+        ["10 error me>- unauthorized playpipeline", "close 10"]
     );
     rig.accept(CHILD, "c");
     let said: Vec<String> = (0..6).flat_map(|_| Rig::quiet(rig.wait(SEC))).collect();

@@ -54,11 +54,10 @@ fn a_certificate_alone_is_no_token() {
         said.iter_mut().for_each(|s| *s = s.replacen(&conn.0.to_string(), "it", 1));
         said
     };
-    let refused =
-        |name: &str| vec![format!("it error >{name} unauthorized hello"), "close it".into()];
-    assert_eq!(ask("b", 2, 2), refused("b"), "unknown");
-    assert_eq!(ask("a", 2, 2), refused("a"), "another key");
-    assert_eq!(ask("a", 1, 2), refused("a"), "asks for another key than it shows");
+    let refused = || vec!["it error >- unauthorized hello".to_owned(), "close it".into()];
+    assert_eq!(ask("b", 2, 2), refused(), "unknown");
+    assert_eq!(ask("a", 2, 2), refused(), "another key");
+    assert_eq!(ask("a", 1, 2), refused(), "asks for another key than it shows");
     assert_eq!(ask("a", 1, 1), ["it redirect >- a/2 below root"], "known: it has lost its parent");
 }
 
@@ -162,7 +161,7 @@ fn a_revoked_token_ends_renewals_and_returns() {
     REVOKED.with(|revoked| revoked.borrow_mut().push("1".into()));
     assert_eq!(ask(&mut rig, conn), "error >a unauthorized hello");
     let again = rig.accept(node_peer("a", 1));
-    assert_eq!(ask(&mut rig, again), "error >a unauthorized hello", "not by its certificate");
+    assert_eq!(ask(&mut rig, again), "error >- unauthorized hello", "not by its certificate");
     // By a new token it stays what it was, and can be renewed again.
     let other = Peer::Joining { token: "2".into(), role: Role::Relay };
     let said = rig.join_as(other, hello(Role::Relay, "a", 1));
@@ -180,7 +179,7 @@ fn a_killed_node_does_not_come_back_by_its_certificate() {
     let again = rig.accept(node_peer("a", 1));
     let body = || Body::Hello(Box::new(hello(Role::Relay, "a", 1)));
     let said = rig.message(again, "a", Some("^"), body());
-    assert_eq!(said[0], format!("{} error >a unauthorized hello", again.0));
+    assert_eq!(said[0], format!("{} error >- unauthorized hello", again.0));
     // It stays silent on its link: the link is closed.
     let said: Vec<String> = (0..3).flat_map(|_| Rig::quiet(rig.wait(SEC))).collect();
     assert_eq!(said, [format!("close {}", conn.0), "remove link".into()]);
