@@ -198,6 +198,12 @@ impl RunningLeaf {
         self.site.worker.failure()
     }
 
+    /// What drives the sessions.
+    #[cfg(test)]
+    pub(crate) fn worker(&self) -> &WorkerHandle {
+        &self.site.worker
+    }
+
     /// Takes nobody new and tells every viewer that its session is over (the page then asks the
     /// root for another leaf).
     pub async fn drain(&self) {

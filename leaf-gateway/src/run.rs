@@ -1,5 +1,8 @@
 //! The whole program: node, viewers, signals.
 
+#[cfg(test)]
+mod tests;
+
 use crate::config::LeafConfig;
 use crate::gateway::{Leaf, NodeSide, RunningLeaf};
 use crate::metrics::Metrics;
@@ -12,7 +15,7 @@ use relay_node::identity::{NodeVault, random};
 use relay_node::io::limits::LinkLimits;
 use relay_node::logging::LogControl;
 use relay_node::node::{Node, NodeHandle, NodeOptions, NodeTask};
-use relay_node::ops::{MetricsSource, Ops, Readiness};
+use relay_node::ops::{MetricsSource, Ops};
 use soleil_protocol::Role;
 use soleil_protocol::message::HostPort;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -117,42 +120,55 @@ pub async fn start(
         }),
     };
     let leaf = leaf.start(config, side);
-    watch_viewers(leaf.failure(), ops.readiness().clone());
     tracing::info!(%http, %viewers, url, "the leaf is up");
     Ok(Started { node, leaf, http, viewers, task, ops })
 }
 
-/// A leaf that can't serve viewers is not ready, whatever else works.
-fn watch_viewers(mut failure: watch::Receiver<Option<String>>, readiness: Readiness) {
-    tokio::spawn(async move {
-        // An error means that the worker has ended as it should.
-        if let Ok(why) = failure.wait_for(Option::is_some).await {
-            readiness.hold("viewers", why.clone().unwrap_or_default());
-        }
-    });
+/// Why viewers can't be served any more, as soon as that is so.
+async fn failed(mut failure: watch::Receiver<Option<String>>) -> String {
+    match failure.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or_default(),
+        // The viewer thread has ended as it should.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 impl Started {
-    /// Runs until a signal, the root or a failure ends it; viewers are told first. A second signal
-    /// ends at once.
+    /// Runs until a signal, the root or a failure ends it; viewers are told first. A (second)
+    /// signal while it leaves ends it at once.
+    ///
+    /// A leaf that can't serve viewers any more is of no use, and nothing within the process brings
+    /// its viewer thread back: it leaves the tree, so that the root sends nobody here, and the
+    /// supervisor starts it anew.
     ///
     /// # Errors
-    /// If the node failed or signals can't be caught.
+    /// If node or viewer thread failed, or signals can't be caught.
     pub async fn wait(self) -> anyhow::Result<String> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut ended = std::pin::pin!(self.task.wait());
-        let name = tokio::select! {
+        let cause = tokio::select! {
             reason = &mut ended => {
                 let reason = reason?;
                 self.leaf.stop().await;
                 return Ok(reason);
             }
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "Ctrl-C",
+            _ = terminate.recv() => Ok("SIGTERM"),
+            _ = interrupt.recv() => Ok("Ctrl-C"),
+            why = failed(self.leaf.failure()) => Err(why),
         };
-        tracing::info!(signal = name, "stopping");
-        self.ops.readiness().hold("draining", "the leaf is stopping");
+        let name = match &cause {
+            Ok(signal) => {
+                tracing::info!(signal, "stopping");
+                self.ops.readiness().hold("draining", "the leaf is stopping");
+                signal
+            }
+            Err(why) => {
+                tracing::error!(why, "leaving the tree: no viewer can be served here");
+                self.ops.readiness().hold("viewers", why);
+                why.as_str()
+            }
+        };
         let _ = tokio::time::timeout(GOODBYE_TIMEOUT, self.leaf.drain()).await;
         self.node.drain(name);
         let reason = tokio::select! {
@@ -161,7 +177,7 @@ impl Started {
             _ = interrupt.recv() => "a second signal".into(),
         };
         self.leaf.stop().await;
-        Ok(reason)
+        cause.map(|_| reason).map_err(anyhow::Error::msg)
     }
 
     /// Ends it without a signal (tests).
@@ -186,23 +202,4 @@ pub async fn run(config: LeafConfig, config_file: Option<&Path>) -> anyhow::Resu
     let reason = start(&config, config_file, log).await?.wait().await?;
     tracing::info!(reason, "stopped");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn readiness_shows_why_viewers_cannot_be_served() {
-        let readiness = Readiness::default();
-        let (failed, failure) = watch::channel(None);
-        watch_viewers(failure, readiness.clone());
-        tokio::task::yield_now().await;
-        assert!(readiness.reasons().is_empty());
-        failed.send_replace(Some("the viewer socket failed: gone".to_owned()));
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(readiness.reasons(), [("viewers", "the viewer socket failed: gone".to_owned())]);
-    }
 }
