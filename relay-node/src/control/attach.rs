@@ -4,7 +4,7 @@
 use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, credential_context};
 use super::limits::{
-    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OVERLAP_MAX, PING_INTERVAL,
+    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX, PING_INTERVAL,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
@@ -324,7 +324,7 @@ impl NodeCore {
         }
         self.end_join("attached");
         self.timers.clear(&Timer::Seek);
-        self.timers.clear(&Timer::Silence);
+        self.timers.set(Timer::Silence, self.now.mono.after(OPEN_MAX));
         self.up.failures = 0;
         self.announce_subtree(conn);
         self.play_at_new_parent();

@@ -76,6 +76,10 @@ pub const OVERLAP: Duration = Duration::from_millis(500);
 /// How long a move waits for the new media path before the old parent is left all the same.
 pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 
+/// How long a new parent's media path may take to open. It is tried many times in that while, so this
+/// is a path that lets no datagram through; the root hears of it and may choose another parent.
+pub const OPEN_MAX: Duration = Duration::from_secs(10);
+
 /// How long a parent's control link is believed while its media are silent.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 

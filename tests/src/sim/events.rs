@@ -5,11 +5,13 @@ use super::report;
 use super::wire::media_address;
 use super::world::Sim;
 use relay_node::control::api::{Action, ConnId, Event, PlaneReport};
+use relay_node::media::api::{PlaneCommand, PlaneEvent};
 use relay_node::media::packet::Sealer;
 use relay_node::media::plane::Plane;
 use root_node::core::api::RootOutput;
 use soleil_protocol::Message;
 use soleil_protocol::message::ErrorReport;
+use std::net::SocketAddr;
 
 impl Sim {
     pub(super) fn happen(&mut self, what: What) {
@@ -161,7 +163,18 @@ impl Sim {
             }
             Action::Plane(command) => {
                 let now = self.clock(node);
+                let opened = match &command {
+                    PlaneCommand::AddLink(link) if self.nodes[node].plane.is_none() => {
+                        Some(link.id)
+                    }
+                    _ => None,
+                };
                 self.nodes[node].plane_command(now, command);
+                if let Some(link) = opened {
+                    // Without a plane there is no path to open: it is taken as open.
+                    let event = PlaneEvent::LinkOpen(link, SocketAddr::from(([192, 0, 2, 1], 1)));
+                    self.nodes[node].core.handle(now, Event::Plane(event));
+                }
             }
             Action::Identity(identity) => self.nodes[node].identity = Some(identity),
             Action::Pipelines(_) => {}

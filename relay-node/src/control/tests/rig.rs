@@ -2,7 +2,7 @@
 
 use crate::control::NodeCore;
 use crate::control::api::*;
-use crate::media::api::{HopCredential, NextHop, PeerSide, PlaneCommand};
+use crate::media::api::{HopCredential, NextHop, PeerSide, PlaneCommand, PlaneEvent};
 use soleil_protocol::message::*;
 use soleil_protocol::pipeline::{Codec, EpochKey, Layer, PipelineDef, Track, Wrapped};
 use soleil_protocol::*;
@@ -102,6 +102,14 @@ impl Rig {
 
     /// A relay that is attached to `p`, the child of the root.
     pub fn attached() -> Self {
+        let mut rig = Self::without_media();
+        let open = PlaneEvent::LinkOpen(LinkId(5), "192.0.2.1:1".parse().unwrap());
+        rig.step(Event::Plane(open));
+        rig
+    }
+
+    /// Attached, but the media path has not opened yet.
+    pub fn without_media() -> Self {
         let mut rig = Self::new(Role::Relay, 2);
         rig.step(Event::Timeout);
         rig.dialed(1, ROOT_CONN);

@@ -139,6 +139,26 @@ fn silent_media_are_checked_and_given_up() {
 }
 
 #[test]
+fn a_media_path_that_never_opens_is_given_up() {
+    let mut rig = Rig::without_media();
+    let mut said = Vec::new();
+    for _ in 0..50 {
+        rig.core.links.get_mut(PARENT).unwrap().forgive();
+        said.extend(Rig::quiet(rig.wait(200 * MS)));
+        if said.len() >= 4 {
+            break;
+        }
+    }
+    assert_eq!(
+        said[..4],
+        ["2 bye me>-", "close 2", "remove link 5", "attached false"].map(String::from)
+    );
+    // One that opens in time stays.
+    let rig = Rig::attached();
+    assert!(!rig.core.timers.is_set(&crate::control::timers::Timer::Silence));
+}
+
+#[test]
 fn a_move_is_made_before_the_break() {
     let mut rig = Rig::with_child();
     rig.message(PARENT, pipe_def_message(1));
