@@ -7,9 +7,11 @@ import { readSample, type Sample } from './stats';
 import { deleteSession, postOffer, REQUEST_TIMEOUT_MS, WhepError, type Failure } from './whep';
 
 /**
- * What the browser's jitter buffers aim for, in milliseconds. Their own choice starts lower and
- * grows after each late packet, which shows as jerks; a little room from the start costs less than
- * it gives. Buffers still grow beyond it where the network demands it.
+ * What the browser's jitter buffer for the picture aims for, in milliseconds. Its own choice starts
+ * lower and grows after each late packet, which shows as jerks; a little room from the start costs
+ * less than it gives. The buffer still grows beyond it where the network demands it. The sound keeps
+ * the browser's own choice: it adapts without being heard, and on its way to the loudspeaker it has
+ * another 30 ms to go, so that the same target would put it 50 to 60 ms behind the picture.
  */
 export const JITTER_BUFFER_TARGET_MS = 50;
 
@@ -127,7 +129,7 @@ export class Session {
     for (const kind of ['video', 'audio'] as const) {
       const transceiver = this.peer.addTransceiver(kind, { direction: 'recvonly' });
       askForCaptureTime(transceiver);
-      keepDelayLow(transceiver.receiver);
+      if (kind === 'video') keepDelayLow(transceiver.receiver);
     }
     const offer = await this.peer.createOffer();
     const sdp = preferStereo(offer.sdp ?? '');
