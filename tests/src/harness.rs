@@ -2,13 +2,18 @@
 //! with their configuration, join tokens and readiness, and link emulators and taps in the hops
 //! where a test wants them. Everything ends when the [`Tree`] is dropped.
 
+mod broadcast;
 mod node;
+mod options;
+mod plan;
 mod ports;
 mod tree;
 
+pub use broadcast::Broadcast;
 pub use node::{Metrics, Process, Running};
+pub use options::{Hop, Options, Stream};
 pub use ports::Ports;
-pub use tree::{Broadcast, Hop, Options, Stream, Tree};
+pub use tree::Tree;
 
 use std::path::PathBuf;
 

@@ -1,11 +1,13 @@
 //! The tree: which processes there are, how they are configured, and what stands in their hops.
 
+use super::broadcast::Broadcast;
 use super::node::{Process, Running};
-use super::ports::{Ports, is_free};
+use super::options::{Hop, Options};
+use super::plan::{NodePorts, Plan, root_config};
+use super::ports::Ports;
 use super::{HarnessError, binary, io_error};
-use crate::emulator::{LinkConfig, TcpTap, UdpEmulator};
+use crate::emulator::{TcpTap, UdpEmulator};
 use crate::http;
-use crate::source::SourceReport;
 use crate::wait::holds_within;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,111 +22,6 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 /// A broadcast is announced within this time after its first packet.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What stands in a hop.
-#[derive(Debug, Clone, Default)]
-pub struct Hop {
-    /// A UDP emulator in the media path (a link that does nothing still records).
-    pub emulate: Option<LinkConfig>,
-    /// A tap in the control link.
-    pub tap: bool,
-}
-
-/// A stream of the root.
-#[derive(Debug, Clone)]
-pub struct Stream {
-    /// Its name.
-    pub name: String,
-    /// H264 or VP8.
-    pub codec: &'static str,
-}
-
-/// What kind of tree.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Relays; the first ones below the root.
-    pub relays: usize,
-    /// Leaves.
-    pub leaves: usize,
-    /// How many nodes the root takes itself.
-    pub root_children: usize,
-    /// How many nodes each relay takes.
-    pub relay_children: usize,
-    /// Between the root and its children.
-    pub root_hop: Hop,
-    /// Between relays and their children.
-    pub relay_hop: Hop,
-    /// Streams; each has ports of its own.
-    pub streams: Vec<Stream>,
-    /// INTERFACE's demo ports instead of free ones.
-    pub demo_ports: bool,
-    /// Log directives of all nodes.
-    pub log: String,
-    /// More lines for the root's configuration.
-    pub root_extra: String,
-    /// More lines for the leaves' configuration.
-    pub leaf_extra: String,
-}
-
-impl Default for Options {
-    /// Root, relay, leaf, and stream `demo` as H.264 and Opus.
-    fn default() -> Self {
-        Self {
-            relays: 1,
-            leaves: 1,
-            root_children: 1,
-            relay_children: 8,
-            root_hop: Hop::default(),
-            relay_hop: Hop::default(),
-            streams: vec![Stream { name: "demo".into(), codec: "H264" }],
-            demo_ports: false,
-            log: "info".into(),
-            root_extra: String::new(),
-            leaf_extra: String::new(),
-        }
-    }
-}
-
-/// The ports of one node.
-#[derive(Debug, Clone, Copy)]
-struct NodePorts {
-    overlay: u16,
-    media: u16,
-    ops: u16,
-    http: u16,
-    viewers: u16,
-}
-
-/// A running broadcaster process.
-#[derive(Debug)]
-pub struct Broadcast {
-    process: Process,
-}
-
-impl Broadcast {
-    /// Stops it; gives what it sent.
-    ///
-    /// # Errors
-    /// If it failed or gave no report.
-    pub fn stop(mut self) -> Result<SourceReport, HarnessError> {
-        self.process.terminate();
-        let status = self.process.wait(READY_TIMEOUT);
-        let report = self
-            .process
-            .stdout()
-            .iter()
-            .find_map(|line| serde_json::from_str::<SourceReport>(line).ok());
-        match (status, report) {
-            (Some(status), Some(report)) if status.success() => Ok(report),
-            (status, _) => Err(self.process.failed(format!("ended with {status:?}"))),
-        }
-    }
-
-    /// The process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-}
 
 /// A running tree. Stopped, leaves first, when dropped; if that is by a failing test, the ends of
 /// all logs are shown.
@@ -457,90 +354,6 @@ impl Drop for Tree {
     }
 }
 
-/// Which ports everything gets.
-struct Plan {
-    root: NodePorts,
-    root_hop_media: u16,
-    root_hop_overlay: u16,
-    relays: Vec<NodePorts>,
-    /// What relays announce for media and overlay.
-    relay_hops: Vec<(u16, u16)>,
-    leaves: Vec<NodePorts>,
-    streams: Vec<u16>,
-}
-
-impl Plan {
-    fn new(options: &Options) -> Result<Self, HarnessError> {
-        let mut free = Ports::default();
-        if options.demo_ports {
-            return Self::demo(options);
-        }
-        let mut node = || -> Result<NodePorts, HarnessError> {
-            let p = free.take(5)?;
-            Ok(NodePorts { overlay: p, media: p + 1, ops: p + 2, http: p + 3, viewers: p + 4 })
-        };
-        let root = node()?;
-        let relays = (0..options.relays).map(|_| node()).collect::<Result<Vec<_>, _>>()?;
-        let leaves = (0..options.leaves).map(|_| node()).collect::<Result<Vec<_>, _>>()?;
-        let streams =
-            options.streams.iter().map(|_| free.take(4)).collect::<Result<Vec<_>, _>>()?;
-        let mut hop = |hop: &Hop, p: NodePorts| -> Result<(u16, u16), HarnessError> {
-            let media = if hop.emulate.is_some() { free.take(1)? } else { p.media };
-            let overlay = if hop.tap { free.take(1)? } else { p.overlay };
-            Ok((media, overlay))
-        };
-        let (root_hop_media, root_hop_overlay) = hop(&options.root_hop, root)?;
-        let relay_hops =
-            relays.iter().map(|p| hop(&options.relay_hop, *p)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, root_hop_media, root_hop_overlay, relays, relay_hops, leaves, streams })
-    }
-
-    /// INTERFACE "Demo ports". Leaves have no children, but hops and links of their own all the
-    /// same: 7461 and following.
-    fn demo(options: &Options) -> Result<Self, HarnessError> {
-        let root = NodePorts { overlay: 7443, media: 7443, ops: 9100, http: 8080, viewers: 0 };
-        let numbered = |count: usize, make: fn(u16) -> NodePorts| -> Vec<NodePorts> {
-            (1..=count as u16).map(make).collect()
-        };
-        let relays = numbered(options.relays, |n| NodePorts {
-            overlay: 7450 + n,
-            media: 7450 + n,
-            ops: 9100 + n,
-            http: 0,
-            viewers: 0,
-        });
-        let leaves = numbered(options.leaves, |n| NodePorts {
-            overlay: 7460 + n,
-            media: 7460 + n,
-            ops: 9110 + n,
-            http: 8090 + n,
-            viewers: 8190 + n,
-        });
-        let streams = vec![5004];
-        let ports = [&root].into_iter().chain(&relays).chain(&leaves);
-        let all = ports
-            .flat_map(|p| [p.overlay, p.media, p.ops, p.http, p.viewers])
-            .chain(5004..=5007)
-            .filter(|port| *port != 0);
-        let mut taken: Vec<String> =
-            all.filter(|port| !is_free(*port)).map(|port| format!("port {port}")).collect();
-        taken.dedup();
-        if !taken.is_empty() {
-            return Err(HarnessError::InUse(taken.join(", ")));
-        }
-        let relay_hops = relays.iter().map(|p| (p.media, p.overlay)).collect();
-        Ok(Self {
-            root,
-            root_hop_media: root.media,
-            root_hop_overlay: root.overlay,
-            relays,
-            relay_hops,
-            leaves,
-            streams,
-        })
-    }
-}
-
 fn emulator(hop: &Hop, listen: u16, target: u16) -> Result<Option<UdpEmulator>, HarnessError> {
     let Some(config) = hop.emulate else { return Ok(None) };
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -569,39 +382,4 @@ fn start(name: &str, program: &str, file: &Path, ops: u16) -> Result<Running, Ha
     command.arg("--config").arg(file).env("RUST_BACKTRACE", "1");
     let process = Process::start(name, &mut command)?;
     Ok(Running { process, ops: SocketAddr::from((Ipv4Addr::LOCALHOST, ops)) })
-}
-
-fn root_config(options: &Options, plan: &Plan, directory: &Path) -> String {
-    let p = plan.root;
-    // People open the demo from other machines too; tests stay on loopback.
-    let http = if options.demo_ports { "0.0.0.0" } else { "127.0.0.1" };
-    let mut config = format!(
-        "[node]\nname = \"root\"\ndata_dir = \"{}\"\ndrain_timeout = \"5s\"\n\
-         [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
-         [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
-         [capacity]\nchildren = {}\n[http]\nlisten = \"{http}:{}\"\n\
-         [ops]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{}\"\nformat = \"text\"\n{}",
-        directory.join("root").display(),
-        p.overlay,
-        plan.root_hop_overlay,
-        p.media,
-        plan.root_hop_media,
-        options.root_children,
-        p.http,
-        p.ops,
-        options.log,
-        options.root_extra,
-    );
-    for (stream, port) in options.streams.iter().zip(&plan.streams) {
-        let _ = write!(
-            config,
-            "\n[[stream]]\nname = \"{}\"\n\
-             [[stream.track]]\nname = \"video\"\ncodec = \"{}\"\npayload_type = 96\nports = [{port}]\n\
-             [[stream.track]]\nname = \"audio\"\ncodec = \"opus\"\npayload_type = 111\nports = [{}]\n",
-            stream.name,
-            stream.codec,
-            port + 2
-        );
-    }
-    config
 }

@@ -1,0 +1,67 @@
+//! What kind of tree a test wants.
+
+use crate::emulator::LinkConfig;
+
+/// What stands in a hop.
+#[derive(Debug, Clone, Default)]
+pub struct Hop {
+    /// A UDP emulator in the media path (a link that does nothing still records).
+    pub emulate: Option<LinkConfig>,
+    /// A tap in the control link.
+    pub tap: bool,
+}
+
+/// A stream of the root.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// Its name.
+    pub name: String,
+    /// H264 or VP8.
+    pub codec: &'static str,
+}
+
+/// What kind of tree.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Relays; the first ones below the root.
+    pub relays: usize,
+    /// Leaves.
+    pub leaves: usize,
+    /// How many nodes the root takes itself.
+    pub root_children: usize,
+    /// How many nodes each relay takes.
+    pub relay_children: usize,
+    /// Between the root and its children.
+    pub root_hop: Hop,
+    /// Between relays and their children.
+    pub relay_hop: Hop,
+    /// Streams; each has ports of its own.
+    pub streams: Vec<Stream>,
+    /// INTERFACE's demo ports instead of free ones.
+    pub demo_ports: bool,
+    /// Log directives of all nodes.
+    pub log: String,
+    /// More lines for the root's configuration.
+    pub root_extra: String,
+    /// More lines for the leaves' configuration.
+    pub leaf_extra: String,
+}
+
+impl Default for Options {
+    /// Root, relay, leaf, and stream `demo` as H.264 and Opus.
+    fn default() -> Self {
+        Self {
+            relays: 1,
+            leaves: 1,
+            root_children: 1,
+            relay_children: 8,
+            root_hop: Hop::default(),
+            relay_hop: Hop::default(),
+            streams: vec![Stream { name: "demo".into(), codec: "H264" }],
+            demo_ports: false,
+            log: "info".into(),
+            root_extra: String::new(),
+            leaf_extra: String::new(),
+        }
+    }
+}
