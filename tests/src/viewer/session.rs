@@ -1,6 +1,9 @@
 //! One headless viewer as a state machine: ICE (controlling), DTLS (client), SRTP, RTCP. Pure:
 //! datagrams, an answer and time go in, datagrams come out.
 
+mod connect;
+mod play;
+
 use super::Options;
 use super::report::{State, ViewerReport};
 use super::rtp::{self, Header, Rtcp};
@@ -183,182 +186,6 @@ impl Session {
         }
     }
 
-    fn handle_stun(&mut self, now: Now, from: SocketAddr, data: &[u8]) {
-        let provider = self.identity.provider.clone();
-        match self.secrets.read(provider.crypto(), from, data) {
-            Some(Incoming::Request(answer)) => {
-                self.report.server_checks += 1;
-                self.out.push_back((from, answer));
-            }
-            Some(Incoming::Success(transaction)) => {
-                let Some((to, sent)) = self.checks.remove(&transaction) else { return };
-                self.last_consent = now.mono;
-                self.report.consents += 1;
-                self.rtt_us = now.mono.0 - sent.0;
-                self.checks.retain(|_, (_, sent)| now.mono.0 - sent.0 < CONSENT_EXPIRES_US);
-                if self.remote.is_none() {
-                    self.remote = Some(to);
-                    self.timers.check = None;
-                    self.timers.consent = Some(after(now.mono, self.options.consent_us));
-                    self.start_dtls(now, to);
-                }
-            }
-            Some(Incoming::Failure(_)) => self.report.strange += 1,
-            None => self.report.strange += 1,
-        }
-    }
-
-    fn start_dtls(&mut self, now: Now, remote: SocketAddr) {
-        let mut dtls = Endpoint::new(self.local, TransportProtocol::UDP, None);
-        let config = self.identity.config.clone();
-        if let Err(error) = dtls.connect(self.clock.instant(now.mono), remote, config, None) {
-            return self.fail(&format!("DTLS: {error}"));
-        }
-        self.dtls = Some(dtls);
-        self.flush_dtls();
-    }
-
-    fn flush_dtls(&mut self) {
-        if let Some(dtls) = &mut self.dtls {
-            while let Some(transmit) = dtls.poll_transmit() {
-                self.out.push_back((transmit.transport.peer_addr, transmit.message.to_vec()));
-            }
-        }
-    }
-
-    fn handle_dtls(&mut self, now: Now, from: SocketAddr, data: &[u8]) {
-        let Some(dtls) = &mut self.dtls else { return };
-        let events = dtls.read(self.clock.instant(now.mono), from, None, BytesMut::from(data));
-        match events {
-            Ok(events) => {
-                for event in events {
-                    match event {
-                        EndpointEvent::HandshakeComplete => self.connect(now, from),
-                        EndpointEvent::PeerClosed => {
-                            self.report.closed_by_server = true;
-                            self.report.state = State::Closed;
-                            self.timers = Timers::default();
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            Err(error) => {
-                if self.srtp.is_none() {
-                    self.fail(&format!("DTLS: {error}"));
-                }
-            }
-        }
-        self.flush_dtls();
-    }
-
-    fn connect(&mut self, now: Now, remote: SocketAddr) {
-        let Some(state) = self.dtls.as_ref().and_then(|d| d.get_connection_state(remote)) else {
-            return;
-        };
-        let wanted = self.answer.as_ref().map(|a| a.fingerprint.as_str()).unwrap_or_default();
-        match secure::srtp(state, wanted, &self.identity) {
-            Ok((inbound, outbound, profile)) => {
-                self.srtp = Some(Srtp { inbound, outbound });
-                self.report.state = State::Connected;
-                self.report.srtp = Some(profile.to_owned());
-                self.report.connected_ms = Some(ms(now.mono, self.posted));
-                self.connected = Some(now.mono);
-                self.timers.give_up = None;
-                self.timers.repair = Some(after(now.mono, REPAIR_EVERY_US));
-                self.timers.reports = Some(after(now.mono, self.options.report_us));
-                self.timers.key_frame = Some(after(now.mono, PLI_PATIENCE_US));
-            }
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    fn handle_rtp(&mut self, now: Now, data: &[u8]) {
-        let (Some(answer), Some(srtp)) = (&self.answer, &mut self.srtp) else { return };
-        let parsed = Header::parse(data, answer.capture_id);
-        let meaning = parsed.and_then(|h| answer.payload(h.payload_type).map(|p| (h, p)));
-        let Some((header, payload)) = meaning else {
-            self.report.strange += 1;
-            return;
-        };
-        let (codec, rtx) = match payload {
-            Payload::Media(codec) => (codec, false),
-            Payload::Rtx(apt) => match answer.payload(apt) {
-                Some(Payload::Media(codec)) => (codec, true),
-                _ => return,
-            },
-        };
-        let waits_for_key = codec != Codec::Opus
-            && self.streams.get(&header.ssrc).is_none_or(|(_, s)| s.first_key.is_none());
-        let sampled = u32::from(header.sequence) % self.options.open_one_in.max(1) == 0;
-        let mut plain = None;
-        if rtx || waits_for_key || sampled {
-            match srtp.inbound.decrypt_rtp(data) {
-                Ok(packet) => plain = Some(packet),
-                Err(_) => {
-                    self.report.unopened += 1;
-                    return;
-                }
-            }
-            self.report.opened += 1;
-        }
-        if self.report.first_packet_ms.is_none() {
-            self.report.first_packet_ms = Some(ms(now.mono, self.posted));
-        }
-        let body = plain.as_deref().and_then(|packet| header.payload(packet));
-        if rtx {
-            // RFC 4588: the original number, then the original payload.
-            self.report.rtx_packets += 1;
-            let Some([high, low, rest @ ..]) = body else {
-                // Padding only: a probe.
-                return;
-            };
-            let sequence = u16::from_be_bytes([*high, *low]);
-            let key = rtp::starts_key_frame(codec, rest);
-            let found = self.streams.values_mut().find(|(c, _)| *c == codec);
-            if let Some((_, stream)) = found {
-                stream.receive(now, &header, sequence, key, data.len());
-            }
-            return;
-        }
-        if !self.streams.contains_key(&header.ssrc) {
-            if self.streams.len() >= MAX_STREAMS {
-                return;
-            }
-            let is_video = codec != Codec::Opus;
-            let rate = if is_video { 90_000 } else { 48_000 };
-            self.streams.insert(header.ssrc, (codec, Stream::new(header.ssrc, rate, is_video)));
-        }
-        if let Some((_, stream)) = self.streams.get_mut(&header.ssrc) {
-            let key = body.is_some_and(|body| rtp::starts_key_frame(codec, body));
-            stream.receive(now, &header, header.sequence, key, data.len());
-            if let Some(at) = stream.first_key
-                && self.report.first_key_ms.is_none()
-            {
-                self.report.first_key_ms = Some(ms(at, self.posted));
-            }
-        }
-    }
-
-    fn handle_rtcp(&mut self, now: Now, data: &[u8]) {
-        let Some(srtp) = &mut self.srtp else { return };
-        let Ok(plain) = srtp.inbound.decrypt_rtcp(data) else {
-            self.report.unopened += 1;
-            return;
-        };
-        for piece in rtp::parse_rtcp(&plain) {
-            match piece {
-                Rtcp::SenderReport(ssrc, ntp, _) => {
-                    self.report.sender_reports += 1;
-                    if let Some((_, stream)) = self.streams.get_mut(&ssrc) {
-                        stream.sender_report(now.mono, ntp);
-                    }
-                }
-                Rtcp::Bye(_) => self.report.byes += 1,
-            }
-        }
-    }
-
     /// When `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let t = &self.timers;
@@ -423,31 +250,6 @@ impl Session {
                 self.send_rtcp(&rtp::pli(self.rtcp_ssrc, media));
             }
             self.timers.key_frame = Some(after(now.mono, PLI_EVERY_US));
-        }
-    }
-
-    fn repair(&mut self, now: Now) {
-        let mut asks = Vec::new();
-        for (_, stream) in self.streams.values_mut().filter(|(_, s)| s.has_missing()) {
-            let wanted = stream.ask(now, self.rtt_us);
-            if !wanted.is_empty() && self.options.nack {
-                asks.push(rtp::nack(self.rtcp_ssrc, stream.ssrc, &wanted));
-            }
-        }
-        for ask in asks {
-            self.send_rtcp(&ask);
-        }
-    }
-
-    fn check(&mut self, now: Now, to: SocketAddr) {
-        let mut transaction = [0; 12];
-        self.rng.fill(&mut transaction);
-        let provider = self.identity.provider.clone();
-        if let Some(request) =
-            self.secrets.request(provider.crypto(), transaction, self.tie_breaker)
-        {
-            self.checks.insert(transaction, (to, now.mono));
-            self.out.push_back((to, request));
         }
     }
 

@@ -1,0 +1,104 @@
+//! What comes once connected: RTP, RTCP, and asking for what is missing.
+
+use super::*;
+
+impl Session {
+    pub(super) fn handle_rtp(&mut self, now: Now, data: &[u8]) {
+        let (Some(answer), Some(srtp)) = (&self.answer, &mut self.srtp) else { return };
+        let parsed = Header::parse(data, answer.capture_id);
+        let meaning = parsed.and_then(|h| answer.payload(h.payload_type).map(|p| (h, p)));
+        let Some((header, payload)) = meaning else {
+            self.report.strange += 1;
+            return;
+        };
+        let (codec, rtx) = match payload {
+            Payload::Media(codec) => (codec, false),
+            Payload::Rtx(apt) => match answer.payload(apt) {
+                Some(Payload::Media(codec)) => (codec, true),
+                _ => return,
+            },
+        };
+        let waits_for_key = codec != Codec::Opus
+            && self.streams.get(&header.ssrc).is_none_or(|(_, s)| s.first_key.is_none());
+        let sampled = u32::from(header.sequence) % self.options.open_one_in.max(1) == 0;
+        let mut plain = None;
+        if rtx || waits_for_key || sampled {
+            match srtp.inbound.decrypt_rtp(data) {
+                Ok(packet) => plain = Some(packet),
+                Err(_) => {
+                    self.report.unopened += 1;
+                    return;
+                }
+            }
+            self.report.opened += 1;
+        }
+        if self.report.first_packet_ms.is_none() {
+            self.report.first_packet_ms = Some(ms(now.mono, self.posted));
+        }
+        let body = plain.as_deref().and_then(|packet| header.payload(packet));
+        if rtx {
+            // RFC 4588: the original number, then the original payload.
+            self.report.rtx_packets += 1;
+            let Some([high, low, rest @ ..]) = body else {
+                // Padding only: a probe.
+                return;
+            };
+            let sequence = u16::from_be_bytes([*high, *low]);
+            let key = rtp::starts_key_frame(codec, rest);
+            let found = self.streams.values_mut().find(|(c, _)| *c == codec);
+            if let Some((_, stream)) = found {
+                stream.receive(now, &header, sequence, key, data.len());
+            }
+            return;
+        }
+        if !self.streams.contains_key(&header.ssrc) {
+            if self.streams.len() >= MAX_STREAMS {
+                return;
+            }
+            let is_video = codec != Codec::Opus;
+            let rate = if is_video { 90_000 } else { 48_000 };
+            self.streams.insert(header.ssrc, (codec, Stream::new(header.ssrc, rate, is_video)));
+        }
+        if let Some((_, stream)) = self.streams.get_mut(&header.ssrc) {
+            let key = body.is_some_and(|body| rtp::starts_key_frame(codec, body));
+            stream.receive(now, &header, header.sequence, key, data.len());
+            if let Some(at) = stream.first_key
+                && self.report.first_key_ms.is_none()
+            {
+                self.report.first_key_ms = Some(ms(at, self.posted));
+            }
+        }
+    }
+
+    pub(super) fn handle_rtcp(&mut self, now: Now, data: &[u8]) {
+        let Some(srtp) = &mut self.srtp else { return };
+        let Ok(plain) = srtp.inbound.decrypt_rtcp(data) else {
+            self.report.unopened += 1;
+            return;
+        };
+        for piece in rtp::parse_rtcp(&plain) {
+            match piece {
+                Rtcp::SenderReport(ssrc, ntp, _) => {
+                    self.report.sender_reports += 1;
+                    if let Some((_, stream)) = self.streams.get_mut(&ssrc) {
+                        stream.sender_report(now.mono, ntp);
+                    }
+                }
+                Rtcp::Bye(_) => self.report.byes += 1,
+            }
+        }
+    }
+
+    pub(super) fn repair(&mut self, now: Now) {
+        let mut asks = Vec::new();
+        for (_, stream) in self.streams.values_mut().filter(|(_, s)| s.has_missing()) {
+            let wanted = stream.ask(now, self.rtt_us);
+            if !wanted.is_empty() && self.options.nack {
+                asks.push(rtp::nack(self.rtcp_ssrc, stream.ssrc, &wanted));
+            }
+        }
+        for ask in asks {
+            self.send_rtcp(&ask);
+        }
+    }
+}
