@@ -28,7 +28,7 @@ impl LogControl {
     /// A sentence, if the directives cannot be read or the log is not ours.
     pub fn set(&self, directives: &str) -> Result<(), String> {
         check_level(directives)?;
-        let filter = EnvFilter::try_new(directives).map_err(|e| e.to_string())?;
+        let filter = EnvFilter::try_new(quieten(directives)).map_err(|e| e.to_string())?;
         match &self.filter {
             Some(handle) => handle.reload(filter).map_err(|e| e.to_string()),
             None => Err("the log of this program cannot be changed".into()),
@@ -44,7 +44,8 @@ impl std::fmt::Debug for LogControl {
 
 /// Starts the log of this process, to standard error. A second call changes nothing.
 pub fn start(section: &LogSection) -> LogControl {
-    let filter = EnvFilter::try_new(&section.level.0).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_new(quieten(&section.level.0)).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
     let terminal = std::io::stderr().is_terminal();
     let json = match section.format {
@@ -61,6 +62,15 @@ pub fn start(section: &LogSection) -> LogControl {
     LogControl { filter: started.ok().map(|()| handle) }
 }
 
+/// The DTLS library warns three times of every browser's hello; it is heard only if it is named.
+fn quieten(directives: &str) -> String {
+    if directives.contains("rtc_dtls") {
+        directives.to_owned()
+    } else {
+        format!("{directives},rtc_dtls=error")
+    }
+}
+
 /// Whether directives can be read.
 ///
 /// # Errors
@@ -72,4 +82,26 @@ pub fn check_level(directives: &str) -> Result<(), String> {
         return Err(refuse("no log level".into()));
     }
     EnvFilter::try_new(directives).map(drop).map_err(|e| refuse(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dtls_library_is_quiet_unless_it_is_named() {
+        assert_eq!(quieten("info"), "info,rtc_dtls=error");
+        assert_eq!(quieten("info,rtc_dtls=debug"), "info,rtc_dtls=debug");
+        for directives in ["info", "off", "relay_node=debug,info", "rtc_dtls=trace"] {
+            check_level(&quieten(directives)).unwrap();
+        }
+    }
+
+    #[test]
+    fn directives_that_make_no_sense_are_refused() {
+        let long = "a".repeat(MAX_DIRECTIVES + 1);
+        for directives in ["", "relay_node=loud", long.as_str()] {
+            assert!(check_level(directives).unwrap_err().contains("write a level like"));
+        }
+    }
 }
