@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Recording ends at this size, or a long test fills the memory.
+/// Recording of a direction ends at this size, or a long test fills the memory.
 const MAX_RECORD_BYTES: usize = 64 << 20;
 
 #[derive(Default)]
 struct State {
     stop: AtomicBool,
     connections: AtomicU64,
-    recorded: Mutex<Vec<u8>>,
+    /// One for each direction of each connection.
+    recorded: Mutex<Vec<Vec<u8>>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -67,9 +68,9 @@ impl TcpTap {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// All bytes of both directions, in pieces as they came.
+    /// All bytes, each direction of each connection by itself.
     #[must_use]
-    pub fn recorded(&self) -> Vec<u8> {
+    pub fn recorded(&self) -> Vec<Vec<u8>> {
         self.state.recorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -102,13 +103,18 @@ fn connect(client: TcpStream, target: SocketAddr, state: &Arc<State>) -> io::Res
         [(client.try_clone()?, server.try_clone()?), (server.try_clone()?, client.try_clone()?)]
     {
         let state = state.clone();
+        let mine = {
+            let mut kept = state.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push(Vec::new());
+            kept.len() - 1
+        };
         // Ends with its connection.
         std::thread::Builder::new().name("tcp-tap-copy".into()).spawn(move || {
             let mut buffer = vec![0; 16_384];
             while let Ok(size @ 1..) = from.read(&mut buffer) {
                 {
                     let mut kept = state.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-                    if kept.len() < MAX_RECORD_BYTES {
+                    if let Some(kept) = kept.get_mut(mine).filter(|k| k.len() < MAX_RECORD_BYTES) {
                         kept.extend_from_slice(&buffer[..size]);
                     }
                 }

@@ -144,7 +144,7 @@ fn tap_passes_and_records() {
     server.read_exact(&mut buffer).unwrap();
     server.write_all(b"answer").unwrap();
     client.read_exact(&mut buffer[..6]).unwrap();
-    assert_eq!(tap.recorded(), b"questionanswer");
+    assert_eq!(tap.recorded(), [b"question".to_vec(), b"answer".to_vec()]);
     drop(tap);
     assert_eq!(client.read(&mut buffer).unwrap_or(0), 0);
 }

@@ -275,7 +275,20 @@ impl Tree {
     /// # Errors
     /// If it does not start.
     pub fn broadcast(&self, stream: usize, arguments: &[&str]) -> Result<Broadcast, HarnessError> {
-        let (video, audio) = self.ingest(stream);
+        self.broadcast_by(stream, self.ingest(stream).0, arguments)
+    }
+
+    /// The same with the picture sent to `video`, where something stands in the way.
+    ///
+    /// # Errors
+    /// If the program is not there.
+    pub fn broadcast_by(
+        &self,
+        stream: usize,
+        video: SocketAddr,
+        arguments: &[&str],
+    ) -> Result<Broadcast, HarnessError> {
+        let audio = self.ingest(stream).1;
         let codec = self.options.streams[stream].codec.to_lowercase();
         let mut command = Command::new(binary("soleil-source")?);
         command.args(["--codec", &codec]);
