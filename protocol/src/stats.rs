@@ -83,6 +83,22 @@ pub const RULES: &[Rule] = &[
         meaning: "packets lost on the hop from the parent since it began, after repair",
     },
     Rule {
+        name: "hoploss",
+        unit: "0 to 1",
+        merge: Merge::Mean,
+        scope: Scope::Nodes,
+        max: 1.0,
+        meaning: "share of packets lost on the hop from the parent of late, before repair",
+    },
+    Rule {
+        name: "hoprtt",
+        unit: "ms",
+        merge: Merge::Mean,
+        scope: Scope::Nodes,
+        max: 60_000.0,
+        meaning: "round-trip time of the media on the hop from the parent",
+    },
+    Rule {
         name: "egress",
         unit: "bit/s",
         merge: Merge::Sum,

@@ -134,6 +134,8 @@ fn absurd_values_are_clamped_or_refused() {
         ("cpuload", 50.0, Some(f64::INFINITY), None),
         ("cpuload", 50.0, Some(-1.0), None),
         ("fractionlost", 3.0, Some(1e12), Some((1.0, most))),
+        ("hoploss", 3.0, Some(1e12), Some((1.0, 2.0))),
+        ("hoprtt", 20.0, None, Some((20.0, 2.0))),
         ("viewers", 1e12, Some(2.0), Some((most, 2.0))),
         ("egress", 1e300, None, Some((2e12, 2.0))),
         ("later", -1e300, Some(1e300), Some((-1e15, most))),

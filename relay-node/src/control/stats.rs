@@ -2,7 +2,7 @@
 //! when asked. The arithmetic is `soleil_protocol::stats`.
 
 use super::NodeCore;
-use super::api::{ConnId, PlaneReport};
+use super::api::{ConnId, LinkReport, PlaneReport};
 use super::limits::{MAX_CONTAINERS, STATS_INTERVAL};
 use super::timers::Timer;
 use super::upcall::Upcall;
@@ -35,19 +35,27 @@ fn stat(name: &str, value: f64) -> Stat {
 }
 
 /// The plane's report as containers: one for the node, one for each pipeline that is played.
+/// `parent` is the hop above. Its loss and round-trip time have names of their own:
+/// `fractionlost` and `rtt` are of viewers and weigh by viewers, these are of nodes (DESIGN 7).
 fn measured(
     report: &PlaneReport,
+    parent: Option<&LinkReport>,
     played: impl Fn(PipelineId) -> bool,
     root: bool,
     end: u64,
 ) -> Vec<StatsContainer> {
     let start = end.saturating_sub(STATS_INTERVAL.as_secs());
     let container = |id, stats| StatsContainer { start, end, children: 0, id, stats };
-    let node = vec![
+    let mut node = vec![
         stat("cpuload", report.cpu),
         stat("memory", report.memory as f64),
         stat("egress", report.egress as f64),
     ];
+    // What is not known yet is left out: it would pull the mean down.
+    if let Some(hop) = parent {
+        node.extend(hop.fraction_lost.map(|share| stat("hoploss", share)));
+        node.extend(hop.rtt_ms.map(|time| stat("hoprtt", time)));
+    }
     let mut containers = vec![container(None, node)];
     let mut pipelines: BTreeMap<PipelineId, Vec<&super::api::LayerReport>> = BTreeMap::new();
     for layer in report.layers.iter().filter(|l| played(l.pipeline)) {
@@ -78,7 +86,9 @@ impl NodeCore {
     fn own_stats(&self) -> Vec<StatsContainer> {
         let end = self.now.wall.0 / 1_000_000;
         let report = &self.pipelines.report;
-        measured(report, |id| self.pipelines.is_played(id), self.is_root(), end)
+        let media = self.up.parent.as_ref().map(|p| p.media);
+        let hop = report.links.iter().find(|l| Some(l.link) == media);
+        measured(report, hop, |id| self.pipelines.is_played(id), self.is_root(), end)
     }
 
     /// What FULLSTATS says: this node alone.

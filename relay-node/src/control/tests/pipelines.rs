@@ -251,3 +251,36 @@ fn statistics_go_up_aggregated_and_answer_questions_unaggregated() {
     let tree = rig.core.tree_stats();
     assert_eq!(value(&tree, Some(PipelineId(1)), "viewers"), Some(2.0), "gone with the child");
 }
+
+#[test]
+fn the_hop_above_is_measured_and_weighs_by_nodes() {
+    let mut rig = ready();
+    let link =
+        |link, rtt_ms, fraction_lost| LinkReport { link: LinkId(link), rtt_ms, fraction_lost };
+    // Link 5 leads to the parent, link 20 to the child, who speaks for that hop itself.
+    let links = vec![link(20, Some(90.0), Some(0.9)), link(5, Some(20.0), Some(0.25))];
+    rig.step(Event::PlaneReport(PlaneReport { links, ..PlaneReport::default() }));
+    let own = rig.core.full_stats(None);
+    assert_eq!(value(&own, None, "hoprtt"), Some(20.0));
+    assert_eq!(value(&own, None, "hoploss"), Some(0.25));
+    for of_viewers in ["rtt", "fractionlost"] {
+        assert_eq!(value(&own, None, of_viewers), None);
+    }
+    let mut below = container("hoprtt", 8.0, 1.0);
+    below.id = None;
+    rig.message(CHILD, from_child(Body::Stats(vec![below])));
+    let tree = rig.core.tree_stats();
+    assert_eq!(value(&tree, None, "hoprtt"), Some(14.0), "the mean of two hops");
+    assert_eq!(value(&tree, None, "hoploss"), Some(0.25), "who does not know does not count");
+    let links = vec![link(5, None, None)];
+    rig.step(Event::PlaneReport(PlaneReport { links, ..PlaneReport::default() }));
+    assert_eq!(value(&rig.core.full_stats(None), None, "hoprtt"), None);
+}
+
+#[test]
+fn the_root_has_no_hop_above() {
+    let mut rig = Rig::new(Role::Root, 2);
+    let link = LinkReport { link: LinkId(20), rtt_ms: Some(9.0), fraction_lost: Some(0.5) };
+    rig.step(Event::PlaneReport(PlaneReport { links: vec![link], ..PlaneReport::default() }));
+    assert_eq!(value(&rig.core.full_stats(None), None, "hoprtt"), None);
+}
