@@ -2,7 +2,7 @@
 
 use crate::config::sections::{LogFormat, LogSection};
 use std::io::IsTerminal;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -81,6 +81,15 @@ pub fn check_level(directives: &str) -> Result<(), String> {
     if directives.is_empty() || directives.len() > MAX_DIRECTIVES {
         return Err(refuse("no log level".into()));
     }
+    // A word alone would be taken for the name of a module, of which everything is logged, and
+    // nothing of the others: a typing error would silence the program.
+    let alone = directives.split(',').map(str::trim).filter(|d| !d.contains(['=', '[']));
+    for word in alone {
+        // An empty word would be the level "error".
+        if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+            return Err(refuse(format!("{word:?} is no level")));
+        }
+    }
     EnvFilter::try_new(directives).map(drop).map_err(|e| refuse(e.to_string()))
 }
 
@@ -100,7 +109,7 @@ mod tests {
     #[test]
     fn directives_that_make_no_sense_are_refused() {
         let long = "a".repeat(MAX_DIRECTIVES + 1);
-        for directives in ["", "relay_node=loud", long.as_str()] {
+        for directives in ["", "loud", "inf", "info,", "relay_node=loud", long.as_str()] {
             assert!(check_level(directives).unwrap_err().contains("write a level like"));
         }
     }
