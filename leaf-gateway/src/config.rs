@@ -4,11 +4,12 @@ use crate::http::ice_servers::IceServer;
 use crate::occupancy::Limits;
 use crate::session::Timeouts;
 use clap::Parser;
-use relay_node::config::ConfigError;
 use relay_node::config::sections::{
     CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection, RootSection,
 };
 use relay_node::config::values::{self, parse_endpoint};
+use relay_node::config::{ConfigError, listen};
+use relay_node::http_server::TlsFiles;
 use relay_node::identity::JoinToken;
 use serde::Deserialize;
 use soleil_protocol::NodeId;
@@ -185,10 +186,20 @@ impl LeafConfig {
         config.http.listen = cli.http.unwrap_or(config.http.listen);
         config.webrtc.listen = cli.media.unwrap_or(config.webrtc.listen);
         config.check().map_err(|(key, message)| ConfigError::at(path, key, message))?;
+        let overlay = config.overlay.as_ref().map(|o| ("overlay.listen", o.listen));
+        let ops = config.ops.enabled.then_some(("ops.listen", config.ops.listen));
+        let tcp = overlay.into_iter().chain([("http.listen", config.http.listen)]).chain(ops);
+        listen::distinct(path, &tcp.collect::<Vec<_>>())?;
+        let media = config.media.as_ref().map(|m| ("media.listen", m.listen));
+        let udp = media.into_iter().chain([("webrtc.listen", config.webrtc.listen)]);
+        listen::distinct(path, &udp.collect::<Vec<_>>())?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
+        if let Some(tls) = &self.http.tls {
+            TlsFiles::load(&tls.cert, &tls.key).map_err(|message| ("http.tls.cert", message))?;
+        }
         if let Some(url) = &self.http.public_url {
             let legal = url.starts_with("http://") || url.starts_with("https://");
             let clean = url.bytes().all(|b| (0x21..0x7f).contains(&b) && !b"\"<>".contains(&b));
@@ -269,6 +280,13 @@ mod tests {
     }
 
     #[test]
+    fn two_things_at_one_place_are_refused() {
+        let flags = ["--http", "127.0.0.1:9100"];
+        let error = LeafConfig::load(&cli(&flags)).unwrap_err().to_string();
+        assert!(error.contains("where http.listen listens already"), "{error}");
+    }
+
+    #[test]
     fn nonsense_is_refused_by_key() {
         let refused = |change: fn(&mut LeafConfig)| {
             let mut config = LeafConfig::default();
@@ -277,6 +295,12 @@ mod tests {
         };
         assert_eq!(refused(|c| c.http.public_url = Some("leaf".into())), "http.public_url");
         assert_eq!(refused(|c| c.webrtc.connecting = 0), "webrtc.connecting");
+        assert_eq!(
+            refused(
+                |c| c.http.tls = Some(TlsSection { cert: "no.pem".into(), key: "no.key".into() })
+            ),
+            "http.tls.cert"
+        );
         assert_eq!(
             refused(|c| c.webrtc.announce = vec!["0.0.0.0:9".parse().unwrap()]),
             "webrtc.announce"

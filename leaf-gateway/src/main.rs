@@ -16,6 +16,7 @@ fn program(cli: &Cli) -> anyhow::Result<()> {
     let config = LeafConfig::load(cli)?;
     config.root.resolve(Role::Leaf, cli.config.as_deref())?;
     if cli.check {
+        println!("the configuration is good");
         return Ok(());
     }
     tokio::runtime::Runtime::new()?.block_on(leaf_gateway::run(config, cli.config.as_deref()))

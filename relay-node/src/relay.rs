@@ -5,7 +5,7 @@ use crate::config::flags::CommonFlags;
 use crate::config::sections::{
     CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection, RootSection,
 };
-use crate::config::{self, ConfigError, ENV_PREFIX, reach};
+use crate::config::{self, ConfigError, ENV_PREFIX, listen, reach};
 use crate::control::NodeCore;
 use crate::control::api::{NodeCommand, NodeParams};
 use crate::identity::{JoinToken, NodeVault, random};
@@ -90,6 +90,8 @@ impl Relay {
         if let Some(listen) = cli.listen {
             config.overlay.listen = listen;
         }
+        let tcp = [("overlay.listen", config.overlay.listen), ("ops.listen", config.ops.listen)];
+        listen::distinct(path, &tcp[..if config.ops.enabled { 2 } else { 1 }])?;
         let (root, token) = config.root.resolve(Role::Relay, path)?;
         Ok(Relay { config, root, token })
     }

@@ -131,6 +131,7 @@ impl Cli {
         config.http.listen = self.http.unwrap_or(config.http.listen);
         config.overlay.listen = self.listen.unwrap_or(config.overlay.listen);
         config.media.listen = self.media.unwrap_or(config.media.listen);
+        config.check_listeners(self.common.config.as_deref())?;
         Ok(config)
     }
 }

@@ -10,7 +10,8 @@ pub use streams::{MAX_STREAMS, StreamSection, TrackSection};
 use relay_node::config::sections::{
     CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection,
 };
-use relay_node::config::{self, ConfigError, ENV_PREFIX};
+use relay_node::config::{self, ConfigError, ENV_PREFIX, listen};
+use relay_node::http_server::TlsFiles;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -101,7 +102,11 @@ impl Config {
         match (&tls.cert, &tls.key) {
             (Some(_), None) => return Err(ConfigError::missing("http.tls.key", None)),
             (None, Some(_)) => return Err(ConfigError::missing("http.tls.cert", None)),
-            _ => {}
+            (Some(cert), Some(key)) => {
+                TlsFiles::load(cert, key)
+                    .map_err(|message| ConfigError::at(path, "http.tls.cert", message))?;
+            }
+            (None, None) => {}
         }
         if let Some(url) = &self.http.public_url
             && !(url.starts_with("http://") || url.starts_with("https://"))
@@ -110,6 +115,19 @@ impl Config {
             return Err(ConfigError::at(path, "http.public_url", message));
         }
         streams::check(&self.stream).map_err(|message| ConfigError::at(path, "stream", message))
+    }
+
+    /// That no two of our sockets want the same place; to be called when flags have been applied.
+    ///
+    /// # Errors
+    /// Which ones do.
+    pub fn check_listeners(&self, path: Option<&Path>) -> Result<(), ConfigError> {
+        let mut tcp =
+            vec![("overlay.listen", self.overlay.listen), ("http.listen", self.http.listen)];
+        if self.ops.enabled {
+            tcp.push(("ops.listen", self.ops.listen));
+        }
+        listen::distinct(path, &tcp)
     }
 
     /// Where the database is: as configured, else where the system keeps such things.

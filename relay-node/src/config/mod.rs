@@ -6,6 +6,7 @@
 //! [`ConfigError::missing`] and [`ConfigError::at`].
 
 pub mod flags;
+pub mod listen;
 pub mod reach;
 pub mod sections;
 pub mod values;

@@ -6,7 +6,8 @@ fn read(text: &str) -> Result<Config, ConfigError> {
     let path = dir.path().join("root-node.toml");
     std::fs::write(&path, text).unwrap();
     let config: Config = config::load_with(Some(&path), ENV_PREFIX, [])?;
-    config.check(Some(&path)).map(|()| config)
+    config.check(Some(&path))?;
+    config.check_listeners(Some(&path)).map(|()| config)
 }
 
 #[test]
@@ -37,6 +38,9 @@ fn what_is_wrong_is_named() {
     let table = [
         ("[http]\nlisten = '0.0.0.0:80'\nspeed = 3\n", "speed"),
         ("[http.tls]\ncert = 'a.pem'\n", "http.tls.key"),
+        ("[http.tls]\ncert = 'no.pem'\nkey = 'no.key'\n", "toml:2: http.tls.cert: no.pem"),
+        ("[log]\nlevel = 'loud'\n", "toml:2: log.level: \"loud\" is no level"),
+        ("[ops]\nlisten = '127.0.0.1:8080'\n", "where http.listen listens already"),
         ("[http]\npublic_url = 'example.org'\n", "http.public_url"),
         ("[[stream]]\nname = 'a/b'\n", "a/b"),
         ("[[stream]]\nname = '..'\n", "no name"),
