@@ -16,5 +16,5 @@ if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --workspace "$@"
 else
   # One test at a time: the end-to-end tests need the machine for themselves.
-  cargo test --workspace "$@" -- --test-threads=1
+  cargo test --workspace --no-fail-fast "$@" -- --test-threads=1
 fi
