@@ -55,6 +55,7 @@ pub fn router(state: Arc<HttpState>) -> Router {
         .route("/api/v1/streams", get(api::streams))
         .route("/api/v1/streams/{stream}", get(api::stream))
         .route("/api/{*path}", get(api::unknown).post(api::unknown))
+        .layer(axum::middleware::map_response(problem::same_form))
         .layer(axum::middleware::map_response(headers::open_to_all));
     Router::new()
         .route("/", get(pages::index))
@@ -62,8 +63,9 @@ pub fn router(state: Arc<HttpState>) -> Router {
         .route("/assets/{*path}", get(pages::asset))
         .merge(open)
         .fallback(pages::other)
-        .layer(axum::middleware::map_response(headers::secure))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::map_response(problem::same_form))
+        .layer(axum::middleware::map_response(headers::secure))
         .with_state(state)
 }

@@ -53,3 +53,37 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+/// Longest text of a library's error that is passed on, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// What the HTTP library refuses by itself (a bad path, a method, a body that is too large or too
+/// slow) in the same form as what we refuse.
+pub async fn same_form(response: Response) -> Response {
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    let ours = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/problem+json");
+    if !failed || ours {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, MAX_TEXT).await.unwrap_or_default();
+    let detail = match (status, String::from_utf8_lossy(&text).trim()) {
+        (StatusCode::METHOD_NOT_ALLOWED, _) => {
+            "this address does not take that method; the Allow header says which it takes"
+                .to_owned()
+        }
+        (_, "") => status.canonical_reason().unwrap_or("it failed").to_owned(),
+        (_, text) => text.to_owned(),
+    };
+    let mut problem = Problem::new(status, detail).into_response();
+    for (name, value) in &head.headers {
+        if *name != header::CONTENT_TYPE && *name != header::CONTENT_LENGTH {
+            problem.headers_mut().insert(name, value.clone());
+        }
+    }
+    problem
+}

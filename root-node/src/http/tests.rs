@@ -177,7 +177,16 @@ async fn refusals_say_why_and_when_to_come_back() {
     }
     let large = post_(&site, "/whep/demo", &"x".repeat(MAX_BODY + 1)).await;
     assert_eq!(large.status, 413);
-    assert_eq!(get_(&site, "/whep/demo").await.status, 405);
+    let method = get_(&site, "/whep/demo").await;
+    assert_eq!(method.status, 405);
+    assert!(method.header("allow").unwrap().contains("POST"));
+    let path = get_(&site, "/assets/%FF").await;
+    assert_eq!(path.status, 400);
+    for answer in [large, method, path] {
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.json()["status"], answer.status);
+        assert!(answer.header("content-security-policy").is_some());
+    }
 }
 
 #[tokio::test]
