@@ -85,7 +85,7 @@ pub enum TokenCommand {
         #[arg(long, value_enum)]
         role: TokenRole,
         /// How long nodes may join with it, like 30m, 24h or 7d [default: no end]
-        #[arg(long, value_parser = parse_period)]
+        #[arg(long, value_parser = lifetime)]
         ttl: Option<Duration>,
         /// Your words, shown by `token list`
         #[arg(long, default_value = "")]
@@ -159,6 +159,14 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     })?;
     tracing::info!(%reason, "stopped");
     Ok(())
+}
+
+/// How long a token lives: one second at least, or it is none.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match parse_period(text) {
+        Ok(period) if period >= Duration::from_secs(1) => Ok(period),
+        _ => Err("write it like 30m, 24h or 7d, one second at least".into()),
+    }
 }
 
 /// Does a token command; gives what is to be printed.

@@ -64,3 +64,11 @@ fn help_teaches() {
         assert!(help.contains(word), "{word}");
     }
 }
+
+#[test]
+fn a_token_that_never_lives_is_refused() {
+    for (ttl, good) in [("1s", true), ("7d", true), ("0s", false), ("999ms", false), ("x", false)] {
+        let args = ["root-node", "token", "create", "--role", "relay", "--ttl", ttl];
+        assert_eq!(Cli::try_parse_from(args).is_ok(), good, "{ttl}");
+    }
+}
