@@ -105,6 +105,8 @@ struct Held {
 #[derive(Debug)]
 pub struct LayerIngest {
     lock: Option<Lock>,
+    /// Whether the lock had run out when time was last looked at.
+    silent: bool,
     /// The last source, also after its lock has gone.
     source: Option<(SocketAddr, u32)>,
     extender: Extender,
@@ -126,6 +128,7 @@ impl LayerIngest {
     pub fn new(spec: LayerSpec, seed: LayerSeed) -> Self {
         Self {
             lock: None,
+            silent: true,
             source: None,
             extender: Extender::default(),
             reorder: Reorder::default(),
@@ -170,9 +173,9 @@ impl LayerIngest {
         while let Some((held, lost)) = self.reorder.pop(now.mono) {
             self.release(held, lost, shift);
         }
-        if let Some(lock) = self.lock
-            && now.mono.since(lock.heard) < LOCK_TIME
-        {
+        let lock = self.lock.filter(|lock| now.mono.since(lock.heard) < LOCK_TIME);
+        self.silent = lock.is_none();
+        if let Some(lock) = lock {
             let reception = &mut self.reception;
             if self.feedback.handle_timeout(now.mono, || reception.report(lock.ssrc)) {
                 self.outlet.counters.plis += 1;
@@ -199,7 +202,8 @@ impl LayerIngest {
 
     /// When to call [`LayerIngest::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let feedback = self.lock.as_ref().and_then(|_| self.feedback.poll_timeout());
+        // What is due to a sender that is gone is due to nobody: asked again, it would be due at once.
+        let feedback = self.feedback.poll_timeout().filter(|_| !self.silent);
         [self.reorder.deadline(), feedback].into_iter().flatten().min()
     }
 

@@ -349,3 +349,29 @@ fn a_stream_is_live_while_any_track_flows() {
     assert_eq!(events(&mut stream), [StreamEvent::Live(false)]);
     assert_eq!(stream.poll_timeout(), None);
 }
+
+#[test]
+fn a_sender_that_showed_rtcp_and_went_away_leaves_nothing_due() {
+    let mut stream = demo();
+    stream.handle_datagram(at(0), 0, Port::Rtp, sender(), &packet(1, 1, 0, true, SLICE)).unwrap();
+    let peer = SocketAddr::from(([192, 0, 2, 1], 40_001));
+    let report = sender_report(1, at(0).wall.ntp(), 0);
+    stream.handle_datagram(at(1), 0, Port::Rtcp, peer, &report).unwrap();
+    stream.request_key_frame(at(2), Ssrc(12));
+    // Each deadline lies after the one before: a driver that waits for them does not spin.
+    let mut last = Mono(0);
+    let mut steps = 0;
+    while let Some(due) = stream.poll_timeout() {
+        assert!(due > last, "due at {due:?} again");
+        assert!(steps < 100, "still busy at {due:?}");
+        stream.handle_timeout(at(due.0 / 1_000 + 1));
+        while stream.poll_send().is_some() {}
+        (last, steps) = (due, steps + 1);
+    }
+    assert!(last >= Mono(5_000_000), "off the air at last: {last:?}");
+    // Back again, it is asked again.
+    stream
+        .handle_datagram(at(9_000), 0, Port::Rtp, sender(), &packet(1, 2, 0, true, SLICE))
+        .unwrap();
+    assert!(stream.poll_timeout().is_some());
+}
