@@ -86,10 +86,12 @@ fn fresh(body: impl IntoResponse) -> Response {
 
 fn describe(view: &RootView, pipeline: &PipelineView, since: Option<Millis>) -> Stream {
     let def = &pipeline.def;
-    // Each leaf counts its own viewers; sums of counts, not means.
+    // Each leaf counts its own viewers; sums of counts, not means. What a node said before it went
+    // is kept for its return, and is nobody's viewers now.
     let viewers: f64 = view
         .nodes
         .iter()
+        .filter(|n| n.attached)
         .flat_map(|n| &n.stats)
         .filter(|c| c.id == Some(def.id))
         .flat_map(|c| &c.stats)
