@@ -20,8 +20,10 @@ pub enum Pick {
     UnknownStream,
     /// It is not on air.
     NotLive,
-    /// No leaf has room.
+    /// No leaf is there to send viewers to.
     NoLeaf,
+    /// All leaves are full.
+    Full,
     /// This one.
     Leaf {
         /// Its id, for the play ticket.
@@ -73,7 +75,10 @@ impl LeafPicker {
                 let turn = |n: &NodeView| self.last.get(&n.id).copied().unwrap_or(0);
                 left.cmp(&right).then(turn(a).cmp(&turn(b))).then(a.id.cmp(&b.id))
             });
-        let Some((leaf, _)) = best else { return Pick::NoLeaf };
+        let Some((leaf, _)) = best else {
+            let any = view.nodes.iter().any(is_ready);
+            return if any { Pick::Full } else { Pick::NoLeaf };
+        };
         let (leaf, http) = (leaf.id.clone(), leaf.http.clone().unwrap_or_default());
         self.turn += 1;
         self.last.insert(leaf.clone(), self.turn);
@@ -151,7 +156,7 @@ mod tests {
         let on_air = view(vec![leaf("a", 5, 5)], true);
         assert_eq!(picker.pick(Mono(0), &on_air, "other"), Pick::UnknownStream);
         assert_eq!(picker.pick(Mono(0), &view(vec![], false), "demo"), Pick::NotLive);
-        assert_eq!(picker.pick(Mono(0), &on_air, "demo"), Pick::NoLeaf, "full");
+        assert_eq!(picker.pick(Mono(0), &on_air, "demo"), Pick::Full, "full");
         let mut gone = leaf("a", 0, 5);
         gone.attached = false;
         let mut leaving = leaf("b", 0, 5);
@@ -182,7 +187,7 @@ mod tests {
     fn tickets_count_for_a_while() {
         let view = view(vec![leaf("a", 0, 2), leaf("b", 0, 1)], true);
         let mut picker = LeafPicker::new();
-        assert_eq!(names(&mut picker, Mono(0), &view, 4), ["a", "b", "a", "NoLeaf"]);
+        assert_eq!(names(&mut picker, Mono(0), &view, 4), ["a", "b", "a", "Full"]);
         let later = Mono(0).after(TICKET_COUNTS);
         assert_eq!(names(&mut picker, later, &view, 1), ["b"], "b was picked longest ago");
     }

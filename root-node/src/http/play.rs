@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 pub const TICKET_MILLIS: u64 = 60_000;
 /// When to ask again for a stream that is not live, in seconds.
 const RETRY_NOT_LIVE: u32 = 3;
-/// When to ask again if no leaf is free, in seconds: leaves report their viewers every two.
+/// When to ask again if no leaf is there or has room, in seconds: leaves report their viewers every two.
 const RETRY_NO_LEAF: u32 = 5;
 /// How long a preflight's answer is good for, in seconds (browsers allow two hours).
 const PREFLIGHT_SECONDS: &str = "7200";
@@ -42,8 +42,11 @@ pub async fn play(
             let text = format!("stream {stream} is not on air at present");
             return Err(Problem::new(StatusCode::CONFLICT, text).retry_after(RETRY_NOT_LIVE));
         }
-        Pick::NoLeaf => {
-            let text = "no leaf has room for another viewer at present";
+        none @ (Pick::NoLeaf | Pick::Full) => {
+            let text = match none {
+                Pick::Full => "every leaf is full at present",
+                _ => "no leaf is attached at present",
+            };
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, text);
             return Err(problem.retry_after(RETRY_NO_LEAF));
         }

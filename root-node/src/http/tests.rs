@@ -166,6 +166,11 @@ async fn refusals_say_why_and_when_to_come_back() {
     assert_eq!((unknown.status, unknown.header("retry-after")), (404, None));
     let full = post_(&site, "/whep/demo", "v=0").await;
     assert_eq!((full.status, full.header("retry-after")), (503, Some("5")));
+    assert_eq!(full.json()["detail"], "every leaf is full at present");
+    site.view.send_replace(view(true, &[]));
+    let nobody = post_(&site, "/whep/demo", "v=0").await;
+    assert_eq!((nobody.status, nobody.header("retry-after")), (503, Some("5")));
+    assert_eq!(nobody.json()["detail"], "no leaf is attached at present");
     site.view.send_replace(view(false, &[("leaf-1", 0)]));
     let off = post_(&site, "/whep/demo", "v=0").await;
     assert_eq!((off.status, off.header("retry-after")), (409, Some("3")));
@@ -282,4 +287,21 @@ async fn strangers_cannot_hold_the_server() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), free).await.unwrap();
+}
+
+#[tokio::test]
+async fn viewers_of_a_leaf_that_is_gone_are_not_counted() {
+    let site = site(Limits::default()).await;
+    let mut both = (*view(true, &[("leaf-1", 3), ("leaf-2", 2)])).clone();
+    site.view.send_replace(Arc::new(both.clone()));
+    let viewers = async || {
+        let all = get_(&site, "/api/v1/streams").await.json();
+        let one = get_(&site, "/api/v1/streams/demo").await.json();
+        assert_eq!(all["streams"][0]["viewers"], one["viewers"]);
+        one["viewers"].as_u64().unwrap()
+    };
+    assert_eq!(viewers().await, 5);
+    both.nodes[0].attached = false;
+    site.view.send_replace(Arc::new(both));
+    assert_eq!(viewers().await, 2);
 }
