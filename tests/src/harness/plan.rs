@@ -102,13 +102,11 @@ impl Plan {
 
 pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> String {
     let p = plan.root;
-    // People open the demo from other machines too; tests stay on loopback.
-    let http = if options.demo_ports { "0.0.0.0" } else { "127.0.0.1" };
     let mut config = format!(
         "[node]\nname = \"root\"\ndata_dir = \"{}\"\ndrain_timeout = \"5s\"\n\
          [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
          [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
-         [capacity]\nchildren = {}\n[http]\nlisten = \"{http}:{}\"\n\
+         [capacity]\nchildren = {}\n[http]\nlisten = \"127.0.0.1:{}\"\n\
          [ops]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{}\"\nformat = \"text\"\n{}",
         directory.join("root").display(),
         p.overlay,
