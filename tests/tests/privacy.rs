@@ -134,7 +134,9 @@ fn nothing_is_readable_between_the_nodes() {
         streams.iter().filter(|s| !s.is_empty()).for_each(|stream| only_hellos_are_clear(stream));
         let bytes = streams.concat();
         assert!(tap.connections() > 0 && bytes.len() > 2_000, "{} bytes", bytes.len());
-        for text in ["<message", "</message", "GET /soleil", "Bearer", "statArray", "HELLO", "hello"] {
+        for text in
+            ["<message", "</message", "GET /soleil", "Bearer", "statArray", "HELLO", "hello"]
+        {
             assert!(!holds(&bytes, text.as_bytes()), "a control link shows {text:?}");
         }
         assert!(!holds(&bytes, secret.as_bytes()), "a control link shows the join token");
