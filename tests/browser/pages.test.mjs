@@ -163,6 +163,51 @@ test('a lost session is replaced, and the old one deleted', async () => {
   );
 });
 
+test('a goodbye is followed at once, and the old picture stays until the new one is there', async () => {
+  const viewer = await open('/watch/demo');
+  await phase(viewer, 'playing');
+  const old = await location(viewer);
+  const posts = tree.state.posts;
+  await viewer.page.evaluate((before) => {
+    const video = document.querySelector('video');
+    window.dark = 0;
+    setInterval(() => {
+      if (window.soleil.location === before && video.readyState < 2) window.dark += 1;
+    }, 10);
+  }, old);
+  const began = performance.now();
+  await tree.source.close(old.split('/').pop());
+  await until(() => tree.state.posts > posts, 'a new offer');
+  const took = performance.now() - began;
+  assert.ok(took < 2_000, `a new offer after ${Math.round(took)} ms`);
+  await viewer.page.waitForFunction(
+    (before) => window.soleil.phase === 'playing' && window.soleil.location !== before,
+    old,
+    { timeout: 10_000, polling: 50 },
+  );
+  assert.equal(await viewer.page.evaluate(() => window.dark), 0, 'the old picture stays');
+});
+
+test('a server that is gone without a word is noticed by the picture that stalls', async () => {
+  const doomed = await startFakeTree({ width: 320, height: 180, fps: 15 });
+  try {
+    const viewer = await openViewer(browser, `${doomed.url}/watch/demo`);
+    viewers.push(viewer);
+    await phase(viewer, 'playing');
+    const began = performance.now();
+    await doomed.source.kill();
+    await until(() => doomed.state.posts > 1, 'a new offer');
+    const took = performance.now() - began;
+    assert.ok(took > 1_500, `a new offer after ${Math.round(took)} ms`);
+    const state = () =>
+      viewer.page.evaluate(() => window.soleil.peerConnection.getReceivers()[0].transport.state);
+    assert.equal(await state(), 'connected');
+    assert.equal(await viewer.page.evaluate(() => window.soleil.phase), 'reconnecting');
+  } finally {
+    await doomed.stop();
+  }
+});
+
 test('leaving ends the session', async () => {
   const viewer = await open('/watch/demo');
   await phase(viewer, 'playing');

@@ -79,7 +79,12 @@ export async function startFakeTree({ width = 640, height = 360, fps = 30 } = {}
     const offer = await body(request);
     state.posts += 1;
     const id = `s${state.posts}`;
-    const answer = await source.answer(id, offer);
+    let answer;
+    try {
+      answer = await source.answer(id, offer);
+    } catch {
+      return send(500, {}, 'The source is gone.');
+    }
     return send(
       201,
       {
@@ -158,7 +163,10 @@ async function startSource(options) {
   })()`);
   return {
     answer: (id, offer) => page.evaluate(([i, o]) => window.answer(i, o), [id, offer]),
+    /** Says goodbye: the peer closes DTLS. */
     close: (id) => page.evaluate((i) => window.peers[i]?.close(), id),
+    /** Is gone without a word, as a process that is killed. */
+    kill: () => page.goto('chrome://crash').catch(() => undefined),
     freeze: (still) => page.evaluate((s) => (window.still = s), still),
     stop: () => browser.close(),
   };

@@ -16,6 +16,13 @@ export interface Backoff {
 /** For a broken or refused connection: a second at most at first (a viewer is looking). */
 export const RECONNECT: Backoff = { base: 1_000, factor: 2, cap: 15_000 };
 
+/**
+ * After a server's goodbye. Other servers stand ready, so only the crowd matters: a server that
+ * leaves says goodbye to hundreds of viewers in one moment. Who is sent away again and again waits
+ * longer each time.
+ */
+export const SENT_AWAY: Backoff = { base: 300, factor: 4, cap: 15_000 };
+
 /** For a stream that the root does not know: it may be created, but nobody should ask often. */
 export const UNKNOWN_STREAM: Backoff = { base: 10_000, factor: 1.5, cap: 60_000 };
 

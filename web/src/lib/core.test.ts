@@ -188,6 +188,61 @@ describe('losing the picture', () => {
     expect(bench.phase).toBe('reconnecting');
   });
 
+  it('follows a goodbye within 300 ms, and keeps the old picture until then', () => {
+    for (const random of [0, 0.999]) {
+      const bench = playing(random).link(1, 'ended');
+      expect(bench.phase).toBe('reconnecting');
+      const wait = (bench.core.view().retryAt ?? Infinity) - bench.now;
+      expect(wait).toBeGreaterThan(0);
+      expect(wait).toBeLessThanOrEqual(300);
+      bench.run(500);
+      expect(bench.take()).toEqual(['open 2']);
+      bench.link(2, 'connected').run(250, 2);
+      expect(bench.take()).toEqual(['show 2', 'close 1']);
+      expect(bench.phase).toBe('playing');
+    }
+    expect(playing(0).link(1, 'ended').core.view().retryAt).not.toBe(
+      playing(0.5).link(1, 'ended').core.view().retryAt,
+    );
+  });
+
+  it('waits longer when goodbyes follow each other', () => {
+    const bench = new Bench(1).send({ type: 'start' });
+    const waits = [];
+    for (let id = 1; id <= 5; id += 1) {
+      bench.link(id, 'connected').link(id, 'ended');
+      const retryAt = bench.core.view().retryAt ?? 0;
+      waits.push(retryAt - bench.now);
+      bench.now = retryAt;
+      bench.send({ type: 'tick' });
+    }
+    expect(waits).toEqual([300, 1_200, 4_800, 15_000, 15_000]);
+  });
+
+  it('a goodbye while the stream is off air changes nothing that is said or planned', () => {
+    const bench = playing().run(STALL_MS + 1_000);
+    bench.fail(2, 'off-air', 2_000);
+    const before = bench.core.view();
+    bench.link(1, 'ended').link(1, 'broken');
+    expect(bench.core.view()).toEqual(before);
+    bench.take();
+    bench.run(2_500);
+    expect(bench.take()).toEqual(['open 3']);
+    bench.run(250, 1); // the old link is no more
+    expect(bench.phase).toBe('waiting');
+    bench.link(3, 'connected').run(250, 3);
+    expect(bench.take()).toEqual(['show 3', 'close 1']);
+  });
+
+  it('a goodbye after a stall leaves the attempt that is under way alone', () => {
+    const bench = playing()
+      .run(STALL_MS + 1_000)
+      .link(1, 'ended');
+    expect(bench.take()).toEqual(['open 2']);
+    bench.link(2, 'connected').run(250, 2);
+    expect(bench.take()).toEqual(['show 2', 'close 1']);
+  });
+
   it('bears a short interruption, and one during which media still arrives', () => {
     const bench = playing()
       .link(1, 'interrupted')
@@ -285,7 +340,11 @@ describe('under random events', () => {
             { type: 'tick' },
             { type: 'retry' },
             { type: 'failed', id, failure: { kind: pick(kinds), detail: '', retryAfter: null } },
-            { type: 'link', id, state: pick(['connected', 'interrupted', 'broken'] as const) },
+            {
+              type: 'link',
+              id,
+              state: pick(['connected', 'interrupted', 'broken', 'ended'] as const),
+            },
             { type: 'progress', id, count: i },
             { type: 'progress', id, count: i },
             ...(random() < 0.1 ? [{ type: 'stop' } as const] : []),

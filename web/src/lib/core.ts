@@ -6,7 +6,7 @@
 // fresh attempt beside it. So a stalled picture stays until a better one is there, and where the
 // old link comes back first (a source that paused), the attempt is dropped instead.
 
-import { backoffDelay, RECONNECT, spread, UNKNOWN_STREAM } from './backoff';
+import { backoffDelay, RECONNECT, SENT_AWAY, spread, UNKNOWN_STREAM } from './backoff';
 import type { Failure } from './whep';
 
 /** What the page says. */
@@ -21,7 +21,11 @@ export type Phase =
   | 'stopped'; // by the viewer, or the page went away
 
 /** State of ICE and DTLS together, as far as it matters here. */
-export type LinkState = 'connected' | 'interrupted' | 'broken';
+export type LinkState =
+  | 'connected'
+  | 'interrupted' // ICE hears nothing; that may pass
+  | 'broken' // for good
+  | 'ended'; // the server said goodbye: it is well, and sends its viewers elsewhere
 
 export type PlayerEvent =
   | { type: 'start' }
@@ -245,7 +249,7 @@ export class PlayerCore {
   }
 
   /** A link is of no use now: keep its last picture if there is one, and plan an attempt. */
-  #lost(now: number, link: Link, random: number): void {
+  #lost(now: number, link: Link, random: number, shape = RECONNECT): void {
     this.#failure = null;
     if (link === this.#next) {
       this.#dropNext();
@@ -255,7 +259,7 @@ export class PlayerCore {
       this.#troubleSince = now;
       this.#playingSince = null;
     }
-    if (this.#next === null) this.#plan(now, backoffDelay(RECONNECT, this.#attempt, random));
+    if (this.#next === null) this.#plan(now, backoffDelay(shape, this.#attempt, random));
   }
 
   #plan(now: number, wait: number): void {
@@ -298,7 +302,10 @@ export class PlayerCore {
       link.interruptedAt ??= now;
     } else {
       link.dead = true;
-      this.#lost(now, link, random);
+      // Where the picture was lost before, an attempt is under way or planned, and what was found
+      // out since (for example that the stream is off air) stays true.
+      if (link === this.#current && this.#troubleSince !== null) return;
+      this.#lost(now, link, random, state === 'ended' ? SENT_AWAY : RECONNECT);
     }
   }
 

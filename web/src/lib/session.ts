@@ -114,6 +114,7 @@ export class Session {
         return;
       }
       await this.peer.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+      this.#awaitGoodbye();
       if (!this.#closed) this.events.answered(answer.iceServers);
     } catch (error) {
       if (this.#closed) return;
@@ -143,6 +144,21 @@ export class Session {
       await this.peer.setLocalDescription(offer);
       return offer.sdp ?? '';
     }
+  }
+
+  /**
+   * A server that leaves closes DTLS (close_notify). The connection's state does not tell: closed
+   * transports count as connected there (W3C WebRTC, 4.3.3). `failed` it does tell.
+   */
+  #awaitGoodbye(): void {
+    // One transport carries everything (max-bundle).
+    const transport = this.peer.getReceivers()[0]?.transport;
+    if (!transport) return;
+    const look = () => {
+      if (!this.#closed && transport.state === 'closed') this.events.link('ended');
+    };
+    transport.addEventListener('statechange', look);
+    look();
   }
 
   /** Takes a sample of the statistics. */
