@@ -79,6 +79,34 @@ describe('figures', () => {
     expect(figures([second(0, 5), second(1, 0)])?.lossPercent).toBe(0);
   });
 
+  it('counts as lost only what was not repaired', () => {
+    const repaired = (n: number, lost: number, again: number, sound = 0): Sample =>
+      readSample(
+        report({
+          V: {
+            packetsReceived: 100 + n * 250 + again,
+            packetsLost: lost,
+            retransmittedPacketsReceived: again,
+          },
+          A: { packetsLost: sound },
+        }),
+        n * 1_000,
+      );
+    const all = figures([repaired(0, 10, 10), repaired(1, 35, 35)]);
+    expect(all).toMatchObject({ lossPercent: 0, lost: 0 });
+    const some = figures([repaired(0, 0, 0), repaired(1, 25, 20)]);
+    expect(some?.lossPercent).toBeCloseTo((5 * 100) / (250 + 25));
+    expect(some?.lost).toBe(5);
+    // Repaired twice or late: not below zero, and it does not hide what the other track lost.
+    expect(figures([repaired(0, 5, 0), repaired(1, 5, 9)])).toMatchObject({
+      lossPercent: 0,
+      lost: 0,
+    });
+    const sound = figures([repaired(0, 5, 0), repaired(1, 5, 9, 3)]);
+    expect(sound?.lossPercent).toBeGreaterThan(0);
+    expect(sound?.lost).toBe(3);
+  });
+
   it('works for sound alone', () => {
     const sound = (n: number): Sample => ({ ...second(n), video: null });
     expect(figures([sound(0), sound(1)])).toMatchObject({ width: 0, fps: null, bitrate: 0 });

@@ -20,7 +20,9 @@ export interface Sample {
 export interface TrackSample {
   codec: string | null;
   bytes: number;
+  /** All packets, those that were sent again included. */
   received: number;
+  /** Packets that never came, not even when they were sent again. */
   lost: number;
   jitterMs: number | null;
   /** Decoded video frames; for audio the samples that were played. */
@@ -70,6 +72,11 @@ const str = (entry: Entry, key: string): string | null =>
   typeof entry[key] === 'string' ? entry[key] : null;
 const ms = (seconds: number | null) => (seconds === null ? null : seconds * 1_000);
 
+// `packetsLost` is what RFC 3550 (6.4.1) reckons from the track's own sequence numbers. What RTX
+// brings comes under an SSRC of its own (RFC 4588) and is not taken off there: libwebrtc, which all
+// browsers use, leaves recovered packets out of those receive statistics and counts them as
+// `retransmittedPacketsReceived`. So what nothing repaired is the difference. Without RTX that entry
+// is missing, and what was sent again counts as received anyhow.
 function track(entry: Entry, byId: Map<string, Entry>): TrackSample {
   const codec = byId.get(str(entry, 'codecId') ?? '');
   const of = (key: string) => num(entry, key) ?? 0;
@@ -77,7 +84,7 @@ function track(entry: Entry, byId: Map<string, Entry>): TrackSample {
     codec: codec ? (str(codec, 'mimeType')?.split('/')[1] ?? null) : null,
     bytes: of('bytesReceived') + of('headerBytesReceived'),
     received: of('packetsReceived'),
-    lost: of('packetsLost'),
+    lost: of('packetsLost') - of('retransmittedPacketsReceived'),
     jitterMs: ms(num(entry, 'jitter')),
     frames: of('framesDecoded') || of('totalSamplesReceived'),
     dropped: of('framesDropped'),
@@ -156,9 +163,12 @@ export function figures(samples: readonly Sample[]): Figures | null {
   const earlier = back(LOSS_WINDOW_MS) ?? recent;
   if (!last || !recent || !earlier || last.at <= recent.at) return null;
 
-  const total = (key: 'bytes' | 'received' | 'lost', from: Sample) =>
+  const total = (key: 'bytes' | 'received', from: Sample) =>
     rise(last.video?.[key], from.video?.[key]) + rise(last.audio?.[key], from.audio?.[key]);
-  const lost = Math.max(0, total('lost', earlier));
+  // Never below zero, track by track: a repair may come after its window's loss, or twice.
+  const lost =
+    Math.max(0, rise(last.video?.lost, earlier.video?.lost)) +
+    Math.max(0, rise(last.audio?.lost, earlier.audio?.lost));
   const received = total('received', earlier);
   const main = last.video ?? last.audio;
   const before = last.video ? recent.video : recent.audio;
@@ -183,7 +193,7 @@ export function figures(samples: readonly Sample[]): Figures | null {
     framesDropped: last.video?.dropped ?? 0,
     freezes: last.video?.freezes ?? 0,
     frozenMs: last.video?.frozenMs ?? 0,
-    lost: (last.video?.lost ?? 0) + (last.audio?.lost ?? 0),
+    lost: Math.max(0, last.video?.lost ?? 0) + Math.max(0, last.audio?.lost ?? 0),
     nacks: (last.video?.nacks ?? 0) + (last.audio?.nacks ?? 0),
     srtpCipher: last.srtpCipher,
     path: last.path,
