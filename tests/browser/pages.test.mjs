@@ -117,7 +117,7 @@ test('waits for a stream that is not on air, and starts by itself', async () => 
 test('no room, and no codec in common', async () => {
   const busy = await open('/watch/busy');
   await phase(busy, 'busy');
-  assert.match(await status(busy), /^A full house/);
+  assert.match(await status(busy), /^No free place at the moment/);
   const foreign = await open('/watch/foreign');
   await phase(foreign, 'refused');
   assert.match(await status(foreign), /No codec in common/);
@@ -127,6 +127,7 @@ test('a server in trouble is tried again', async () => {
   const viewer = await open('/watch/broken');
   await phase(viewer, 'reconnecting');
   await viewer.page.locator('button', { hasText: 'Try now' }).waitFor({ timeout: 10_000 });
+  assert.match(await status(viewer), /^No picture yet\. The server has trouble/);
 });
 
 test('a source that pauses is waited for on the same session', async () => {
@@ -136,7 +137,13 @@ test('a source that pauses is waited for on the same session', async () => {
   tree.state.live = false;
   await tree.source.freeze(true);
   try {
-    await phase(viewer, 'waiting');
+    const said = await viewer.page.waitForFunction(() => {
+      window.said ??= new Set();
+      window.said.add(document.querySelector('[role=status]').textContent);
+      return window.soleil.phase === 'waiting' && [...window.said];
+    });
+    assert.ok(!(await said.jsonValue()).some((s) => /not answer/.test(s)), 'the server answers');
+    assert.match(await status(viewer), /^The broadcast has stopped/);
   } finally {
     await tree.source.freeze(false);
   }

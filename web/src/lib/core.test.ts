@@ -297,6 +297,7 @@ describe('people and networks', () => {
     bench.send({ type: 'start' });
     expect(bench.take()).toEqual(['open 3', 'show 3']);
     expect(bench.phase).toBe('connecting');
+    expect(bench.core.view().everPlayed).toBe(true);
   });
 });
 
@@ -308,7 +309,15 @@ describe('under random events', () => {
       return seed / 2 ** 32;
     };
     const pick = <T>(list: readonly T[]) => list[Math.floor(random() * list.length)] as T;
-    const kinds = ['unknown', 'off-air', 'busy', 'forbidden', 'incompatible', 'network'] as const;
+    const kinds = [
+      'unknown',
+      'off-air',
+      'busy',
+      'forbidden',
+      'incompatible',
+      'trouble',
+      'network',
+    ] as const;
     for (let round = 0; round < 300; round += 1) {
       const core = new PlayerCore();
       const open = new Set<number>();

@@ -49,7 +49,7 @@ export interface PlayerView {
   retryAt: number | null;
   /** Why the last attempt failed, or null. */
   failure: Failure | null;
-  /** Whether a picture was ever shown since `start`. */
+  /** Whether a picture was ever shown. */
   everPlayed: boolean;
 }
 
@@ -150,7 +150,7 @@ export class PlayerCore {
       case 'incompatible':
         return 'refused';
       default:
-        return this.#everPlayed || this.#attempt > 0 ? 'reconnecting' : 'connecting';
+        return this.#attempt > 0 ? 'reconnecting' : 'connecting';
     }
   }
 
@@ -224,7 +224,6 @@ export class PlayerCore {
     this.#dropNext();
     this.#dropCurrent();
     this.#running = false;
-    this.#everPlayed = false;
     this.#retryAt = null;
     this.#failure = null;
   }

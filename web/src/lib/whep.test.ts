@@ -52,7 +52,7 @@ describe('postOffer', () => {
     });
     expect((await failure(answering(404, {}))).kind).toBe('unknown');
     expect((await failure(answering(503, {}))).kind).toBe('busy');
-    expect((await failure(answering(502, {}))).kind).toBe('network');
+    expect((await failure(answering(502, {}))).kind).toBe('trouble');
   });
 
   it('shows a reason from JSON, and never a page of HTML', async () => {
@@ -80,12 +80,12 @@ describe('failureKind', () => {
       'forbidden',
       'unknown',
       'incompatible',
-      'network',
+      'trouble',
       'off-air',
       'unknown',
       'incompatible',
       'busy',
-      'network',
+      'trouble',
       'busy',
     ]);
   });

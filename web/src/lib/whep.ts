@@ -11,7 +11,8 @@ export type FailureKind =
   | 'busy' // 503, 429: no room
   | 'forbidden' // 401, 403: not for this viewer
   | 'incompatible' // other 4xx: for example no codec in common
-  | 'network'; // no answer, or a broken one
+  | 'trouble' // the rest, 5xx above all: the server answers, but something is wrong there
+  | 'network'; // no answer
 
 /** A refused or failed attempt. */
 export interface Failure {
@@ -52,7 +53,7 @@ export function failureKind(status: number): FailureKind {
   if (status === 503 || status === 429) return 'busy';
   if (status === 401 || status === 403) return 'forbidden';
   if (status >= 400 && status < 500 && status !== 408) return 'incompatible';
-  return 'network';
+  return 'trouble';
 }
 
 /** Reads `<stun:a:3478>; rel="ice-server"; username="u"; credential="c"`, several by commas. */

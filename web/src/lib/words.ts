@@ -14,6 +14,23 @@ export interface Words {
   retry: boolean;
 }
 
+/** What is known of why there is no picture; no more than that. */
+function cause(view: PlayerView): string {
+  switch (view.failure?.kind) {
+    case 'network':
+      return 'The server does not answer.';
+    case 'trouble':
+      return 'The server has trouble.';
+    default:
+      return 'No picture comes through at the moment.';
+  }
+}
+
+/** What is said aloud of them, as one sentence or two. */
+export function spoken({ title, text }: Words): string {
+  return text ? `${title}${title.endsWith('…') ? '' : '.'} ${text}` : title;
+}
+
 /** The words for what the player does now; `offline` is the browser's opinion of the network. */
 export function wordsFor(view: PlayerView, stream: string, offline: boolean): Words {
   const detail = view.failure?.detail ?? '';
@@ -23,17 +40,21 @@ export function wordsFor(view: PlayerView, stream: string, offline: boolean): Wo
     case 'playing':
       return { title: 'Live', text: '', busy: false, home: false, retry: false };
     case 'waiting':
+      // Whether it is over or only pauses, the server cannot tell either.
       return {
-        title: 'Not on air yet',
-        text: `“${stream}” will start here by itself as soon as it is on air.`,
+        title: view.everPlayed ? 'The broadcast has stopped' : 'Not on air yet',
+        text: view.everPlayed
+          ? `“${stream}” has ended or pauses. It goes on here by itself when it is back.`
+          : `“${stream}” will start here by itself as soon as it is on air.`,
         busy: true,
         home: true,
         retry: false,
       };
     case 'busy':
+      // True as well where there is no leaf at all.
       return {
-        title: 'A full house',
-        text: 'There is no room for another viewer at the moment. You are let in as soon as there is.',
+        title: 'No free place at the moment',
+        text: 'You are let in as soon as there is one.',
         busy: true,
         home: false,
         retry: true,
@@ -64,11 +85,11 @@ export function wordsFor(view: PlayerView, stream: string, offline: boolean): Wo
           };
     case 'reconnecting':
       return {
-        title: view.everPlayed ? 'Reconnecting…' : 'No answer yet',
+        title: view.everPlayed ? 'Reconnecting…' : 'No picture yet',
         text: offline
           ? 'Your device seems to be offline.'
           : view.attempt > 1
-            ? 'The server does not answer. It is tried again and again; nothing to do for you.'
+            ? `${cause(view)} It is tried again and again; nothing to do for you.`
             : '',
         busy: true,
         home: false,
