@@ -1,4 +1,5 @@
-// How old the picture is: from its capture to its display here. Pure.
+// How old the picture is: from its capture to its display here. Pure. The capture time is the
+// broadcaster's where it sends Sender Reports; else it is when the packet came to the root.
 //
 // The honest way needs two things: the frame's capture time (absolute-capture-time header extension,
 // which the leaf passes on from the root; or the browser's own reckoning from Sender Reports), and

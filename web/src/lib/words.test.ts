@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import type { Phase, PlayerView } from './core';
 import type { FailureKind } from './whep';
-import { spoken, wordsFor } from './words';
+import { DELAY_WORDS, spoken, wordsFor } from './words';
 
 const view = (phase: Phase, change: Partial<PlayerView> = {}): PlayerView => ({
   phase,
@@ -57,5 +57,10 @@ describe('words', () => {
     expect(wordsFor(view('refused', { failure: failed('forbidden') }), 'demo', false).title).toBe(
       'Not for everyone',
     );
+  });
+
+  it('do not promise a delay from the camera where the broadcaster may not tell the time', () => {
+    expect(DELAY_WORDS.capture).toMatch(/if the broadcaster tells it, else since the server/);
+    expect(DELAY_WORDS.estimate).toMatch(/last hop/);
   });
 });

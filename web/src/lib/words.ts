@@ -1,6 +1,7 @@
 // What the watch page says in each phase. One place, so that the tone stays one.
 
 import type { PlayerView } from './core';
+import type { Delay } from './delay';
 
 /** The words for a phase. */
 export interface Words {
@@ -99,3 +100,13 @@ export function wordsFor(view: PlayerView, stream: string, offline: boolean): Wo
       return { title: 'Paused', text: '', busy: false, home: false, retry: false };
   }
 }
+
+/**
+ * What a delay is. The root's packets carry the broadcaster's time of capture if it sends Sender
+ * Reports, else the time of their arrival at the root; they do not tell which of the two it is.
+ */
+export const DELAY_WORDS: Record<Delay['source'], string> = {
+  capture: 'since capture if the broadcaster tells it, else since the server got it',
+  reports: 'as the browser reckons from the server’s reports',
+  estimate: 'of the last hop only, estimated',
+};
