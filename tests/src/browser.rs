@@ -26,6 +26,8 @@ pub struct Delay {
 pub struct Frames {
     /// Numbers from the first to the last one.
     pub expected: u64,
+    /// Came out of the decoder, of those.
+    pub decoded: u64,
     /// Displayed, of all.
     pub fraction: Option<f64>,
     /// A number lower than the one before.
@@ -53,6 +55,14 @@ pub struct Connection {
     pub srtp_cipher: Option<String>,
     /// Codec of the picture.
     pub video_codec: Option<String>,
+    /// Frames that came out of the decoder.
+    pub frames_decoded: Option<u64>,
+    /// Packets of the picture that did not come, before repair.
+    pub video_lost: Option<u64>,
+    /// Packets that came again as RTX.
+    pub retransmitted: Option<u64>,
+    /// Key-frame requests.
+    pub plis: Option<u64>,
 }
 
 /// What a viewer in Chromium saw; see `tests/browser/README.md`.

@@ -35,6 +35,8 @@ pub struct Options {
     pub root_hop: Hop,
     /// Between relays and their children.
     pub relay_hop: Hop,
+    /// Between leaves and their viewers.
+    pub viewer_hop: Option<LinkConfig>,
     /// Streams; each has ports of its own.
     pub streams: Vec<Stream>,
     /// INTERFACE's demo ports instead of free ones.
@@ -57,6 +59,7 @@ impl Default for Options {
             relay_children: 8,
             root_hop: Hop::default(),
             relay_hop: Hop::default(),
+            viewer_hop: None,
             streams: vec![Stream { name: "demo".into(), codec: "H264" }],
             demo_ports: false,
             log: "info".into(),

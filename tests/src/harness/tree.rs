@@ -41,6 +41,8 @@ pub struct Tree {
     pub root_tap: Option<TcpTap>,
     /// One for each relay.
     pub relay_taps: Vec<TcpTap>,
+    /// One for each leaf, in front of its viewers.
+    pub leaf_emulators: Vec<UdpEmulator>,
     options: Options,
     directory: TempDir,
     root_ports: NodePorts,
@@ -75,6 +77,7 @@ impl Tree {
             relay_emulators: Vec::new(),
             root_tap,
             relay_taps: Vec::new(),
+            leaf_emulators: Vec::new(),
             options: options.clone(),
             directory,
             root_ports: root,
@@ -114,13 +117,19 @@ impl Tree {
         let name = format!("leaf-{}", n + 1);
         // A leaf has no children: no listener for control links.
         let mut config = self.child_config(&name, token, ports, ports.media);
+        let mut announce = ports.viewers;
+        if self.options.viewer_hop.is_some() {
+            announce = Ports::default().take(1)?;
+            let hop = Hop { emulate: self.options.viewer_hop, tap: false };
+            self.leaf_emulators.extend(emulator(&hop, announce, ports.viewers)?);
+        }
         let host = if self.options.demo_ports { "localhost" } else { "127.0.0.1" };
         let _ = write!(
             config,
             "\n[http]\nlisten = \"127.0.0.1:{}\"\npublic_url = \"http://{host}:{}\"\n\
              [webrtc]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
              sessions_per_address = 5000\n{}",
-            ports.http, ports.http, ports.viewers, ports.viewers, self.options.leaf_extra
+            ports.http, ports.http, ports.viewers, announce, self.options.leaf_extra
         );
         let file = write(self.directory.path(), &name, &config)?;
         let mut leaf = start(&name, "leaf-gateway", &file, ports.ops)?;

@@ -177,7 +177,7 @@ impl Sim {
                 }
             }
             Action::Identity(identity) => self.nodes[node].identity = Some(identity),
-            Action::Pipelines(_) => {}
+            Action::Pipelines(_) | Action::Lacks(_) => {}
             Action::Attached(yes) => {
                 let now = self.now;
                 let entry = &mut self.nodes[node];
