@@ -59,10 +59,10 @@ fn rtp_that_does_not_belong_there() {
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     let before = tree.root.metrics();
     for n in 0..200u16 {
-        for to in [video, audio] {
+        for (to, payload_type) in [(video, 96), (audio, 111)] {
             // A second sender; a payload type that nobody configured; a header cut short; lengths
             // that point outside; RTCP that is none.
-            let whole = rtp(96, n, 1, &[0x65; 100]);
+            let whole = rtp(payload_type, n, 1, &[0x65; 100]);
             let cut = usize::from(n % 12);
             let mut csrcs = whole.clone();
             csrcs[0] = 0x8F;
@@ -84,10 +84,16 @@ fn rtp_that_does_not_belong_there() {
             }
         }
     }
-    until("the root to have counted them", DEADLINE, || {
-        let name = "soleil_ingest_dropped_total";
-        tree.root.metrics().sum(name, &[]) >= before.sum(name, &[]) + 1000.0
-    });
+    let name = "soleil_ingest_dropped_total";
+    let rise = |tree: &Tree, labels: &[(&str, &str)]| {
+        tree.root.metrics().sum(name, labels) - before.sum(name, labels)
+    };
+    until("the root to have counted them", DEADLINE, || rise(&tree, &[]) >= 2_000.0);
+    // The second sender is known for one on both ports.
+    for track in ["video", "audio"] {
+        let refused = rise(&tree, &[("track", track), ("reason", "second_sender")]);
+        assert!(refused >= 150.0, "{track}: {refused} packets of a second sender");
+    }
     unharmed(&mut tree, &viewers);
     drop(source);
 }
