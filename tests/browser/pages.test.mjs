@@ -228,6 +228,10 @@ test('keys: m, space, s, f', async () => {
   await phase(viewer, 'playing');
   const video = (key) => viewer.page.evaluate((k) => document.querySelector('video')[k], key);
   const { keyboard } = viewer.page;
+  // Letters: only in the player.
+  await keyboard.press('m');
+  assert.equal(await video('muted'), true);
+  await viewer.page.mouse.move(500, 250);
   await keyboard.press('m');
   assert.equal(await video('muted'), false);
   await keyboard.press('m');
@@ -243,6 +247,73 @@ test('keys: m, space, s, f', async () => {
   await viewer.page.waitForFunction(() => document.fullscreenElement !== null);
   await keyboard.press('f');
   await viewer.page.waitForFunction(() => document.fullscreenElement === null);
+});
+
+test('the focus has a place when what had it goes away', async () => {
+  const viewer = await open('/watch/demo');
+  const { page } = viewer;
+  const focused = () =>
+    page.evaluate(() => document.activeElement.dataset.control ?? document.activeElement.ariaLabel);
+  const panel = page.locator('section[aria-label=Statistics]');
+  await page.locator('[data-action=unmute]').press('Enter');
+  await page.locator('[data-action=unmute]').waitFor({ state: 'detached' });
+  assert.equal(await focused(), 'mute');
+  await page.keyboard.press('s'); // the focus is in the player
+  await panel.locator('button').press('Enter');
+  await panel.waitFor({ state: 'detached' });
+  assert.equal(await focused(), 'stats');
+  await page.keyboard.press('Enter');
+  await panel.locator('button').press('Escape');
+  await panel.waitFor({ state: 'detached' });
+  assert.equal(await focused(), 'stats');
+  await page.keyboard.press('Enter');
+  await page.locator('[data-control=pause]').press('Escape');
+  await panel.waitFor({ state: 'detached' });
+  assert.equal(await focused(), 'pause');
+
+  const bare = await open('/watch/demo?controls=0');
+  await bare.page.locator('[data-action=unmute]').press('Enter');
+  await bare.page.locator('[data-action=unmute]').waitFor({ state: 'detached' });
+  assert.equal(await bare.page.evaluate(() => document.activeElement.ariaLabel), 'Player');
+  await bare.page.keyboard.press('m');
+  await bare.page.locator('[data-action=unmute]').waitFor();
+});
+
+test('text and focus rings can be told from their ground, in light and in dark', async () => {
+  const viewer = await open('/watch/demo');
+  await phase(viewer, 'playing');
+  const { page } = viewer;
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    await page.locator('header a').focus();
+    await page.keyboard.press('Shift+Tab');
+    await page.keyboard.press('Tab');
+    const ratios = await page.evaluate(() => {
+      const light = (colour) => {
+        const [r, g, b] = colour.match(/[\d.]+/g).map((v) => {
+          const c = v / 255;
+          return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const paper = light(getComputedStyle(document.body).backgroundColor);
+      const against = (colour) => {
+        const [low, high] = [light(colour), paper].sort((a, b) => a - b);
+        return (high + 0.05) / (low + 0.05);
+      };
+      const link = getComputedStyle(document.querySelector('header a'));
+      return {
+        live: against(getComputedStyle(document.querySelector('p.live')).color),
+        figure: against(getComputedStyle(document.querySelector('dt')).color),
+        shown: link.outlineStyle,
+        ring: against(link.outlineColor),
+      };
+    });
+    assert.equal(ratios.shown, 'solid');
+    assert.ok(ratios.live >= 4.5, `${colorScheme}: Live ${ratios.live}`);
+    assert.ok(ratios.figure >= 4.5, `${colorScheme}: figures ${ratios.figure}`);
+    assert.ok(ratios.ring >= 3, `${colorScheme}: ring ${ratios.ring}`);
+  }
 });
 
 test('every control has a name', async () => {
