@@ -15,7 +15,7 @@ use crate::worker::{self, PipelineFigures, Upcall, WorkerConfig, WorkerHandle};
 use anyhow::Context;
 use relay_node::clock::Clock;
 use relay_node::config::{ConfigError, reach};
-use relay_node::control::api::NodeCommand;
+use relay_node::control::api::{Lack, NodeCommand};
 use relay_node::http_server::{HttpServer, TlsFiles};
 use relay_node::media::api::LocalSink;
 use soleil_protocol::message::{Identity, Stat, StatsContainer};
@@ -60,6 +60,8 @@ pub struct NodeSide {
     pub pipelines: watch::Receiver<Arc<BTreeMap<PipelineId, PipelineDef>>>,
     /// Who it is.
     pub identity: watch::Receiver<Option<Identity>>,
+    /// What it lacks: nobody is taken while there is anything.
+    pub lack: watch::Receiver<Option<Lack>>,
     /// Gives it a command.
     pub command: Box<dyn Fn(NodeCommand) + Send + Sync>,
 }
@@ -155,6 +157,7 @@ impl Leaf {
             metrics: self.metrics,
             pipelines: node.pipelines.clone(),
             identity: node.identity.clone(),
+            lack: node.lack.clone(),
             require_ticket: config.play.require_ticket,
             public_url: config.http.public_url.clone(),
             https: self.https,

@@ -115,6 +115,7 @@ pub async fn start(
     let side = NodeSide {
         pipelines: node.pipelines(),
         identity: node.identity(),
+        lack: node.lack(),
         command: Box::new(move |command| {
             commands.command(command);
         }),

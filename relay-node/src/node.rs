@@ -2,7 +2,7 @@
 //! together. Relay, root and leaf are this with different cores and sinks.
 
 use crate::clock::Clock;
-use crate::control::api::{Core, NodeCommand};
+use crate::control::api::{Core, Lack, NodeCommand};
 use crate::identity::{JoinToken, NodeVault};
 use crate::io::TokenCheck;
 use crate::io::counters::LinkCounters;
@@ -29,9 +29,17 @@ use tokio_util::sync::CancellationToken;
 /// requests); what does not fit is dropped by the plane and comes again.
 const MAX_PLANE_EVENTS: usize = 1024;
 
-/// The reason that holds readiness back, and its sentence.
-const ATTACHED: &str = "attached";
-const NO_PARENT: &str = "the node has no parent";
+/// The names of the reasons that hold readiness back.
+const LACKS: [&str; 3] = ["attached", "media", "root"];
+
+fn name(lack: Lack) -> &'static str {
+    let [attached, media, root] = LACKS;
+    match lack {
+        Lack::Parent => attached,
+        Lack::Media => media,
+        Lack::Root => root,
+    }
+}
 
 /// What a node is started with.
 pub struct NodeOptions {
@@ -77,7 +85,9 @@ pub struct Node;
 impl Node {
     /// Binds, makes the core with what was bound, and starts everything on the current runtime.
     /// With an operations endpoint the node registers its metrics there and, unless it is the
-    /// root, holds its readiness back (reason `attached`) while it has no parent.
+    /// root, holds its readiness back while it lacks anything that it needs from above (reasons
+    /// `attached`: it has no parent; `media`: the media path to it is not open; `root`: the root
+    /// is not heard, at a leaf).
     ///
     /// # Errors
     /// If an address cannot be bound, the core cannot be made, or the identity cannot be used.
@@ -131,8 +141,8 @@ impl Node {
             ops.register(Arc::new(MediaMetrics::new(media.clone())));
             if needs_parent {
                 // Before the first answer: nobody sees a node as ready that has no parent.
-                ops.readiness().hold(ATTACHED, NO_PARENT);
-                tokio::spawn(watch_readiness(ops.clone(), driver.attached()));
+                hold(&ops, Some(Lack::Parent));
+                tokio::spawn(watch_readiness(ops.clone(), driver.lack()));
             }
             tokio::spawn(ops.serve(listener, stop.clone().cancelled_owned()))
         });
@@ -146,16 +156,24 @@ async fn bind(at: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(at).await
 }
 
-/// Ready means attached.
-async fn watch_readiness(ops: Arc<Ops>, mut attached: watch::Receiver<bool>) {
+/// Shows what is missing; the new reason comes before the old one goes.
+fn hold(ops: &Ops, lack: Option<Lack>) {
+    let held = lack.map(name);
+    if let (Some(lack), Some(name)) = (lack, held) {
+        ops.readiness().hold(name, lack.to_string());
+    }
+    for other in LACKS.into_iter().filter(|other| Some(*other) != held) {
+        ops.readiness().clear(other);
+    }
+}
+
+/// Ready means that media can come from above.
+async fn watch_readiness(ops: Arc<Ops>, mut lack: watch::Receiver<Option<Lack>>) {
     loop {
-        if *attached.borrow_and_update() {
-            ops.readiness().clear(ATTACHED);
-        } else {
-            ops.readiness().hold(ATTACHED, NO_PARENT);
-        }
-        if attached.changed().await.is_err() {
-            ops.readiness().hold(ATTACHED, "the node has stopped");
+        let now = *lack.borrow_and_update();
+        hold(&ops, now);
+        if lack.changed().await.is_err() {
+            ops.readiness().hold(name(Lack::Parent), "the node has stopped");
             return;
         }
     }
@@ -203,6 +221,11 @@ impl<T> NodeHandle<T> {
     /// Whether it has a parent.
     pub fn attached(&self) -> watch::Receiver<bool> {
         self.driver.attached()
+    }
+
+    /// What it needs from above and does not have: ready when that is nothing.
+    pub fn lack(&self) -> watch::Receiver<Option<Lack>> {
+        self.driver.lack()
     }
 
     /// The forwarding plane.

@@ -58,6 +58,7 @@ async fn rig() -> Rig {
     let node = NodeSide {
         pipelines: pipelines.subscribe(),
         identity: watch::Sender::new(None).subscribe(),
+        lack: watch::Sender::new(None).subscribe(),
         command: Box::new(move |command| {
             let _ = tx.send(command);
         }),
@@ -261,6 +262,7 @@ fn control() -> Bench {
         node: NodeSide {
             pipelines: pipelines.subscribe(),
             identity: watch::Sender::new(None).subscribe(),
+            lack: watch::Sender::new(None).subscribe(),
             command: Box::new(move |c| tx.send(c).unwrap()),
         },
         wanted: demand.watch(),

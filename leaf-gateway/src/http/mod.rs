@@ -23,6 +23,7 @@ use axum::response::Response;
 use axum::routing::{patch, post};
 use ice_servers::IceServer;
 use relay_node::clock::Clock;
+use relay_node::control::api::Lack;
 use soleil_protocol::PipelineId;
 use soleil_protocol::message::Identity;
 use soleil_protocol::pipeline::PipelineDef;
@@ -54,6 +55,8 @@ pub struct Site {
     pub pipelines: watch::Receiver<Arc<BTreeMap<PipelineId, PipelineDef>>>,
     /// Who we are, and the key that checks tickets.
     pub identity: watch::Receiver<Option<Identity>>,
+    /// What the node lacks; nobody new while it is anything.
+    pub lack: watch::Receiver<Option<Lack>>,
     /// Whether a ticket is needed.
     pub require_ticket: bool,
     /// The base of Location; `None`: as the client calls us.

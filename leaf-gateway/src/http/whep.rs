@@ -78,6 +78,13 @@ pub(super) async fn join(
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this leaf has failed");
         return Err(refuse(Refusal::NotReady, problem.retry_after(FULL_RETRY)));
     }
+    let lack = *site.lack.borrow();
+    if let Some(lack) = lack {
+        // The root may not know yet that no media arrive here: another leaf is asked.
+        let text = format!("this leaf is not ready: {lack}");
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, text);
+        return Err(refuse(Refusal::NotReady, problem.retry_after(FULL_RETRY)));
+    }
     if !is_type(&headers, "application/sdp") {
         let text = "the body must be application/sdp";
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);

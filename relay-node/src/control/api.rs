@@ -230,8 +230,35 @@ pub enum Action {
     Pipelines(Arc<BTreeMap<PipelineId, PipelineDef>>),
     /// Attached to a parent (`true`) or not: readiness.
     Attached(bool),
+    /// What it lacks has changed: readiness. Before the first one it lacks a parent.
+    Lacks(Option<Lack>),
     /// The node has drained or was killed: the program ends.
     Stopped(String),
+}
+
+/// What a node needs from above and does not have: while it lacks anything it can promise no media
+/// to anybody. The root lacks nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// It has no parent.
+    Parent,
+    /// The media path to its parent has not opened.
+    Media,
+    /// The root has not asked a leaf for its statistics for a while: somewhere above it the tree is
+    /// cut.
+    Root,
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Lack::Parent => "the node has no parent",
+            Lack::Media => {
+                "the media path to the parent does not open: is UDP let through, and is the                  parent's media.announce right?"
+            }
+            Lack::Root => "the root is not heard: a node above has no way to it",
+        })
+    }
 }
 
 /// A control core: pure, driven by events and time.

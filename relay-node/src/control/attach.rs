@@ -2,7 +2,7 @@
 //! back when the parent is lost. What hangs below is not touched here.
 
 use super::NodeCore;
-use super::api::{Action, ConnId, DialId, DialTarget, credential_context};
+use super::api::{Action, ConnId, DialId, DialTarget, Lack, credential_context};
 use super::limits::{
     ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX, PING_INTERVAL,
 };
@@ -30,6 +30,10 @@ pub(super) struct Uplink {
     pub(super) old: Option<Parent>,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// What we have said that we lack.
+    pub(super) said: Option<Lack>,
+    /// The root has not spoken to us for a while.
+    pub(super) unheard: bool,
     /// Our place in the plan.
     pub(super) rank: Rank,
     pub(super) next_dial: u64,
@@ -58,7 +62,10 @@ pub(super) struct Parent {
     pub(super) conn: ConnId,
     pub(super) id: NodeId,
     pub(super) media: LinkId,
+    /// Whether its media path is open at present.
     pub(super) open: bool,
+    /// Whether it has ever been.
+    pub(super) opened: bool,
 }
 
 impl NodeCore {
@@ -313,7 +320,7 @@ impl NodeCore {
             link.version = version;
             link.media = Some(media);
         }
-        let parent = Parent { conn, id: attempt.offer.id, media, open: false };
+        let parent = Parent { conn, id: attempt.offer.id, media, open: false, opened: false };
         tracing::info!(parent = %parent.id, "attached");
         let old = self.up.parent.replace(parent);
         let was_attached = old.is_some();
@@ -326,6 +333,7 @@ impl NodeCore {
         self.timers.clear(&Timer::Seek);
         self.timers.set(Timer::Silence, self.now.mono.after(OPEN_MAX));
         self.up.failures = 0;
+        self.heard_root();
         self.announce_subtree(conn);
         self.play_at_new_parent();
         if !was_attached {

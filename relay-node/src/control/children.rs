@@ -9,8 +9,8 @@ use super::timers::Timer;
 use super::upcall::Upcall;
 use crate::media::api::{HopLink, PeerSide, PlaneCommand};
 use rand::Rng;
-use soleil_protocol::message::{Bye, ChildsUpdate, ErrorCode, Hello, common_version};
-use soleil_protocol::{Address, Body, Message, NodeId, Role};
+use soleil_protocol::message::{Bye, Child, ChildsUpdate, ErrorCode, Hello, common_version};
+use soleil_protocol::{Address, Body, LinkId, Message, NodeId, Role};
 
 impl NodeCore {
     /// Somebody connected.
@@ -131,9 +131,11 @@ impl NodeCore {
             self.lose(old, "came back on another connection");
         }
         let me = self.id().clone();
-        let Some(update) = self.table.attach(&me, &child, claims.incarnation) else {
+        let Some(mut update) = self.table.attach(&me, &child, claims.incarnation) else {
             return self.lose(conn, "no room in the routing table");
         };
+        // It is shown when its media path opens: no viewer is sent where no media arrive.
+        update.added.clear();
         let parent_nonce: [u8; 16] = self.rng.random();
         self.timers.clear(&Timer::Greeting(conn));
         self.timers.set(Timer::Ping(conn), self.now.mono.after(PING_INTERVAL));
@@ -158,6 +160,47 @@ impl NodeCore {
         self.report_below(update);
     }
 
+    /// A child's media path is open: those above hear of it and of everybody below it.
+    pub(super) fn show_child(&mut self, conn: ConnId) {
+        let Some(link) = self.links.get_mut(conn) else { return };
+        let Use::Child(child) = &link.purpose else { return };
+        let child = child.clone();
+        if std::mem::replace(&mut link.shown, true) {
+            return;
+        }
+        let mut update = if self.table.behind(&child).eq([&child]) {
+            // Nearly always: a whole tree is not looked through for each joiner of a storm.
+            let (id, incarnation) = (child.clone(), link.incarnation);
+            let entry = Child { id, incarnation, parent: self.id().clone(), weight: 1 };
+            ChildsUpdate { added: vec![entry], removed: Vec::new() }
+        } else {
+            self.table.snapshot(self.id())
+        };
+        update.added.retain(|entry| self.table.next_hop(&entry.id) == Some(&child));
+        self.report_below(update);
+    }
+
+    fn is_shown(&self, child: &NodeId) -> bool {
+        let conn = self.links.child(child);
+        conn.and_then(|conn| self.links.get(conn)).is_some_and(|link| link.shown)
+    }
+
+    /// Events of the plane may get lost in a flood: its report says which children's media paths
+    /// are open, too.
+    pub(super) fn show_by_report(&mut self) {
+        // A round trip is measured when a path opens, and not before.
+        let open = |media: Option<LinkId>| {
+            let links = &self.pipelines.report.links;
+            links.iter().any(|l| Some(l.link) == media && l.rtt_ms.is_some())
+        };
+        let hidden = self.links.children().map(|(_, conn)| conn).filter(|conn| {
+            self.links.get(*conn).is_some_and(|link| !link.shown && open(link.media))
+        });
+        for conn in hidden.collect::<Vec<_>>() {
+            self.show_child(conn);
+        }
+    }
+
     /// CHILDSUPDATE of a child.
     pub(super) fn on_childs_update(
         &mut self,
@@ -174,7 +217,11 @@ impl NodeCore {
             let text = "this update closes a loop";
             return self.refuse_and_close(conn, message, ErrorCode::Internal, text);
         }
-        let applied = self.table.apply(&me, &child, update);
+        let mut applied = self.table.apply(&me, &child, update);
+        if !self.is_shown(&child) {
+            // Said with the child itself. Who is gone is gone in any case.
+            applied.forward.added.clear();
+        }
         self.report_below(applied.forward);
         if applied.refused > 0 {
             let text = format!("{} entries are not believed", applied.refused);
@@ -194,9 +241,11 @@ impl NodeCore {
         }
     }
 
-    /// Tells a new parent of the whole subtree.
+    /// Tells a new parent of the whole subtree, as far as media get there.
     pub(super) fn announce_subtree(&mut self, parent: ConnId) {
-        let update = self.table.snapshot(self.id());
+        let mut update = self.table.snapshot(self.id());
+        let hop = |id: &NodeId| self.table.next_hop(id);
+        update.added.retain(|entry| hop(&entry.id).is_some_and(|child| self.is_shown(child)));
         self.send_update(parent, update);
     }
 

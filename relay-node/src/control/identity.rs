@@ -20,7 +20,7 @@ impl NodeCore {
         if left == 0 {
             return self.rejoin("the certificate has run out");
         }
-        if let Some(conn) = self.parent_conn() {
+        if let Some(conn) = self.way_up() {
             let hello = self.join_hello();
             self.send(conn, Some(Address::Root), Body::Hello(Box::new(hello)));
         }

@@ -83,6 +83,10 @@ pub const OPEN_MAX: Duration = Duration::from_secs(10);
 /// How long a parent's control link is believed while its media are silent.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
+/// How long a leaf that the root does not ask for its statistics (every 2 s) is still ready: five
+/// questions. Longer than a link takes to be given up, so that a tree that heals goes unnoticed.
+pub const ROOT_SILENCE: Duration = Duration::from_secs(10);
+
 /// How long a drain waits for the children to move.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 

@@ -52,6 +52,8 @@ pub struct Link {
     pub media: Option<LinkId>,
     /// A child's incarnation.
     pub incarnation: Incarnation,
+    /// Whether those above know of this child: from when its media path is open.
+    pub shown: bool,
     /// When the certificate that the peer showed, or the root has sent it since, runs out.
     pub until: Option<Wall>,
     /// Round-trip time by PING.
@@ -79,6 +81,7 @@ impl Link {
             version: 0,
             media: None,
             incarnation: Incarnation(0),
+            shown: false,
             until,
             rtt: None,
             ping: None,

@@ -79,7 +79,7 @@ impl NodeCore {
                 self.send_down(&message);
                 self.handle_message(conn, up, message);
             }
-            Decision::Up => match self.parent_conn() {
+            Decision::Up => match self.way_up() {
                 Some(parent) => self.forward(parent, message),
                 None => tracing::debug!(?message.to, "no parent to send a message to"),
             },
@@ -96,6 +96,9 @@ impl NodeCore {
     /// A message for this node.
     fn handle_message(&mut self, conn: ConnId, up: bool, message: Message) {
         let from_root = message.from == Some(Address::Root);
+        if from_root && up && matches!(message.body, Body::ReqFullStats(_)) {
+            self.heard_root();
+        }
         let neighbour = self.links.get(conn).and_then(|l| l.id.clone());
         let direct = match (&message.from, &neighbour) {
             (None, _) => true,

@@ -285,6 +285,7 @@ impl NodeCore {
             Timer::Linger(pipeline) => self.on_linger(pipeline),
             Timer::PlayAgain(pipeline) => self.settle(pipeline),
             Timer::Silence => self.on_silence_timeout(),
+            Timer::Unheard => self.up.unheard = true,
             Timer::Grace => self.stop(),
             Timer::Certificate(conn) => self.on_certificate_end(conn),
             Timer::Evict(conn) => self.evict(conn),
@@ -345,7 +346,7 @@ impl Core for NodeCore {
             Event::Malformed { conn, report } => self.on_malformed(conn, report),
             Event::Closed(conn) => self.on_closed(conn),
             Event::Plane(event) => self.on_plane(event),
-            Event::PlaneReport(report) => self.pipelines.report = report,
+            Event::PlaneReport(report) => self.on_plane_report(report),
             Event::Command(command) => self.on_command(command),
             Event::Timeout => {}
         }
@@ -354,6 +355,7 @@ impl Core for NodeCore {
         {
             self.on_timer(timer);
         }
+        self.say_lack();
     }
 
     fn poll_action(&mut self) -> Option<Action> {

@@ -2,13 +2,13 @@
 //! `attach`.
 
 use super::NodeCore;
-use super::api::{Action, ConnId};
+use super::api::{Action, ConnId, Lack, PlaneReport};
 use super::attach::Parent;
-use super::limits::{OVERLAP, SILENCE_MAX};
+use super::limits::{OVERLAP, ROOT_SILENCE, SILENCE_MAX};
 use super::links::Use;
 use super::timers::Timer;
 use crate::media::api::PlaneCommand;
-use soleil_protocol::LinkId;
+use soleil_protocol::{LinkId, Role};
 
 impl NodeCore {
     /// The plane has opened a media path.
@@ -16,10 +16,59 @@ impl NodeCore {
         let now = self.now.mono;
         if let Some(parent) = self.up.parent.as_mut().filter(|p| p.media == media) {
             parent.open = true;
+            parent.opened = true;
             self.timers.clear(&Timer::Silence);
             if self.up.old.is_some() {
                 self.timers.set(Timer::Overlap, now.after(OVERLAP));
             }
+        } else if let Some(child) = self.links.child_of_media(media) {
+            self.show_child(child);
+        }
+    }
+
+    /// The plane's report repeats what its events say.
+    pub(super) fn on_plane_report(&mut self, report: PlaneReport) {
+        self.pipelines.report = report;
+        self.show_by_report();
+    }
+
+    /// The connection that messages up the tree take: during a move the old one, until the new
+    /// parent has told those above of us.
+    pub(super) fn way_up(&self) -> Option<ConnId> {
+        let up = &self.up;
+        let moving = up.parent.as_ref().is_none_or(|parent| !parent.opened);
+        up.old.as_ref().filter(|_| moving).or(up.parent.as_ref()).map(|parent| parent.conn)
+    }
+
+    /// What this node needs from above and does not have. A silence of a path that was open is
+    /// not counted: either it passes, or the parent is left over it.
+    pub(super) fn lack(&self) -> Option<Lack> {
+        let open = |parent: &Option<Parent>| parent.as_ref().is_some_and(|p| p.opened);
+        if self.up.parent.is_none() {
+            Some(Lack::Parent)
+        } else if !open(&self.up.parent) && !open(&self.up.old) {
+            Some(Lack::Media)
+        } else {
+            self.up.unheard.then_some(Lack::Root)
+        }
+    }
+
+    /// Says so if it has changed.
+    pub(super) fn say_lack(&mut self) {
+        let lack = self.lack();
+        if !self.is_root() && !self.stopped && self.up.said != lack {
+            self.up.said = lack;
+            self.act(Action::Lacks(lack));
+        }
+    }
+
+    /// The root has spoken to this node, so those above know of it. It polls leaves, and only
+    /// those that it knows a way to: a leaf that hears nothing hangs in a part of the tree that
+    /// is cut off.
+    pub(super) fn heard_root(&mut self) {
+        self.up.unheard = false;
+        if self.params.role == Role::Leaf {
+            self.timers.set(Timer::Unheard, self.now.mono.after(ROOT_SILENCE));
         }
     }
 

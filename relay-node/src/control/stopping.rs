@@ -19,7 +19,7 @@ impl NodeCore {
         if self.stopping.is_some() || self.stopped {
             return;
         }
-        if let Some(parent) = self.parent_conn()
+        if let Some(parent) = self.way_up()
             && self.links.child_count() > 0
         {
             // The root moves the children, then we go.

@@ -30,6 +30,8 @@ pub enum Timer {
     PlayAgain(PipelineId),
     /// The parent's media have been silent: go back to the root unless they come back.
     Silence,
+    /// The root has not spoken to this leaf for a while.
+    Unheard,
     /// The grace of a KILL or a drain is over.
     Grace,
     /// The certificate of this child runs out.

@@ -14,7 +14,7 @@ use super::process::ProcessMeter;
 use super::tls_state::TlsState;
 use crate::clock::Clock;
 use crate::control::api::{
-    Action, ConnId, Core, DialId, DialTarget, Event, NodeCommand, PlaneReport,
+    Action, ConnId, Core, DialId, DialTarget, Event, Lack, NodeCommand, PlaneReport,
 };
 use crate::identity::JoinToken;
 use crate::identity::tls::Strangers;
@@ -78,12 +78,14 @@ where
     let pipelines = watch::Sender::new(Arc::default());
     let identity = watch::Sender::new(options.identity);
     let attached = watch::Sender::new(false);
+    let lack = watch::Sender::new(options.root.is_some().then_some(Lack::Parent));
     let handle = DriverHandle {
         commands,
         control,
         pipelines: pipelines.subscribe(),
         identity: identity.subscribe(),
         attached: attached.subscribe(),
+        lack: lack.subscribe(),
         counters: shared.counters.clone(),
     };
     let driver = Driver {
@@ -104,6 +106,7 @@ where
         pipelines,
         identity,
         attached,
+        lack,
         drain_timeout: options.drain_timeout,
         deadline: None,
     };
@@ -128,6 +131,7 @@ struct Driver<C: Core, P> {
     pipelines: watch::Sender<Arc<BTreeMap<PipelineId, PipelineDef>>>,
     identity: watch::Sender<Option<Identity>>,
     attached: watch::Sender<bool>,
+    lack: watch::Sender<Option<Lack>>,
     drain_timeout: Duration,
     /// When a drain must be over.
     deadline: Option<Instant>,
@@ -143,6 +147,7 @@ where
         let reason = self.serve().await;
         tracing::info!(%reason, "the node stops");
         self.attached.send_replace(false);
+        self.lack.send_replace(Some(Lack::Parent));
         self.finish().await;
         reason
     }
@@ -245,6 +250,9 @@ where
             }
             Action::Attached(attached) => {
                 self.attached.send_if_modified(|now| std::mem::replace(now, attached) != attached);
+            }
+            Action::Lacks(lack) => {
+                self.lack.send_replace(lack);
             }
             Action::Stopped(reason) => return Some(reason),
         }

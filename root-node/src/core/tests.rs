@@ -213,7 +213,10 @@ impl Rig {
         hello.ticket = Some(redirect.parents[0].ticket.clone());
         hello.nonce = Some(vec![1; 16]);
         let body = Body::Hello(Box::new(hello));
-        (conn, self.message(conn, identity.id.as_str(), Some("root"), body))
+        let mut said = self.message(conn, identity.id.as_str(), Some("root"), body);
+        let open = PlaneEvent::LinkOpen(redirect.parents[0].link, "192.0.2.1:1".parse().unwrap());
+        said.extend(self.step(Event::Plane(open)));
+        (conn, said)
     }
 }
 
@@ -268,6 +271,7 @@ fn words(action: &Action) -> String {
         Action::Plane(PlaneCommand::RemoveKey(id, _)) => format!("remove key {id}"),
         Action::Plane(other) => format!("{other:?}"),
         Action::Pipelines(all) => format!("pipelines {}", all.len()),
+        Action::Lacks(_) => "lacks".into(),
         Action::Stopped(_) => "stopped".into(),
         other => format!("{other:?}"),
     }

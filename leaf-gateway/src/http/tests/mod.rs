@@ -20,6 +20,7 @@ struct Bench {
     key: SigningKey,
     leaf: RunningLeaf,
     clock: Clock,
+    lack: watch::Sender<Option<Lack>>,
 }
 
 fn def(id: u32, name: &str, live: bool, codec: Codec) -> (PipelineId, PipelineDef) {
@@ -58,12 +59,14 @@ async fn bench(change: impl FnOnce(&mut LeafConfig)) -> Bench {
         def(2, "off", false, Codec::Vp8),
         def(3, "sound-less", true, Codec::Opus),
     ]);
+    let lack = watch::Sender::new(None);
     let side = NodeSide {
         pipelines: watch::Sender::new(Arc::new(pipelines)).subscribe(),
         identity: watch::Sender::new(Some(identity)).subscribe(),
+        lack: lack.subscribe(),
         command: Box::new(|_| {}),
     };
-    Bench { http, key, leaf: leaf.start(&config, side), clock }
+    Bench { http, key, leaf: leaf.start(&config, side), clock, lack }
 }
 
 impl Bench {
@@ -162,4 +165,19 @@ async fn what_is_full_says_when_to_come_back() {
         assert_eq!(status(&b.post("demo", OFFER).await), 503, "draining");
         b.leaf.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_without_media_takes_nobody() {
+    let b = bench(|_| {}).await;
+    for lack in [Lack::Parent, Lack::Media, Lack::Root] {
+        b.lack.send_replace(Some(lack));
+        let answer = b.post("demo", OFFER).await;
+        assert_eq!(status(&answer), 503, "{answer}");
+        assert!(answer.contains(&lack.to_string()), "{answer}");
+        assert!(header(&answer, "retry-after").is_some());
+    }
+    b.lack.send_replace(None);
+    assert_eq!(status(&b.post("demo", OFFER).await), 201);
+    b.leaf.stop().await;
 }

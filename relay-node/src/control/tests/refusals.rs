@@ -35,7 +35,7 @@ fn a_stranger_becomes_a_child() {
     assert_eq!(rig.message(CHILD, message(None, None, ping())), ["10 pong me>-"]);
     assert_eq!(
         rig.message(CHILD, child_hello("c", "me c 1 20 9", "me")),
-        ["add link 20 child", "10 hello me>c", "2 childsupdate me>- +c"]
+        ["add link 20 child", "10 hello me>c"]
     );
     assert_eq!(rig.step(Event::Closed(CHILD)), ["remove link 20", "2 childsupdate me>- -c/1"]);
     assert_eq!(rig.step(Event::Closed(CHILD)), [""; 0]);

@@ -71,6 +71,8 @@ pub fn id(name: &str) -> NodeId {
 pub struct Rig {
     pub core: NodeCore,
     pub now: Now,
+    /// What the core has said that it lacks.
+    pub lack: Option<Lack>,
 }
 
 pub const ROOT_CONN: ConnId = ConnId(1);
@@ -97,14 +99,13 @@ impl Rig {
             _ => NodeCore::new(params, vault, [1; 32]),
         };
         let now = Now { mono: Mono(SEC), wall: Wall(1_000 * SEC) };
-        Self { core, now }
+        Self { core, now, lack: None }
     }
 
     /// A relay that is attached to `p`, the child of the root.
     pub fn attached() -> Self {
         let mut rig = Self::without_media();
-        let open = PlaneEvent::LinkOpen(LinkId(5), "192.0.2.1:1".parse().unwrap());
-        rig.step(Event::Plane(open));
+        rig.open(5);
         rig
     }
 
@@ -126,9 +127,23 @@ impl Rig {
         rig
     }
 
+    /// A child whose media path opens at once.
     pub fn add_child(&mut self, conn: ConnId, name: &str, link: u64) -> Vec<String> {
+        let mut said = self.hidden_child(conn, name, link);
+        said.extend(self.open(link));
+        said
+    }
+
+    /// A child whose media path has not opened yet.
+    pub fn hidden_child(&mut self, conn: ConnId, name: &str, link: u64) -> Vec<String> {
         self.accept(conn, name);
         self.message(conn, child_hello(name, &format!("me {name} 1 {link} 9"), "me"))
+    }
+
+    /// A media path opens.
+    pub fn open(&mut self, link: u64) -> Vec<String> {
+        let open = PlaneEvent::LinkOpen(LinkId(link), "192.0.2.1:1".parse().unwrap());
+        self.step(Event::Plane(open))
     }
 
     pub fn accept(&mut self, conn: ConnId, name: &str) -> Vec<String> {
@@ -156,7 +171,11 @@ impl Rig {
         self.core.handle(self.now, event);
         let mut said = Vec::new();
         while let Some(action) = self.core.poll_action() {
-            said.push(words(&action));
+            match action {
+                // Seen in `lack`: it comes with nearly everything.
+                Action::Lacks(lack) => self.lack = lack,
+                action => said.push(words(&action)),
+            }
         }
         said
     }
@@ -273,6 +292,7 @@ pub fn words(action: &Action) -> String {
         Action::Identity(identity) => format!("identity {}", identity.id),
         Action::Pipelines(all) => format!("pipelines {}", all.len()),
         Action::Attached(yes) => format!("attached {yes}"),
+        Action::Lacks(lack) => format!("lacks {lack:?}"),
         Action::Stopped(_) => "stopped".into(),
     }
 }

@@ -1,7 +1,7 @@
 //! The driver from outside: what it needs to begin, and the handle that steers it.
 
 use crate::clock::Clock;
-use crate::control::api::PlaneReport;
+use crate::control::api::{Lack, PlaneReport};
 use crate::identity::{JoinToken, NodeVault};
 use crate::io::TokenCheck;
 use crate::io::counters::LinkCounters;
@@ -58,6 +58,7 @@ pub struct DriverHandle<T> {
     pub(super) pipelines: watch::Receiver<Arc<BTreeMap<PipelineId, PipelineDef>>>,
     pub(super) identity: watch::Receiver<Option<Identity>>,
     pub(super) attached: watch::Receiver<bool>,
+    pub(super) lack: watch::Receiver<Option<Lack>>,
     pub(super) counters: Arc<LinkCounters>,
 }
 
@@ -69,6 +70,7 @@ impl<T> Clone for DriverHandle<T> {
             pipelines: self.pipelines.clone(),
             identity: self.identity.clone(),
             attached: self.attached.clone(),
+            lack: self.lack.clone(),
             counters: self.counters.clone(),
         }
     }
@@ -111,6 +113,11 @@ impl<T> DriverHandle<T> {
     /// Whether it has a parent.
     pub fn attached(&self) -> watch::Receiver<bool> {
         self.attached.clone()
+    }
+
+    /// What it needs from above and does not have: ready when that is nothing.
+    pub fn lack(&self) -> watch::Receiver<Option<Lack>> {
+        self.lack.clone()
     }
 
     /// What its control links count.
