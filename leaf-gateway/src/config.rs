@@ -4,16 +4,14 @@ use crate::http::ice_servers::IceServer;
 use crate::occupancy::Limits;
 use crate::session::Timeouts;
 use clap::Parser;
+use relay_node::config::flags::CommonFlags;
 use relay_node::config::sections::{
     CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection, RootSection,
 };
-use relay_node::config::values::{self, parse_endpoint};
+use relay_node::config::values;
 use relay_node::config::{ConfigError, listen};
 use relay_node::http_server::TlsFiles;
-use relay_node::identity::JoinToken;
 use serde::Deserialize;
-use soleil_protocol::NodeId;
-use soleil_protocol::message::HostPort;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,28 +28,32 @@ pub const MAX_ANNOUNCED: usize = 8;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "leaf-gateway", version, about = "Hands a Soleil stream to browsers over WebRTC")]
+#[command(
+    name = "leaf-gateway",
+    version,
+    about = "A Soleil leaf: takes live streams from its parent in the tree and hands them to \
+             browsers over WebRTC",
+    after_help = "Examples:\n  \
+        root-node token create --role leaf             make a token, on the root's machine\n  \
+        leaf-gateway --root root.example:7443 --token soleil1.leaf...\n  \
+        SOLEIL_ROOT__TOKEN=soleil1.leaf... leaf-gateway --root root.example:7443 --name fra-1\n  \
+        leaf-gateway --config /etc/soleil/leaf-gateway.toml --check\n\n\
+        Every key of the file is also a variable: node.drain_timeout is \
+        SOLEIL_NODE__DRAIN_TIMEOUT.\n\
+        Flags go over variables, variables over the file.\n\n\
+        Open to viewers: TCP 8090 and UDP 8190. Not open: the operations address.\n\
+        SIGTERM tells the viewers to go elsewhere and stops (node.drain_timeout).\n\
+        Exit codes: 0 stopped as asked, 64 usage, 78 configuration, 1 anything else."
+)]
 pub struct Cli {
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Check the configuration and exit
-    #[arg(long)]
-    pub check: bool,
-    /// The name to ask the root for
-    #[arg(long)]
-    pub name: Option<NodeId>,
-    /// The root's overlay address
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_endpoint)]
-    pub root: Option<HostPort>,
-    /// The join token
-    #[arg(long)]
-    pub token: Option<JoinToken>,
-    /// Where to serve WHEP
-    #[arg(long, value_name = "ADDR")]
+    /// What relays and leaves have in common.
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// TCP address where browsers begin to play (WHEP) [http.listen; default: 0.0.0.0:8090]
+    #[arg(long, value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
-    /// The viewers' media port (UDP)
-    #[arg(long, value_name = "ADDR")]
+    /// UDP address for media to viewers [webrtc.listen; default: 0.0.0.0:8190]
+    #[arg(long, value_name = "ADDR:PORT")]
     pub media: Option<SocketAddr>,
 }
 
@@ -172,17 +174,9 @@ impl LeafConfig {
     /// # Errors
     /// What is wrong, and where.
     pub fn load(cli: &Cli) -> Result<Self, ConfigError> {
-        let path = cli.config.as_deref();
+        let path = cli.common.config.as_deref();
         let mut config: Self = relay_node::config::load(path, relay_node::config::ENV_PREFIX)?;
-        if let Some(name) = &cli.name {
-            config.node.name = Some(name.clone());
-        }
-        if let Some(root) = &cli.root {
-            config.root.address = Some(root.clone());
-        }
-        if let Some(token) = &cli.token {
-            config.root.token = Some(token.clone());
-        }
+        cli.common.apply(&mut config.node, &mut config.root, &mut config.ops);
         config.http.listen = cli.http.unwrap_or(config.http.listen);
         config.webrtc.listen = cli.media.unwrap_or(config.webrtc.listen);
         config.check().map_err(|(key, message)| ConfigError::at(path, key, message))?;
@@ -272,11 +266,32 @@ mod tests {
 
     #[test]
     fn flags_come_last() {
-        let flags = ["--http", "127.0.0.1:1", "--media", "127.0.0.1:2", "--root", "r:3"];
+        let mut flags = vec!["--http", "127.0.0.1:1", "--media", "127.0.0.1:2", "--root", "r:3"];
+        flags.extend(["--ops", "127.0.0.1:4", "--name", "leaf-9"]);
         let config = LeafConfig::load(&cli(&flags)).unwrap();
+        assert_eq!(config.ops.listen.port(), 4);
+        assert_eq!(config.node.name.unwrap().as_str(), "leaf-9");
         assert_eq!(config.http.listen.port(), 1);
         assert_eq!(config.webrtc.listen.port(), 2);
         assert_eq!(config.root.address.unwrap().port, 3);
+    }
+
+    #[test]
+    fn help_teaches() {
+        let help = Cli::try_parse_from(["leaf-gateway", "--help"]).unwrap_err().to_string();
+        for word in [
+            "--ops",
+            "--check",
+            "127.0.0.1:9100",
+            "0.0.0.0:8090",
+            "0.0.0.0:8190",
+            "Examples:",
+            "token create --role leaf",
+            "SOLEIL_ROOT__TOKEN",
+            "Exit codes",
+        ] {
+            assert!(help.contains(word), "{word}");
+        }
     }
 
     #[test]

@@ -14,10 +14,11 @@ fn main() -> ExitCode {
 
 fn program(cli: &Cli) -> anyhow::Result<()> {
     let config = LeafConfig::load(cli)?;
-    config.root.resolve(Role::Leaf, cli.config.as_deref())?;
-    if cli.check {
+    config.root.resolve(Role::Leaf, cli.common.config.as_deref())?;
+    if cli.common.check {
         println!("the configuration is good");
         return Ok(());
     }
-    tokio::runtime::Runtime::new()?.block_on(leaf_gateway::run(config, cli.config.as_deref()))
+    tokio::runtime::Runtime::new()?
+        .block_on(leaf_gateway::run(config, cli.common.config.as_deref()))
 }

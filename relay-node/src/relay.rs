@@ -45,6 +45,9 @@ pub struct Cli {
     /// TCP address for control links of children [overlay.listen; default: 0.0.0.0:7443]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// UDP address for media between nodes [media.listen; default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub media: Option<SocketAddr>,
 }
 
 /// The configuration file.
@@ -86,9 +89,12 @@ impl Relay {
     pub fn load(cli: &Cli) -> Result<Relay, ConfigError> {
         let path = cli.common.config.as_deref();
         let mut config: RelayConfig = config::load(path, ENV_PREFIX)?;
-        cli.common.apply(&mut config.node, &mut config.root, &mut config.media, &mut config.ops);
+        cli.common.apply(&mut config.node, &mut config.root, &mut config.ops);
         if let Some(listen) = cli.listen {
             config.overlay.listen = listen;
+        }
+        if let Some(listen) = cli.media {
+            config.media.listen = listen;
         }
         let tcp = [("overlay.listen", config.overlay.listen), ("ops.listen", config.ops.listen)];
         listen::distinct(path, &tcp[..if config.ops.enabled { 2 } else { 1 }])?;

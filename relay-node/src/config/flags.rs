@@ -1,6 +1,6 @@
 //! The flags that relays and leaves have in common. They overlay file and environment.
 
-use super::sections::{MediaSection, NodeSection, OpsSection, RootSection};
+use super::sections::{NodeSection, OpsSection, RootSection};
 use super::values::parse_endpoint;
 use crate::identity::JoinToken;
 use soleil_protocol::NodeId;
@@ -27,9 +27,6 @@ pub struct CommonFlags {
     /// The name to ask for [node.name; default: role and host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<NodeId>,
-    /// UDP address for media between nodes [media.listen; default: 0.0.0.0:7443]
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub media: Option<SocketAddr>,
     /// Private address for /healthz, /readyz and /metrics [ops.listen; default: 127.0.0.1:9100]
     #[arg(long, value_name = "ADDR:PORT")]
     pub ops: Option<SocketAddr>,
@@ -37,13 +34,7 @@ pub struct CommonFlags {
 
 impl CommonFlags {
     /// Puts what was given over the sections.
-    pub fn apply(
-        &self,
-        node: &mut NodeSection,
-        root: &mut RootSection,
-        media: &mut MediaSection,
-        ops: &mut OpsSection,
-    ) {
+    pub fn apply(&self, node: &mut NodeSection, root: &mut RootSection, ops: &mut OpsSection) {
         if let Some(name) = &self.name {
             node.name = Some(name.clone());
         }
@@ -52,9 +43,6 @@ impl CommonFlags {
         }
         if let Some(token) = &self.token {
             root.token = Some(token.clone());
-        }
-        if let Some(listen) = self.media {
-            media.listen = listen;
         }
         if let Some(listen) = self.ops {
             ops.listen = listen;
