@@ -7,6 +7,7 @@ use crate::session::{EndCause, ice::Credentials};
 use relay_node::media::api::{FrameMarks, LocalPacket};
 use soleil_protocol::PacketIndex;
 use soleil_protocol::pipeline::{Codec, Layer, Track};
+use std::sync::mpsc::RecvTimeoutError::Timeout;
 use std::sync::mpsc::{Receiver, channel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -150,13 +151,44 @@ impl Rig {
 
     /// The next command of a kind.
     fn command<T>(&self, what: &str, pick: impl Fn(NodeCommand) -> Option<T>) -> T {
-        loop {
-            let command = self.commands.recv_timeout(DEADLINE).expect(what);
-            if let Some(found) = pick(command) {
-                return found;
-            }
+        next_command(&self.commands, self.clock, DEADLINE, pick).expect(what)
+    }
+}
+
+/// The next command of a kind. Others come in between (figures, each second): the time is for all
+/// of them together.
+fn next_command<T>(
+    commands: &Receiver<NodeCommand>,
+    clock: Clock,
+    time: Duration,
+    pick: impl Fn(NodeCommand) -> Option<T>,
+) -> Option<T> {
+    let until = clock.now().mono.after(time);
+    loop {
+        let left = until.since(clock.now().mono);
+        if left.is_zero() {
+            return None;
+        }
+        if let Some(found) = pick(commands.recv_timeout(left).ok()?) {
+            return Some(found);
         }
     }
+}
+
+#[test]
+fn waiting_for_a_command_ends_while_others_come() {
+    const ENOUGH: usize = 500;
+    let (tx, commands) = channel();
+    let (stop, stopped) = channel::<()>();
+    let others = std::thread::spawn(move || {
+        // Stops by itself: a wait without end would end then, and be found.
+        let tick = || stopped.recv_timeout(Duration::from_millis(5)).is_err_and(|e| e == Timeout);
+        (0..ENOUGH).take_while(|_| tick()).map(|_| tx.send(NodeCommand::Stop(DEMO))).count()
+    });
+    let time = Duration::from_millis(50);
+    assert_eq!(next_command(&commands, Clock::start(), time, |_| None::<()>), None);
+    drop(stop);
+    assert!(others.join().unwrap() < ENOUGH);
 }
 
 impl Client {
@@ -205,7 +237,7 @@ async fn the_node_plays_what_a_viewer_wants_and_hears_of_it() {
         mine.stats.into_iter().find(|s| s.name == "viewers" && s.value > 0.0)
     });
     assert_eq!((viewers.value, viewers.weight), (1.0, Some(1.0)));
-    rig.leaf.stop().await;
+    tokio::time::timeout(DEADLINE, rig.leaf.stop()).await.expect("it does not stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
