@@ -1,5 +1,7 @@
 //! What the node is told, and a whole leaf with viewers who come by HTTP and go with the leaf.
 
+mod control;
+
 use super::*;
 use crate::session::tests::bench::VIDEO;
 use crate::session::tests::client::{GCM, Viewer, fingerprint};
@@ -73,13 +75,18 @@ struct Client {
     viewer: Viewer,
     to: SocketAddr,
     next_check: Mono,
+    path: String,
 }
 
 async fn post(http: SocketAddr, body: &str) -> String {
+    send(http, "POST /whep/stream1", "Content-Type: application/sdp\r\n", body).await
+}
+
+async fn send(http: SocketAddr, what: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(http).await.unwrap();
     let head = format!(
-        "POST /whep/stream1 HTTP/1.1\r\nHost: leaf.test\r\nConnection: close\r\n\
-         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
+        "{what} HTTP/1.1\r\nHost: leaf.test\r\nConnection: close\r\n\
+         {headers}Content-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all((head + body).as_bytes()).await.unwrap();
@@ -123,6 +130,7 @@ impl Rig {
             viewer: Viewer::new(self.clock, credentials, &[GCM]),
             to: SocketAddr::new(words[4].parse().unwrap(), words[5].parse().unwrap()),
             next_check: now,
+            path: find("location: http://leaf.test"),
         };
         client.viewer.start_dtls(now);
         let live = self.leaf.metrics().live.get();
@@ -183,7 +191,7 @@ fn waiting_for_a_command_ends_while_others_come() {
     let others = std::thread::spawn(move || {
         // Stops by itself: a wait without end would end then, and be found.
         let tick = || stopped.recv_timeout(Duration::from_millis(5)).is_err_and(|e| e == Timeout);
-        (0..ENOUGH).take_while(|_| tick()).map(|_| tx.send(NodeCommand::Stop(DEMO))).count()
+        (0..ENOUGH).take_while(|_| tick() && tx.send(NodeCommand::Stop(DEMO)).is_ok()).count()
     });
     let time = Duration::from_millis(50);
     assert_eq!(next_command(&commands, Clock::start(), time, |_| None::<()>), None);
@@ -241,6 +249,39 @@ async fn the_node_plays_what_a_viewer_wants_and_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_restarts_ice_from_elsewhere_and_media_go_on() {
+    let mut rig = rig().await;
+    let mut client = rig.viewer().await;
+    rig.media(1);
+    client.until("media", |c| c.viewer.seen.len() == 1).await;
+    let fragment = "a=ice-ufrag:anew\r\na=ice-pwd:another-password-of-the-page\r\n";
+    let headers = "Content-Type: application/trickle-ice-sdpfrag\r\nIf-Match: *\r\n";
+    let answer = send(rig.http, &format!("PATCH {}", client.path), headers, fragment).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let find = |key: &str| answer.lines().find_map(|l| l.strip_prefix(key)).unwrap().to_owned();
+    rig.media(2);
+    client.until("media on the old path", |c| c.viewer.seen.len() == 2).await;
+    client.viewer.credentials = Credentials {
+        local_ufrag: find("a=ice-ufrag:"),
+        local_password: find("a=ice-pwd:"),
+        remote_ufrag: "anew".into(),
+        remote_password: "another-password-of-the-page".into(),
+    };
+    // Another network: nothing comes from the old socket any more.
+    client.socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut index = 3;
+    let until = rig.clock.now().mono.after(DEADLINE);
+    while client.viewer.seen.len() == 2 {
+        assert!(rig.clock.now().mono < until, "no media on the new path");
+        rig.media(index);
+        index += 1;
+        client.pump().await;
+    }
+    assert_eq!(rig.leaf.metrics().live.get(), 1, "the session is the same");
+    tokio::time::timeout(DEADLINE, rig.leaf.stop()).await.expect("it does not stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leaf_that_stops_tells_its_viewers_and_ends_in_time() {
     let mut rig = rig().await;
     let mut clients = Vec::new();
@@ -264,152 +305,6 @@ async fn a_leaf_that_stops_tells_its_viewers_and_ends_in_time() {
     let time = LeafConfig::default().node.drain_timeout;
     tokio::time::timeout(time, rig.leaf.stop()).await.expect("the stop takes too long");
     TcpStream::connect(rig.http).await.expect_err("nobody listens any more");
-}
-
-struct Bench {
-    control: Control,
-    commands: Receiver<NodeCommand>,
-    demand: Arc<Demand>,
-    pipelines: watch::Sender<Pipelines>,
-}
-
-fn control() -> Bench {
-    let clock = Clock::start();
-    let (upcalls_in, upcalls) = mpsc::channel(8);
-    let (worker, _sink) = worker::start(WorkerConfig {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        clock,
-        dtls: DtlsContext::new(clock).unwrap(),
-        handshake_threads: 1,
-        metrics: Arc::default(),
-        upcalls: upcalls_in,
-    })
-    .unwrap();
-    let demand = Arc::<Demand>::default();
-    let (tx, commands) = channel();
-    let pipelines = watch::Sender::new(pipelines(&[1, 2]));
-    let control = Control {
-        clock,
-        worker,
-        node: NodeSide {
-            pipelines: pipelines.subscribe(),
-            identity: watch::Sender::new(None).subscribe(),
-            lack: watch::Sender::new(None).subscribe(),
-            command: Box::new(move |c| tx.send(c).unwrap()),
-        },
-        wanted: demand.watch(),
-        upcalls,
-        playing: BTreeMap::new(),
-        totals: BTreeMap::new(),
-    };
-    Bench { control, commands, demand, pipelines }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.control.worker.stop();
-    }
-}
-
-impl Bench {
-    fn said(&self) -> Vec<String> {
-        self.commands.try_iter().map(|c| format!("{c:?}")).collect()
-    }
-}
-
-#[test]
-fn a_pipeline_is_played_from_the_first_viewer_until_after_the_last() {
-    let mut b = control();
-    let now = Mono(1_000_000);
-    let first = b.demand.want(DEMO);
-    let second = b.demand.want(DEMO);
-    b.control.follow_demand(now);
-    b.control.follow_demand(now);
-    assert_eq!(b.said(), ["Play(PipelineId(1))"]);
-    drop((first, second));
-    b.control.follow_demand(now);
-    b.control.stop_lingering(now.after(PLAY_LINGER - Duration::from_millis(1)));
-    assert!(b.said().is_empty());
-    // Somebody comes back just in time.
-    let third = b.demand.want(DEMO);
-    b.control.follow_demand(now);
-    b.control.stop_lingering(now.after(2 * PLAY_LINGER));
-    assert!(b.said().is_empty());
-    drop(third);
-    b.control.follow_demand(now);
-    b.control.follow_demand(now.after(Duration::from_secs(9)));
-    b.control.stop_lingering(now.after(PLAY_LINGER));
-    assert_eq!(b.said(), ["Stop(PipelineId(1))"], "the first look at it counts");
-    b.control.stop_lingering(now.after(3 * PLAY_LINGER));
-    assert!(b.said().is_empty());
-}
-
-#[test]
-fn what_comes_back_is_asked_for_again_and_what_is_unknown_is_not() {
-    let mut b = control();
-    let now = Mono(1_000_000);
-    let _unknown = b.demand.want(PipelineId(9));
-    let _wanted = b.demand.want(DEMO);
-    b.control.follow_demand(now);
-    assert_eq!(b.said(), ["Play(PipelineId(1))"]);
-    for (ids, said) in [(&[2][..], 0), (&[1, 2][..], 1), (&[1, 2, 9][..], 1)] {
-        let pipelines = pipelines(ids);
-        b.pipelines.send_replace(pipelines.clone());
-        b.control.set_pipelines(now, pipelines);
-        assert_eq!(b.said().len(), said, "{ids:?}");
-    }
-}
-
-#[test]
-fn figures_become_means_that_weigh_their_viewers() {
-    let figures = PipelineFigures {
-        pipeline: DEMO,
-        viewers: 4,
-        reported: 2,
-        rtts: 1,
-        fraction_lost: 0.5,
-        jitter: 0.02,
-        rtt: 0.1,
-        lost: 10,
-        bytes: 1_000,
-        nacks: 3,
-        key_frames: 2,
-    };
-    let mut b = control();
-    b.control.report(&[figures]);
-    b.control.report(&[figures]);
-    let all: Vec<NodeCommand> = b.commands.try_iter().collect();
-    let Some(NodeCommand::LocalStats(containers)) = all.last() else { panic!("{all:?}") };
-    let of = |name: &str| {
-        let stats = containers.iter().flat_map(|c| &c.stats);
-        let found = stats.into_iter().find(|s| s.name == name).unwrap();
-        (found.value, found.weight.unwrap())
-    };
-    let close = |name: &str, value: f64, weight: f64| {
-        let (v, w) = of(name);
-        assert!((v - value).abs() < 1e-9 && (w - weight).abs() < 1e-9, "{name}: {v} {w}");
-    };
-    close("viewers", 4.0, 1.0);
-    close("bitrate", 2_000.0, 4.0);
-    close("fractionlost", 0.25, 2.0);
-    close("viewerjitter", 10.0, 2.0);
-    close("viewerlost", 5.0, 2.0);
-    close("rtt", 100.0, 1.0);
-    close("nacks", 6.0, 1.0);
-    close("plis", 4.0, 1.0);
-    close("egress", 8_000.0, 1.0);
-    let silent = PipelineFigures { pipeline: DEMO, ..PipelineFigures::default() };
-    let stats = container(9, &silent, &Totals::default()).stats;
-    assert!(stats.iter().all(|s| s.value.is_finite()));
-    assert_eq!(stats.len(), 3, "no means of nobody");
-}
-
-#[test]
-fn the_loopback_address_is_known_for_sockets_on_all_addresses() {
-    let of = |text: &str| loopback(text.parse().unwrap()).map(|a| a.to_string());
-    assert_eq!(of("0.0.0.0:8190").as_deref(), Some("127.0.0.1:8190"));
-    assert_eq!(of("[::]:8190").as_deref(), Some("127.0.0.1:8190"));
-    assert_eq!(of("192.0.2.1:8190"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,11 @@ impl IntoResponse for Problem {
         });
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (self.status, kind, body.to_string()).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 15.5.2: it must say how.
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -4,7 +4,7 @@ use super::Site;
 use super::problem::Problem;
 use crate::metrics::Refusal;
 use crate::occupancy::Full;
-use crate::sdp::{self, AnswerOptions, MAX_OFFER_LEN, Offer, SdpError};
+use crate::sdp::{self, AnswerOptions, Fragment, MAX_FRAGMENT_LEN, MAX_OFFER_LEN, Offer, SdpError};
 use crate::session::SessionSetup;
 use crate::session::ice::Credentials;
 use crate::worker::{NewSession, SessionId, WORKER_LETTERS};
@@ -20,6 +20,7 @@ use relay_node::identity::PlayTicket;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
 use soleil_protocol::pipeline::PipelineDef;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,9 +33,6 @@ const NOT_LIVE_RETRY: u32 = 2;
 
 /// When to come back if there is no place: some viewer leaves every few seconds.
 const FULL_RETRY: u32 = 5;
-
-/// The longest trickle fragment: a handful of candidates.
-const MAX_FRAGMENT: usize = 16 * 1024;
 
 /// Length of our ICE user name fragment, the worker's letter included: 41 random bits are more
 /// than the 24 of RFC 8445 section 5.3.
@@ -108,15 +106,12 @@ pub(super) async fn join(
 
     let mut rng = StdRng::from_seed(seed()?);
     let credentials = Credentials {
-        local_ufrag: format!("{}{}", site.worker.letter(), word(&mut rng, UFRAG_LEN - 1)),
+        local_ufrag: ufrag(&site, &mut rng),
         local_password: word(&mut rng, PASSWORD_LEN),
         remote_ufrag: offer.ice_ufrag.clone(),
         remote_password: offer.ice_pwd.clone(),
     };
-    let mut addresses = site.addresses.clone();
-    if client.ip().to_canonical().is_loopback() {
-        addresses.extend(site.loopback.filter(|l| !addresses.contains(l)));
-    }
+    let addresses = addresses(&site, client);
     let cname = word(&mut rng, 16);
     let options = AnswerOptions {
         ice_ufrag: &credentials.local_ufrag,
@@ -181,18 +176,20 @@ pub(super) async fn leave(
 }
 
 /// `PATCH`: candidates are taken note of (a lite agent needs none: it learns addresses from the
-/// viewer's checks); a restart of ICE is not offered yet (RFC 9725 section 4.3.3: 422).
+/// viewer's checks); new credentials restart ICE (RFC 9725 section 4.3.3).
 pub(super) async fn change(
     State(site): State<Arc<Site>>,
+    Extension(ClientAddr(client)): Extension<ClientAddr>,
     Path((_, session)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     if !is_type(&headers, TRICKLE) {
         let text = format!("the body must be {TRICKLE}");
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    let known = if is_id(&session) { site.worker.ufrags(SessionId(session)).await } else { None };
+    let id = Some(SessionId(session)).filter(|id| is_id(&id.0)).ok_or_else(no_session)?;
+    let known = site.worker.ufrags(id.clone()).await;
     let (local, remote) = known.ok_or_else(no_session)?;
     let matching = headers.get(header::IF_MATCH).ok_or_else(|| {
         Problem::new(
@@ -204,13 +201,46 @@ pub(super) async fn change(
         let text = "the ETag is not that of the present ICE session";
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, text));
     }
-    let text = read_body(body, MAX_FRAGMENT).await?;
-    let ufrags = text.lines().filter_map(|l| l.trim().strip_prefix("a=ice-ufrag:"));
-    if ufrags.into_iter().any(|u| u != remote) {
-        let text = "ICE restart is not supported: open a new session";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+    let text = read_body(body, MAX_FRAGMENT_LEN).await?;
+    let bad = |error: SdpError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
+    let fragment = Fragment::parse(&text).map_err(bad)?;
+    if fragment.ice_ufrag.is_none_or(|ufrag| ufrag == remote) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(StatusCode::NO_CONTENT)
+    let (remote_ufrag, remote_password) = fragment.credentials().map_err(bad)?;
+    let mut rng = StdRng::from_seed(seed()?);
+    let credentials = Credentials {
+        local_ufrag: ufrag(&site, &mut rng),
+        local_password: word(&mut rng, PASSWORD_LEN),
+        remote_ufrag: remote_ufrag.to_owned(),
+        remote_password: remote_password.to_owned(),
+    };
+    let (ours, password) = (&credentials.local_ufrag, &credentials.local_password);
+    let answer = fragment.answer(ours, password, &addresses(&site, client)).map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer can't be written")
+    })?;
+    let etag = value(&etag(ours))?;
+    if !site.worker.restart(id, credentials, fragment.len()).await {
+        return Err(no_session());
+    }
+    let mut response = answer.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(TRICKLE));
+    response.headers_mut().insert(header::ETAG, etag);
+    Ok(response)
+}
+
+/// A new user name fragment of ours.
+fn ufrag(site: &Site, rng: &mut StdRng) -> String {
+    format!("{}{}", site.worker.letter(), word(rng, UFRAG_LEN - 1))
+}
+
+/// Where this viewer reaches us.
+fn addresses(site: &Site, client: SocketAddr) -> Vec<SocketAddr> {
+    let mut addresses = site.addresses.clone();
+    if client.ip().to_canonical().is_loopback() {
+        addresses.extend(site.loopback.filter(|l| !addresses.contains(l)));
+    }
+    addresses
 }
 
 fn no_session() -> Problem {

@@ -219,22 +219,27 @@ fn section(
     }
     // With BUNDLE the candidates of the first section serve all (RFC 8843 section 7.3).
     if first {
-        for (i, address) in options.addresses.iter().enumerate() {
-            // Type preference 126 (host), local preference in our order, component 1
-            // (RFC 8445 section 5.1.2.1).
-            let preference = 65_535u32.saturating_sub(i as u32);
-            let priority = (126 << 24) | (preference << 8) | 255;
-            write!(
-                out,
-                "a=candidate:{} 1 udp {priority} {} {} typ host\r\n",
-                i + 1,
-                address.ip(),
-                address.port()
-            )?;
-        }
-        write!(out, "a=end-of-candidates\r\n")?;
+        candidates(out, options.addresses)?;
     }
     Ok(())
+}
+
+/// All our candidates.
+pub(super) fn candidates(out: &mut String, addresses: &[SocketAddr]) -> std::fmt::Result {
+    for (i, address) in addresses.iter().enumerate() {
+        // Type preference 126 (host), local preference in our order, component 1
+        // (RFC 8445 section 5.1.2.1).
+        let preference = 65_535u32.saturating_sub(i as u32);
+        let priority = (126 << 24) | (preference << 8) | 255;
+        write!(
+            out,
+            "a=candidate:{} 1 udp {priority} {} {} typ host\r\n",
+            i + 1,
+            address.ip(),
+            address.port()
+        )?;
+    }
+    write!(out, "a=end-of-candidates\r\n")
 }
 
 /// A section that is not served (RFC 3264 section 6: port 0, at least one format).

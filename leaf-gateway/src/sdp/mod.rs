@@ -3,12 +3,14 @@
 
 mod answer;
 mod codec;
+mod fragment;
 mod offer;
 
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, AnswerOptions, answer};
+pub use fragment::{Fragment, MAX_FRAGMENT_LEN};
 pub use offer::{Offer, OfferedCodec, OfferedMedia};
 
 /// The longest offer: Chromium's has 6 KB with every codec; tabs with simulcast and many sections

@@ -122,10 +122,7 @@ impl Offer {
         let find = |name| value(&first.attributes, name).or_else(|| value(&sdp.attributes, name));
         let ice_ufrag = find("ice-ufrag").ok_or_else(|| bad("no ice-ufrag"))?;
         let ice_pwd = find("ice-pwd").ok_or_else(|| bad("no ice-pwd"))?;
-        // RFC 8839 section 5.4.
-        if !(4..=256).contains(&ice_ufrag.len()) || !(22..=256).contains(&ice_pwd.len()) {
-            return Err(bad("ice-ufrag or ice-pwd has a wrong length"));
-        }
+        check_credentials(ice_ufrag, ice_pwd)?;
         let setup = find("setup").unwrap_or("actpass");
         if !matches!(setup, "actpass" | "active") {
             return Err(bad("a=setup must be actpass or active: the leaf is passive"));
@@ -145,6 +142,14 @@ impl Offer {
             len: text.len(),
         })
     }
+}
+
+/// RFC 8839 section 5.4.
+pub(super) fn check_credentials(ice_ufrag: &str, ice_pwd: &str) -> Result<(), SdpError> {
+    if !(4..=256).contains(&ice_ufrag.len()) || !(22..=256).contains(&ice_pwd.len()) {
+        return Err(bad("ice-ufrag or ice-pwd has a wrong length"));
+    }
+    Ok(())
 }
 
 /// All that is served goes over one transport (RFC 8843), RTCP included (RFC 5761).

@@ -65,6 +65,8 @@ struct Address {
     validated: Option<Mono>,
     /// Our request that is under way.
     pending: Option<(TransactionId, Mono)>,
+    /// Whether its last check was with the credentials from before a restart.
+    old: bool,
 }
 
 impl Address {
@@ -77,6 +79,8 @@ impl Address {
 #[derive(Debug)]
 pub struct IceAgent {
     credentials: Credentials,
+    /// Those from before a restart: they hold until an address is selected by the new ones.
+    before: Option<Credentials>,
     addresses: Vec<Address>,
     selected: Option<SocketAddr>,
     /// Bytes that may still go to addresses that are not validated.
@@ -96,6 +100,7 @@ impl IceAgent {
     ) -> Self {
         Self {
             credentials,
+            before: None,
             addresses: Vec::new(),
             selected: None,
             credit: offer_len.min(MAX_OFFER_CREDIT),
@@ -113,6 +118,35 @@ impl IceAgent {
     /// The viewer's user name fragment.
     pub fn remote_ufrag(&self) -> &str {
         &self.credentials.remote_ufrag
+    }
+
+    /// Our user name fragments that datagrams may come with: the present one, and during a restart
+    /// the one from before.
+    pub fn local_ufrags(&self) -> impl Iterator<Item = &str> {
+        let before = self.before.as_ref().map(|c| c.local_ufrag.as_str());
+        std::iter::once(self.local_ufrag()).chain(before)
+    }
+
+    /// Restarts (RFC 8445 section 9): checks come with new credentials from now on. Media stay
+    /// where they are until the viewer has nominated an address with those. `len` bytes have come
+    /// over TCP with it.
+    pub fn restart(&mut self, credentials: Credentials, len: usize) {
+        let last = std::mem::replace(&mut self.credentials, credentials);
+        if self.before.is_none() {
+            for address in &mut self.addresses {
+                address.old = true;
+            }
+            self.before = Some(last);
+        } else {
+            // The one before did not get through: what works is older still, and what has come
+            // with the last credentials is nobody's.
+            let selected = self.selected;
+            self.addresses.retain(|a| a.old || Some(a.addr) == selected);
+            for address in &mut self.addresses {
+                address.old = true;
+            }
+        }
+        self.credit = self.credit.saturating_add(len).min(4 * MAX_OFFER_CREDIT);
     }
 
     /// Where media goes: the nominated, validated address.
@@ -178,39 +212,48 @@ impl IceAgent {
         len: usize,
         rng: &mut impl RngCore,
     ) -> Outcome {
-        let c = &self.credentials;
         // RFC 8445 section 7.3: the receiver's fragment first, then the sender's.
-        let ours = message
-            .username
-            .and_then(|u| u.split_once(':'))
-            .is_some_and(|(local, remote)| local == c.local_ufrag && remote == c.remote_ufrag);
-        if !ours || !message.verify(&c.local_password) {
+        let user = message.username.and_then(|u| u.split_once(':'));
+        let named = |c: &&Credentials| {
+            user.is_some_and(|(local, remote)| local == c.local_ufrag && remote == c.remote_ufrag)
+        };
+        let mut both = std::iter::once(&self.credentials).chain(&self.before);
+        let Some(c) = both.find(named).filter(|c| message.verify(&c.local_password)) else {
             return Outcome::Ignored;
-        }
+        };
+        let (old, password) = (!std::ptr::eq(c, &self.credentials), c.local_password.clone());
         let mut out = Vec::with_capacity(128);
         if message.controlled {
             // A lite agent is always the controlled one (RFC 8445 section 6.1.1).
-            stun::role_conflict(&mut out, &message.transaction, &c.local_password);
+            stun::role_conflict(&mut out, &message.transaction, &password);
             self.transmit(now, from, out);
             return Outcome::Ignored;
         }
         self.last_check = now;
         self.credit = self.credit.saturating_add(len).min(4 * MAX_OFFER_CREDIT);
-        self.remember(now, from, message);
-        stun::success(&mut out, &message.transaction, from, &self.credentials.local_password);
+        self.remember(now, from, message, old);
+        stun::success(&mut out, &message.transaction, from, &password);
         self.transmit(now, from, out);
         self.validate(now, from, rng);
         self.select(now);
         Outcome::Checked
     }
 
-    fn remember(&mut self, now: Mono, from: SocketAddr, message: &stun::Message<'_>) {
+    fn remember(&mut self, now: Mono, from: SocketAddr, message: &stun::Message<'_>, old: bool) {
         let nominated = message.use_candidate.then_some(now);
         let priority = message.priority.unwrap_or(0);
         if let Some(a) = self.addresses.iter_mut().find(|a| a.addr == from) {
+            if a.old && !old {
+                // A new agent at the same place: it nominates anew, and answers to its own name.
+                a.old = false;
+                a.nominated = None;
+                a.pending = None;
+            }
             a.seen = now;
-            a.priority = priority;
-            a.nominated = nominated.or(a.nominated);
+            if a.old == old {
+                a.priority = priority;
+                a.nominated = nominated.or(a.nominated);
+            }
             return;
         }
         if self.addresses.len() == MAX_ADDRESSES {
@@ -234,6 +277,7 @@ impl IceAgent {
             priority,
             validated: None,
             pending: None,
+            old,
         });
     }
 
@@ -248,7 +292,7 @@ impl IceAgent {
         // A repeat keeps its transaction: a late answer to the first try counts as well.
         let id = a.pending.map_or_else(|| rng.random(), |(id, _)| id);
         a.pending = Some((id, now));
-        let c = &self.credentials;
+        let c = self.before.as_ref().filter(|_| a.old).unwrap_or(&self.credentials);
         let username = format!("{}:{}", c.remote_ufrag, c.local_ufrag);
         let mut out = Vec::with_capacity(128);
         stun::request(&mut out, &id, &username, self.tie_breaker, &c.remote_password);
@@ -260,7 +304,8 @@ impl IceAgent {
             return Outcome::Ignored;
         };
         let expected = a.pending.is_some_and(|(id, _)| id == message.transaction);
-        if !expected || !message.verify(&self.credentials.remote_password) {
+        let c = self.before.as_ref().filter(|_| a.old).unwrap_or(&self.credentials);
+        if !expected || !message.verify(&c.remote_password) {
             return Outcome::Ignored;
         }
         a.pending = None;
@@ -273,13 +318,20 @@ impl IceAgent {
     fn select(&mut self, now: Mono) {
         let usable = |a: &&Address| a.nominated.is_some() && a.is_valid(now);
         let current = self.addresses.iter().find(|a| Some(a.addr) == self.selected);
-        let best = self.addresses.iter().filter(usable).max_by_key(|a| (a.nominated, a.priority));
+        let rank = |a: &&Address| (!a.old, a.nominated, a.priority);
+        let best = self.addresses.iter().filter(usable).max_by_key(rank);
         let Some(best) = best else { return };
         let stays = current.is_some_and(|c| {
-            c.is_valid(now) && now.since(c.seen) < GIVE_WAY && c.priority > best.priority
+            let quiet = now.since(c.seen) >= GIVE_WAY;
+            c.is_valid(now) && !quiet && c.priority > best.priority && (!c.old || best.old)
         });
+        let renewed = !best.old;
         if !stays {
             self.selected = Some(best.addr);
+        }
+        if renewed && self.before.take().is_some() {
+            // The restart is over: what only answered to the old name is gone.
+            self.addresses.retain(|a| !a.old);
         }
     }
 

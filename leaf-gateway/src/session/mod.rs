@@ -21,7 +21,7 @@ pub use api::{Action, EndCause, SessionSetup, SessionStats, Timeouts};
 pub use play::{RESEND_BURST, RESENDS_PER_SECOND};
 
 use dtls::{Dtls, Fingerprint};
-use ice::IceAgent;
+use ice::{Credentials, IceAgent};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay_node::media::srtp::{SrtcpOpener, SrtcpSealer, SrtpSealer};
@@ -126,6 +126,16 @@ impl Session {
     /// The viewer's ICE user name fragment.
     pub fn remote_ufrag(&self) -> &str {
         self.ice.remote_ufrag()
+    }
+
+    /// Our user name fragments that hold: two during a restart.
+    pub fn local_ufrags(&self) -> impl Iterator<Item = &str> {
+        self.ice.local_ufrags()
+    }
+
+    /// Restarts ICE with new credentials that came in `len` bytes. Keys, numbers and media go on.
+    pub fn restart(&mut self, credentials: Credentials, len: usize) {
+        self.ice.restart(credentials, len);
     }
 
     /// Addresses that datagrams of this session come from.

@@ -25,6 +25,7 @@ use crate::demand::Wanted;
 use crate::metrics::Metrics;
 use crate::occupancy::Permit;
 use crate::session::SessionSetup;
+use crate::session::ice::Credentials;
 use relay_node::clock::Clock;
 use relay_node::io::udp::{UdpBatch, UdpOptions, Waker};
 use relay_node::media::api::LocalSink;
@@ -83,9 +84,15 @@ enum Command {
     Add(Box<NewSession>),
     Remove(SessionId, oneshot::Sender<bool>),
     Ufrags(SessionId, oneshot::Sender<Option<(String, String)>>),
+    Restart(SessionId, Box<Restart>, oneshot::Sender<bool>),
     Pipelines(Arc<BTreeMap<PipelineId, PipelineDef>>),
     Drain(oneshot::Sender<()>),
     Stop,
+}
+
+struct Restart {
+    credentials: Credentials,
+    len: usize,
 }
 
 /// How a test breaks a worker.
@@ -202,6 +209,14 @@ impl WorkerHandle {
         let (tx, rx) = oneshot::channel();
         self.send(Command::Ufrags(id, tx));
         rx.await.ok().flatten()
+    }
+
+    /// Restarts a session's ICE with new credentials that came in `len` bytes; `false` if there is
+    /// no session of that name.
+    pub async fn restart(&self, id: SessionId, credentials: Credentials, len: usize) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Restart(id, Box::new(Restart { credentials, len }), tx));
+        rx.await.unwrap_or(false)
     }
 
     /// The pipelines have changed.

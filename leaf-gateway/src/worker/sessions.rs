@@ -7,6 +7,7 @@ mod tests;
 use super::{Key, SessionId};
 use crate::demand::Wanted;
 use crate::occupancy::Permit;
+use crate::session::ice::Credentials;
 use crate::session::{Session, SessionStats};
 use soleil_protocol::{Mono, PipelineId};
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     pub(super) counted: SessionStats,
     /// Addresses that lead to it.
     pub(super) addresses: Vec<SocketAddr>,
+    /// User name fragments that lead to it: one, after a restart two.
+    pub(super) ufrags: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +49,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn insert(&mut self, entry: Entry) -> Key {
+    pub(super) fn insert(&mut self, mut entry: Entry) -> Key {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
@@ -54,6 +57,7 @@ impl Sessions {
         let place = &mut self.slots[slot as usize];
         let key = Key { slot, generation: place.generation };
         self.by_id.insert(entry.id.clone(), key);
+        entry.ufrags = vec![entry.session.local_ufrag().to_owned()];
         self.by_ufrag.insert(entry.session.local_ufrag().to_owned(), key);
         self.by_pipeline.entry(entry.session.pipeline()).or_default().push(key);
         place.entry = Some(entry);
@@ -69,7 +73,9 @@ impl Sessions {
         place.generation = place.generation.wrapping_add(1);
         self.free.push(key.slot);
         self.by_id.remove(&entry.id);
-        self.by_ufrag.remove(entry.session.local_ufrag());
+        for ufrag in &entry.ufrags {
+            self.by_ufrag.remove(ufrag);
+        }
         for address in &entry.addresses {
             if self.by_address.get(address) == Some(&key) {
                 self.by_address.remove(address);
@@ -83,6 +89,20 @@ impl Sessions {
             }
         }
         Some(entry)
+    }
+
+    /// Restarts a session's ICE: it is found by its new user name fragment, and by the old one
+    /// while that holds.
+    pub(super) fn restart(&mut self, key: Key, credentials: Credentials, len: usize) {
+        let Some(entry) = self.get_mut(key) else { return };
+        entry.session.restart(credentials, len);
+        let ufrags = entry.session.local_ufrags().map(str::to_owned).collect();
+        for ufrag in std::mem::replace(&mut entry.ufrags, ufrags) {
+            self.by_ufrag.remove(&ufrag);
+        }
+        for ufrag in self.get(key).map(|e| e.ufrags.clone()).unwrap_or_default() {
+            self.by_ufrag.insert(ufrag, key);
+        }
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Entry> {

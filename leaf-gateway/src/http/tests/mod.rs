@@ -113,7 +113,9 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 async fn tickets_are_needed_and_checked() {
     let b = bench(|_| {}).await;
     let sdp = "Content-Type: application/sdp\r\n";
-    assert_eq!(status(&b.send("POST", "/whep/demo", sdp, OFFER).await), 401);
+    let none = b.send("POST", "/whep/demo", sdp, OFFER).await;
+    assert_eq!(status(&none), 401);
+    assert_eq!(header(&none, "www-authenticate"), Some("Bearer"));
     for ticket in [
         b.ticket("demo", "leaf-1", -1_000),
         b.ticket("demo", "leaf-2", 60_000),

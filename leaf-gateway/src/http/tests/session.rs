@@ -51,13 +51,17 @@ async fn a_fragment_needs_the_right_etag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_fragments_and_restarts_change_nothing() {
+async fn bad_fragments_change_nothing() {
     let b = bench(|_| {}).await;
     let (path, etag) = session(&b).await;
     let tag = format!("If-Match: {etag}\r\n");
-    // Section 4.3.3: a restart comes with new credentials and If-Match: *.
-    assert_eq!(patch(&b, &path, "If-Match: *\r\n", "a=ice-ufrag:other\r\n").await, 422);
-    assert_eq!(patch(&b, &path, &tag, "a=ice-ufrag:other\r\n").await, 422);
+    for bad in ["complete garbage", "", "a=sendonly\r\n", "a=ice-ufrag:lW2S\r\ngarbage\r\n"] {
+        assert_eq!(patch(&b, &path, &tag, bad).await, 400, "{bad}");
+    }
+    // A restart that is not complete.
+    assert_eq!(patch(&b, &path, "If-Match: *\r\n", "a=ice-ufrag:other\r\n").await, 400);
+    let short = "a=ice-ufrag:other\r\na=ice-pwd:short\r\n";
+    assert_eq!(patch(&b, &path, "If-Match: *\r\n", short).await, 400);
     assert_eq!(patch(&b, &path, &tag, &"x".repeat(20_000)).await, 413);
     let wrong = format!("Content-Type: application/sdp\r\n{tag}");
     assert_eq!(status(&b.send("PATCH", &path, &wrong, "").await), 415);
@@ -68,6 +72,28 @@ async fn bad_fragments_and_restarts_change_nothing() {
     assert_eq!(patch(&b, &path, &tag, "a=ice-ufrag:lW2S\r\n").await, 204, "it lives");
     assert_eq!(status(&b.send("DELETE", &path, "", "").await), 200);
     assert_eq!(patch(&b, &path, &tag, "").await, 404);
+    b.leaf.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_gives_new_credentials_and_a_new_etag() {
+    let b = bench(|_| {}).await;
+    let (path, etag) = session(&b).await;
+    let fragment = "a=ice-ufrag:other\r\na=ice-pwd:0123456789012345678901\r\n\
+                    m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n";
+    let head = format!("{TRICKLE}If-Match: *\r\n");
+    let answer = b.send("PATCH", &path, &head, fragment).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert_eq!(header(&answer, "content-type"), Some("application/trickle-ice-sdpfrag"));
+    let renewed = header(&answer, "etag").unwrap().to_owned();
+    assert_ne!(renewed, etag);
+    assert!(answer.contains(&format!("a=ice-ufrag:{}\r\n", renewed.trim_matches('"'))));
+    assert!(answer.contains("\r\na=mid:0\r\n") && answer.contains("\r\na=candidate:1 "));
+    let candidate = "a=ice-ufrag:other\r\na=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\n";
+    assert_eq!(patch(&b, &path, &format!("If-Match: {etag}\r\n"), candidate).await, 412);
+    assert_eq!(patch(&b, &path, &format!("If-Match: {renewed}\r\n"), candidate).await, 204);
+    let other = format!("/whep/demo/{:032x}", 7);
+    assert_eq!(patch(&b, &other, "If-Match: *\r\n", fragment).await, 404);
     b.leaf.stop().await;
 }
 

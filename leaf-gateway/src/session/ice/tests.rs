@@ -243,3 +243,86 @@ fn the_media_address_is_never_forgotten_for_others() {
     assert!(b.agent.knows(addr(1)));
     assert_eq!(b.agent.addresses().count(), MAX_ADDRESSES);
 }
+
+/// A restart to `ours2` and `theirs2`.
+fn restarted() -> Bench {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 50);
+    b.respond(addr(1));
+    b.agent.restart(renewed("2"), 200);
+    b
+}
+
+fn renewed(n: &str) -> Credentials {
+    Credentials {
+        local_ufrag: format!("ours{n}"),
+        local_password: format!("{OURS}{n}"),
+        remote_ufrag: format!("theirs{n}"),
+        remote_password: format!("{THEIRS}{n}"),
+    }
+}
+
+impl Bench {
+    fn check_anew(&mut self, n: &str, from: SocketAddr, nominate: bool, answers: bool) {
+        self.tx += 1;
+        let user = format!("ours{n}:theirs{n}");
+        let data = check(self.tx, &user, &format!("{OURS}{n}"), nominate, 5);
+        assert_eq!(self.feed(from, &data), Outcome::Checked);
+        for (to, data) in self.drain() {
+            let m = stun::parse(&data).unwrap();
+            if answers && to == from && m.kind == Kind::Request {
+                assert_eq!(m.username, Some(format!("theirs{n}:ours{n}").as_str()));
+                let mut out = vec![];
+                stun::success(&mut out, &m.transaction, addr(200), &format!("{THEIRS}{n}"));
+                assert_eq!(self.feed(from, &out), Outcome::Validated);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restart_leaves_the_media_until_the_new_agent_has_nominated() {
+    let mut b = restarted();
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    b.later(16_000);
+    assert_eq!(b.check(addr(1), false, 50), Outcome::Checked, "the old name holds");
+    assert_eq!(b.respond(addr(1)), 1, "and is validated by the old password");
+    b.check_anew("2", addr(2), false, true);
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    b.check_anew("2", addr(2), true, true);
+    assert_eq!(b.agent.selected(), Some(addr(2)), "whatever the priorities");
+    assert_eq!(b.check(addr(1), true, 50), Outcome::Ignored, "the old name is over");
+    assert!(!b.agent.knows(addr(1)));
+    assert_eq!(b.agent.local_ufrags().collect::<Vec<_>>(), ["ours2"]);
+}
+
+#[test]
+fn a_restart_at_the_same_address_goes_on_there() {
+    let mut b = restarted();
+    b.check_anew("2", addr(1), false, true);
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    assert_eq!(b.agent.local_ufrags().count(), 2);
+    b.later(100);
+    b.check_anew("2", addr(1), true, true);
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    assert_eq!(b.agent.local_ufrags().count(), 1);
+}
+
+#[test]
+fn a_restart_that_fails_can_be_repeated_and_never_moves_media_to_who_does_not_answer() {
+    let mut b = restarted();
+    b.check_anew("2", addr(2), true, false);
+    assert_eq!(b.agent.selected(), Some(addr(1)), "not validated");
+    for n in 3..40 {
+        b.agent.restart(renewed(&n.to_string()), 200);
+        assert_eq!(b.agent.local_ufrags().count(), 2);
+        assert!(b.agent.addresses().count() <= MAX_ADDRESSES);
+    }
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    b.tx += 1;
+    let late = check(b.tx, "ours2:theirs2", &format!("{OURS}2"), true, 5);
+    assert_eq!(b.feed(addr(2), &late), Outcome::Ignored, "that one is over");
+    assert_eq!(b.check(addr(1), true, 50), Outcome::Checked);
+    b.check_anew("39", addr(3), true, true);
+    assert_eq!(b.agent.selected(), Some(addr(3)));
+}

@@ -163,6 +163,13 @@ impl Worker {
                     });
                     let _ = reply.send(ufrags);
                 }
+                Command::Restart(id, restart, reply) => {
+                    let key = self.sessions.by_id(&id);
+                    if let Some(key) = key {
+                        self.sessions.restart(key, restart.credentials, restart.len);
+                    }
+                    let _ = reply.send(key.is_some());
+                }
                 Command::Pipelines(pipelines) => self.set_pipelines(now, pipelines),
                 Command::Drain(reply) => {
                     // An offer that was on its way finds nobody.
@@ -199,6 +206,7 @@ impl Worker {
             scheduled: Mono(u64::MAX),
             counted: SessionStats::default(),
             addresses: Vec::new(),
+            ufrags: Vec::new(),
         });
         self.settle(now, key);
     }

@@ -32,6 +32,7 @@ fn entry(n: u32) -> Entry {
         scheduled: Mono(u64::MAX),
         counted: SessionStats::default(),
         addresses: Vec::new(),
+        ufrags: Vec::new(),
     }
 }
 
