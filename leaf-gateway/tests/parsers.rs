@@ -3,7 +3,7 @@
 //! the answer could not say.
 
 use leaf_gateway::sdp::{
-    self, AnswerOptions, MAX_LINES, MAX_MEDIA, MAX_OFFER_LEN, Offer, SdpError,
+    self, AnswerOptions, Fragment, MAX_LINES, MAX_MEDIA, MAX_OFFER_LEN, Offer, SdpError,
 };
 use leaf_gateway::session::{dtls, rtcp, stun};
 use proptest::prelude::*;
@@ -271,5 +271,21 @@ proptest! {
         prop_assert!(!(stun && dtls::is_dtls(&data)), "one thing at a time (RFC 7983)");
         prop_assert!(stun || stun::parse(&data).is_none());
         rtcp::read(&data, |_| {});
+    }
+}
+
+proptest! {
+    #[test]
+    fn fragments_never_panic_and_answers_are_fragments(
+        lines in proptest::collection::vec("(a=|m=|v=|)(ice-ufrag|ice-pwd|mid|candidate|x)?:?[ -~]{0,30}", 0..12),
+    ) {
+        let text = lines.join("\r\n");
+        if let Ok(fragment) = Fragment::parse(&text) {
+            let addresses = [std::net::SocketAddr::from(([192, 0, 2, 1], 8190))];
+            let answer = fragment.answer("0abcdefg", PASSWORD, &addresses).unwrap();
+            let again = Fragment::parse(&answer).unwrap();
+            prop_assert_eq!((again.ice_ufrag, again.ice_pwd), (Some("0abcdefg"), Some(PASSWORD)));
+            prop_assert!(answer.len() < text.len() + 300);
+        }
     }
 }
