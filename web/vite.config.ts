@@ -1,5 +1,6 @@
-// Builds the pages into `dist/`, which the root's binary embeds. Two rules come from the root's
-// content security policy (`script-src 'self'`): nothing inline, and nothing as a data: URL.
+// Builds the pages into `dist/`, which the root's binary embeds. Two rules come from the
+// content security policy (`script-src 'self'; style-src 'self'`): nothing inline, and nothing as a
+// data: URL.
 
 import { fileURLToPath } from 'node:url';
 

@@ -316,6 +316,24 @@ test('text and focus rings can be told from their ground, in light and in dark',
   }
 });
 
+test('needs no inline scripts or styles', async () => {
+  for (const path of ['/', '/watch/demo?stats=1', '/watch/nothing', '/watch/busy']) {
+    const viewer = await open(path);
+    const policy = await viewer.page.evaluate(async () =>
+      (await fetch(location.href)).headers.get('content-security-policy'),
+    );
+    assert.match(policy, /script-src 'self'; style-src 'self';/);
+    if (path.startsWith('/watch/demo')) {
+      await viewer.page.locator('section[aria-label=Statistics] dt').first().waitFor();
+    } else await viewer.page.locator('h1:visible, h2:visible').first().waitFor();
+    assert.deepEqual(
+      viewer.errors.filter((e) => /Content Security Policy/i.test(e)),
+      [],
+      path,
+    );
+  }
+});
+
 test('every control has a name', async () => {
   const viewer = await open('/watch/demo?stats=1');
   await phase(viewer, 'playing');
