@@ -124,9 +124,13 @@ test('no room, and no codec in common', async () => {
 });
 
 test('a server in trouble is tried again', async () => {
-  const viewer = await open('/watch/broken');
+  const viewer = await open('/watch/broken', { width: 390, height: 844 });
   await phase(viewer, 'reconnecting');
-  await viewer.page.locator('button', { hasText: 'Try now' }).waitFor({ timeout: 10_000 });
+  const button = viewer.page.locator('button', { hasText: 'Try now' });
+  await button.waitFor({ timeout: 10_000 });
+  const box = await button.boundingBox();
+  const frame = await viewer.page.locator('[role=group]').boundingBox();
+  assert.ok(box.y + box.height <= frame.y + frame.height, 'the button is not cut off');
   assert.match(await status(viewer), /^No picture yet\. The server has trouble/);
 });
 

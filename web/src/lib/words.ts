@@ -27,6 +27,11 @@ function cause(view: PlayerView): string {
   }
 }
 
+/** Whether a small note over the frozen picture will do: it may move again in a moment. */
+export function isNote(view: PlayerView): boolean {
+  return view.phase === 'reconnecting' && view.everPlayed && view.attempt < 4;
+}
+
 /** What is said aloud of them, as one sentence or two. */
 export function spoken({ title, text }: Words): string {
   return text ? `${title}${title.endsWith('…') ? '' : '.'} ${text}` : title;
