@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Segments of one GSO call: kernels before 6.9 take no more (`UDP_MAX_SEGMENTS`).
@@ -135,6 +135,12 @@ impl UdpBatch {
                 _ => return Err(error),
             }
         }
+    }
+}
+
+impl AsFd for UdpBatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -30,6 +30,24 @@ pub(super) struct Run {
     pub(super) split: bool,
 }
 
+/// Where a message's bytes are described.
+#[derive(Debug, Clone, Copy)]
+enum Pieces {
+    /// First and number of a run's iovecs.
+    Run(usize, usize),
+    /// First and number of iovecs that were cut out of a run.
+    Cut(usize, usize),
+}
+
+/// A message to be.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    segments: usize,
+    pieces: Pieces,
+    /// The kernel cuts it into datagrams of this size.
+    cut: Option<u16>,
+}
+
 /// What has become of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SendReport {
@@ -49,11 +67,12 @@ pub struct SendBatch<'d> {
     run: usize,
     /// Within the current run, if it goes out one by one.
     segment: usize,
-    iovec: usize,
+    /// Pieces of iovecs for datagrams that go out one by one.
+    pieces: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
     names: Vec<SockAddr>,
     controls: Vec<Control>,
-    planned: Vec<(usize, usize)>,
+    planned: Vec<Planned>,
     data: PhantomData<&'d [u8]>,
 }
 
@@ -81,7 +100,7 @@ impl<'d> SendBatch<'d> {
             iovecs: Vec::new(),
             run: 0,
             segment: 0,
-            iovec: 0,
+            pieces: Vec::new(),
             headers: Vec::with_capacity(MAX_MESSAGES),
             names: Vec::with_capacity(MAX_MESSAGES),
             controls: vec![Control::EMPTY; MAX_MESSAGES],
@@ -94,13 +113,14 @@ impl<'d> SendBatch<'d> {
     pub fn reset<'n>(mut self) -> SendBatch<'n> {
         self.runs.clear();
         self.iovecs.clear();
+        self.pieces.clear();
         self.headers.clear();
         SendBatch {
             runs: self.runs,
             iovecs: self.iovecs,
             run: 0,
             segment: 0,
-            iovec: 0,
+            pieces: self.pieces,
             headers: self.headers,
             names: self.names,
             controls: self.controls,
@@ -127,46 +147,55 @@ impl<'d> SendBatch<'d> {
         self.push_parts(to, &[datagram]);
     }
 
-    /// Adds a datagram that lies in several parts (empty parts are skipped).
+    /// Adds a datagram that lies in several parts (empty parts are skipped). What continues the
+    /// bytes before it becomes one piece with them: a run that was written in one go is a single
+    /// piece for the kernel.
     pub fn push_parts(&mut self, to: SocketAddr, parts: &[&'d [u8]]) {
         let size: usize = parts.iter().map(|p| p.len()).sum();
         if size == 0 {
             return;
         }
-        let before = self.iovecs.len();
-        self.iovecs.extend(
-            parts
-                .iter()
-                .filter(|p| !p.is_empty())
-                .map(|p| libc::iovec { iov_base: p.as_ptr().cast_mut().cast(), iov_len: p.len() }),
-        );
-        let added = self.iovecs.len() - before;
         // The run at the cursor may be half sent already: a new one then.
         let open = self.runs.len() > self.run + usize::from(self.segment > 0);
-        if let Some(run) = self.runs.last_mut().filter(|_| open)
-            && run.to == to
-            && run.last == run.segment
-            && size <= run.segment
-            && run.segments < MAX_GSO_SEGMENTS
-            && run.bytes + size <= MAX_GSO_BYTES
-            && !run.split
-        {
-            run.iovecs += added;
-            run.segments += 1;
-            run.bytes += size;
-            run.last = size;
-            return;
+        let joins = open
+            && self.runs.last().is_some_and(|run| {
+                run.to == to
+                    && run.last == run.segment
+                    && size <= run.segment
+                    && run.segments < MAX_GSO_SEGMENTS
+                    && run.bytes + size <= MAX_GSO_BYTES
+                    && !run.split
+            });
+        if !joins {
+            self.runs.push(Run {
+                to,
+                first_iovec: self.iovecs.len(),
+                iovecs: 0,
+                segment: size,
+                last: size,
+                segments: 0,
+                bytes: 0,
+                split: false,
+            });
         }
-        self.runs.push(Run {
-            to,
-            first_iovec: before,
-            iovecs: added,
-            segment: size,
-            last: size,
-            segments: 1,
-            bytes: size,
-            split: false,
-        });
+        let Some(run) = self.runs.last_mut() else { return };
+        run.segments += 1;
+        run.bytes += size;
+        run.last = size;
+        for part in parts.iter().filter(|p| !p.is_empty()) {
+            if let Some(before) = self.iovecs.last_mut().filter(|_| run.iovecs > 0)
+                && before.iov_base.cast_const().cast::<u8>().wrapping_add(before.iov_len)
+                    == part.as_ptr()
+            {
+                before.iov_len += part.len();
+                continue;
+            }
+            self.iovecs.push(libc::iovec {
+                iov_base: part.as_ptr().cast_mut().cast(),
+                iov_len: part.len(),
+            });
+            run.iovecs += 1;
+        }
     }
 
     /// Builds the headers of the next messages, from the cursor on.
@@ -174,25 +203,22 @@ impl<'d> SendBatch<'d> {
         self.headers.clear();
         self.names.clear();
         self.planned.clear();
-        let (mut run, mut segment, mut iovec) = (self.run, self.segment, self.iovec);
-        while self.headers.len() < MAX_MESSAGES {
+        self.pieces.clear();
+        let (mut run, mut segment) = (self.run, self.segment);
+        while self.planned.len() < MAX_MESSAGES {
             let Some(r) = self.runs.get(run) else { break };
-            let whole = gso && !r.split && segment == 0 && r.segments > 1;
-            let first = r.first_iovec + iovec;
-            let (count, segments) = if whole {
-                (r.iovecs, r.segments)
+            let alone = r.segments == 1;
+            let whole = segment == 0 && (alone || (gso && !r.split));
+            let planned = if whole {
+                let pieces = Pieces::Run(r.first_iovec, r.iovecs);
+                Planned { segments: r.segments, pieces, cut: (!alone).then_some(r.segment as u16) }
             } else {
                 let size = if segment + 1 == r.segments { r.last } else { r.segment };
-                let mut covered = 0;
-                let count = self.iovecs[first..]
-                    .iter()
-                    .take_while(|v| {
-                        let more = covered < size;
-                        covered += v.iov_len;
-                        more
-                    })
-                    .count();
-                (count, 1)
+                let from = self.pieces.len();
+                let iovecs = &self.iovecs[r.first_iovec..r.first_iovec + r.iovecs];
+                cut(iovecs, segment * r.segment, size, &mut self.pieces);
+                let pieces = Pieces::Cut(from, self.pieces.len() - from);
+                Planned { segments: 1, pieces, cut: None }
             };
             let to = match r.to {
                 SocketAddr::V4(a) if v6 => {
@@ -200,41 +226,58 @@ impl<'d> SendBatch<'d> {
                 }
                 other => other,
             };
-            let i = self.headers.len();
             self.names.push(SockAddr::from(to));
-            self.headers.push(message(&self.iovecs[first..first + count]));
-            if whole {
-                attach_segment_size(
-                    &mut self.headers[i].msg_hdr,
-                    &mut self.controls[i],
-                    r.segment as u16,
-                );
+            segment += planned.segments;
+            if segment >= r.segments {
+                (run, segment) = (run + 1, 0);
             }
-            self.planned.push((segments, count));
-            (segment, iovec) = (segment + segments, iovec + count);
-            if segment == r.segments {
-                (run, segment, iovec) = (run + 1, 0, 0);
-            }
+            self.planned.push(planned);
         }
-        // Only now: `names` no longer grows.
-        for (header, name) in self.headers.iter_mut().zip(&self.names) {
+        // Only now: `names` and `pieces` no longer grow.
+        let controls = self.controls.iter_mut();
+        for ((planned, name), control) in self.planned.iter().zip(&self.names).zip(controls) {
+            let iovecs = match planned.pieces {
+                Pieces::Run(from, count) => &self.iovecs[from..from + count],
+                Pieces::Cut(from, count) => &self.pieces[from..from + count],
+            };
+            let mut header = message(iovecs);
             header.msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = name.len();
+            if let Some(size) = planned.cut {
+                attach_segment_size(&mut header.msg_hdr, control, size);
+            }
+            self.headers.push(header);
         }
     }
 
     /// Moves the cursor over the first `n` planned messages and returns their datagrams.
     fn advance(&mut self, n: usize) -> usize {
         let mut datagrams = 0;
-        for (segments, iovecs) in self.planned.drain(..n) {
-            datagrams += segments;
-            self.segment += segments;
-            self.iovec += iovecs;
-            if self.segment == self.runs[self.run].segments {
-                (self.run, self.segment, self.iovec) = (self.run + 1, 0, 0);
+        for planned in self.planned.drain(..n) {
+            datagrams += planned.segments;
+            self.segment += planned.segments;
+            if self.segment >= self.runs[self.run].segments {
+                (self.run, self.segment) = (self.run + 1, 0);
             }
         }
         datagrams
+    }
+}
+
+/// The part of `iovecs` that is `size` bytes long and begins `skip` bytes in.
+fn cut(iovecs: &[libc::iovec], mut skip: usize, mut size: usize, out: &mut Vec<libc::iovec>) {
+    for v in iovecs {
+        if skip >= v.iov_len {
+            skip -= v.iov_len;
+            continue;
+        }
+        let len = (v.iov_len - skip).min(size);
+        if len == 0 {
+            break;
+        }
+        let base = v.iov_base.cast::<u8>().wrapping_add(skip);
+        out.push(libc::iovec { iov_base: base.cast(), iov_len: len });
+        (skip, size) = (0, size - len);
     }
 }
 
@@ -280,7 +323,7 @@ impl UdpBatch {
                 )
             };
             if n > 0 {
-                if batch.planned.iter().take(n as usize).any(|(segments, _)| *segments > 1) {
+                if batch.planned.iter().take(n as usize).any(|p| p.segments > 1) {
                     self.gso_failures.store(0, Ordering::Relaxed);
                 }
                 report.sent += batch.advance(n as usize);
@@ -295,7 +338,7 @@ impl UdpBatch {
                 report.left = batch.len();
                 return report;
             }
-            let in_one = batch.planned.first().is_some_and(|(segments, _)| *segments > 1);
+            let in_one = batch.planned.first().is_some_and(|p| p.segments > 1);
             if in_one && self.gso_refused(&error) {
                 batch.runs[batch.run].split = true;
                 continue;
