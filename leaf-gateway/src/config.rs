@@ -2,6 +2,7 @@
 
 use crate::http::ice_servers::IceServer;
 use crate::occupancy::Limits;
+use crate::reach::Announced;
 use crate::session::Timeouts;
 use clap::Parser;
 use relay_node::config::flags::CommonFlags;
@@ -41,7 +42,7 @@ pub const MAX_ANNOUNCED: usize = 8;
         Every key of the file is also a variable: node.drain_timeout is \
         SOLEIL_NODE__DRAIN_TIMEOUT.\n\
         Flags go over variables, variables over the file.\n\n\
-        Open to viewers: TCP 8090 and UDP 8190. Not open: the operations address.\n\
+        Open to viewers: TCP 8090, UDP and TCP 8190. Not open: the operations address.\n\
         SIGTERM tells the viewers to go elsewhere and stops (node.drain_timeout).\n\
         Exit codes: 0 stopped as asked, 64 usage, 78 configuration, 1 anything else."
 )]
@@ -52,7 +53,7 @@ pub struct Cli {
     /// TCP address where browsers begin to play (WHEP) [http.listen; default: 0.0.0.0:8090]
     #[arg(long, value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
-    /// UDP address for media to viewers [webrtc.listen; default: 0.0.0.0:8190]
+    /// UDP and TCP address for media to viewers [webrtc.listen; default: 0.0.0.0:8190]
     #[arg(long, value_name = "ADDR:PORT")]
     pub media: Option<SocketAddr>,
 }
@@ -109,10 +110,13 @@ pub struct TlsSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebrtcSection {
-    /// The one UDP port for all viewers.
+    /// The one UDP port for all viewers, and the TCP port for those whose network blocks UDP.
     pub listen: SocketAddr,
+    /// Whether there is the TCP port (true or 1, false or 0).
+    #[serde(deserialize_with = "switch")]
+    pub tcp: bool,
     /// Where viewers reach it; default: the bound address, or those of all interfaces.
-    pub announce: Vec<SocketAddr>,
+    pub announce: Vec<Announced>,
     /// STUN and TURN servers that viewers are told.
     pub ice_servers: Vec<IceServer>,
     /// Sessions of one address.
@@ -148,6 +152,7 @@ impl Default for WebrtcSection {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8190),
+            tcp: true,
             announce: Vec::new(),
             ice_servers: Vec::new(),
             sessions_per_address: DEFAULT_PER_ADDRESS,
@@ -168,6 +173,21 @@ impl Default for PlaySection {
     }
 }
 
+/// On or off, also as a number: `SOLEIL_WEBRTC__TCP=0`.
+fn switch<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Word(bool),
+        Number(u8),
+    }
+    match Either::deserialize(value) {
+        Ok(Either::Word(on)) => Ok(on),
+        Ok(Either::Number(number @ 0..=1)) => Ok(number == 1),
+        _ => Err(serde::de::Error::custom("write true or false")),
+    }
+}
+
 impl LeafConfig {
     /// Reads file and environment, puts the flags over them, and checks what can be checked.
     ///
@@ -182,7 +202,9 @@ impl LeafConfig {
         config.check().map_err(|(key, message)| ConfigError::at(path, key, message))?;
         let overlay = config.overlay.as_ref().map(|o| ("overlay.listen", o.listen));
         let ops = config.ops.enabled.then_some(("ops.listen", config.ops.listen));
-        let tcp = overlay.into_iter().chain([("http.listen", config.http.listen)]).chain(ops);
+        let viewers = config.webrtc.tcp.then_some(("webrtc.listen", config.webrtc.listen));
+        let http = [("http.listen", config.http.listen)];
+        let tcp = overlay.into_iter().chain(http).chain(viewers).chain(ops);
         listen::distinct(path, &tcp.collect::<Vec<_>>())?;
         let media = config.media.as_ref().map(|m| ("media.listen", m.listen));
         let udp = media.into_iter().chain([("webrtc.listen", config.webrtc.listen)]);
@@ -205,8 +227,8 @@ impl LeafConfig {
         if self.webrtc.announce.len() > MAX_ANNOUNCED {
             return Err(("webrtc.announce", format!("at most {MAX_ANNOUNCED} addresses")));
         }
-        if self.webrtc.announce.iter().any(|a| a.ip().is_unspecified() || a.port() == 0) {
-            return Err(("webrtc.announce", "addresses that viewers can reach, with port".into()));
+        if !self.webrtc.announce.iter().all(Announced::is_definite) {
+            return Err(("webrtc.announce", "addresses that viewers can reach".into()));
         }
         for server in &self.webrtc.ice_servers {
             server.check().map_err(|message| ("webrtc.ice_servers", message))?;
@@ -296,9 +318,29 @@ mod tests {
 
     #[test]
     fn two_things_at_one_place_are_refused() {
+        let flags = ["--http", "127.0.0.1:9", "--media", "127.0.0.1:9"];
+        assert!(LeafConfig::load(&cli(&flags)).is_err(), "media are on TCP, too");
         let flags = ["--http", "127.0.0.1:9100"];
         let error = LeafConfig::load(&cli(&flags)).unwrap_err().to_string();
         assert!(error.contains("where http.listen listens already"), "{error}");
+    }
+
+    fn webrtc(json: &str) -> Result<WebrtcSection, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn announced_addresses_and_the_tcp_switch() {
+        let section = webrtc(r#"{"announce": ["198.51.100.7", "[2001:db8::7]:9"]}"#).unwrap();
+        assert_eq!(section.announce[0].port, None);
+        assert_eq!(section.announce[1].port, Some(9));
+        let error = webrtc(r#"{"announce": ["leaf.example"]}"#).unwrap_err().to_string();
+        assert!(error.contains("names are not resolved"), "{error}");
+        assert!(section.tcp);
+        for (text, on) in [("false", false), ("0", false), ("true", true), ("1", true)] {
+            assert_eq!(webrtc(&format!("{{\"tcp\": {text}}}")).unwrap().tcp, on);
+        }
+        assert!(webrtc(r#"{"tcp": 2}"#).is_err() && webrtc(r#"{"tcp": "no"}"#).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::demand::Demand;
 use crate::http::{self, Site};
 use crate::metrics::Metrics;
 use crate::occupancy::Occupancy;
+use crate::reach::Reach;
 use crate::session::dtls::DtlsContext;
 use crate::worker::{self, PipelineFigures, Upcall, WorkerConfig, WorkerHandle};
 use anyhow::Context;
@@ -22,7 +23,7 @@ use soleil_protocol::message::{Identity, Stat, StatsContainer};
 use soleil_protocol::pipeline::PipelineDef;
 use soleil_protocol::{Mono, PipelineId};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,8 +50,7 @@ pub struct Leaf {
     fingerprint: [u8; 32],
     clock: Clock,
     metrics: Arc<Metrics>,
-    addresses: Vec<SocketAddr>,
-    loopback: Option<SocketAddr>,
+    reach: Reach,
     https: bool,
 }
 
@@ -110,23 +110,10 @@ impl Leaf {
         })
         .with_context(|| format!("webrtc.listen {listen}"))?;
         let bound = worker.local_addr();
-        let addresses = reach::announced(
-            &config.webrtc.announce,
-            bound,
-            &reach::interfaces().unwrap_or_default(),
-        );
-        let leaf = Self {
-            worker,
-            http,
-            http_addr,
-            upcalls,
-            fingerprint,
-            clock,
-            metrics,
-            addresses,
-            loopback: loopback(bound),
-            https,
-        };
+        let interfaces = reach::interfaces().unwrap_or_default();
+        let reach = Reach::new(&config.webrtc.announce, bound, &interfaces, false);
+        let leaf =
+            Self { worker, http, http_addr, upcalls, fingerprint, clock, metrics, reach, https };
         Ok((leaf, sink))
     }
 
@@ -162,8 +149,7 @@ impl Leaf {
             public_url: config.http.public_url.clone(),
             https: self.https,
             ice_servers: config.webrtc.ice_servers.clone(),
-            addresses: self.addresses,
-            loopback: self.loopback,
+            reach: self.reach,
             timeouts: config.timeouts(),
             draining: AtomicBool::new(false),
         });
@@ -223,17 +209,6 @@ impl RunningLeaf {
         }
         self.site.worker.stop();
     }
-}
-
-/// The loopback address of a port that is bound to all addresses.
-fn loopback(bound: SocketAddr) -> Option<SocketAddr> {
-    let ip = match bound.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-            IpAddr::V4(Ipv4Addr::LOCALHOST)
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, bound.port()))
 }
 
 /// Counters of a pipeline since the leaf began.

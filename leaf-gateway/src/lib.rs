@@ -4,7 +4,7 @@
 //! - [`session`]: one viewer as a pure state machine (ICE-lite, DTLS, SRTP, RTCP);
 //! - [`gateway`]: what viewers want of the node, and what the node hears of them;
 //! - [`http`]: WHEP; [`worker`]: the thread with the viewer port;
-//! - [`sdp`]: offer and answer;
+//! - [`sdp`]: offer and answer; [`reach`]: our candidates;
 //! - [`rewriter`], [`ring`]: numbers and stored packets that sessions stand on.
 
 pub mod config;
@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod occupancy;
+pub mod reach;
 pub mod rewriter;
 pub mod ring;
 mod run;

@@ -2,6 +2,7 @@
 //! of the fuzz targets): nothing panics, nothing grows without bound, nothing is let through that
 //! the answer could not say.
 
+use leaf_gateway::reach::Candidate;
 use leaf_gateway::sdp::{
     self, AnswerOptions, Fragment, MAX_LINES, MAX_MEDIA, MAX_OFFER_LEN, Offer, SdpError,
 };
@@ -51,7 +52,7 @@ fn offer(text: &str) -> Result<(), TestCaseError> {
         }
     };
     prop_assert!(offer.media.len() <= MAX_MEDIA && offer.len == text.len());
-    let addresses = [std::net::SocketAddr::from(([192, 0, 2, 1], 8190))];
+    let addresses = [Candidate::udp(([192, 0, 2, 1], 8190).into())];
     let options = AnswerOptions {
         ice_ufrag: "0abcdefg",
         ice_pwd: "0123456789abcdefghijklmn",
@@ -281,7 +282,7 @@ proptest! {
     ) {
         let text = lines.join("\r\n");
         if let Ok(fragment) = Fragment::parse(&text) {
-            let addresses = [std::net::SocketAddr::from(([192, 0, 2, 1], 8190))];
+            let addresses = [Candidate::udp(([192, 0, 2, 1], 8190).into())];
             let answer = fragment.answer("0abcdefg", PASSWORD, &addresses).unwrap();
             let again = Fragment::parse(&answer).unwrap();
             prop_assert_eq!((again.ice_ufrag, again.ice_pwd), (Some("0abcdefg"), Some(PASSWORD)));

@@ -12,6 +12,7 @@ mod tests;
 use crate::demand::Demand;
 use crate::metrics::Metrics;
 use crate::occupancy::Occupancy;
+use crate::reach::Reach;
 use crate::sdp::MAX_OFFER_LEN;
 use crate::session::Timeouts;
 use crate::session::dtls::Fingerprint;
@@ -28,7 +29,6 @@ use soleil_protocol::PipelineId;
 use soleil_protocol::message::Identity;
 use soleil_protocol::pipeline::PipelineDef;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
@@ -66,9 +66,7 @@ pub struct Site {
     /// STUN and TURN servers for viewers.
     pub ice_servers: Vec<IceServer>,
     /// Where the viewer port is reached.
-    pub addresses: Vec<SocketAddr>,
-    /// A loopback address of the viewer port, added for viewers on this machine.
-    pub loopback: Option<SocketAddr>,
+    pub reach: Reach,
     /// Time limits of sessions.
     pub timeouts: Timeouts,
     /// The node leaves: nobody new.

@@ -20,7 +20,6 @@ use relay_node::identity::PlayTicket;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
 use soleil_protocol::pipeline::PipelineDef;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -111,7 +110,7 @@ pub(super) async fn join(
         remote_ufrag: offer.ice_ufrag.clone(),
         remote_password: offer.ice_pwd.clone(),
     };
-    let addresses = addresses(&site, client);
+    let addresses = site.reach.candidates(client.ip());
     let cname = word(&mut rng, 16);
     let options = AnswerOptions {
         ice_ufrag: &credentials.local_ufrag,
@@ -216,7 +215,8 @@ pub(super) async fn change(
         remote_password: remote_password.to_owned(),
     };
     let (ours, password) = (&credentials.local_ufrag, &credentials.local_password);
-    let answer = fragment.answer(ours, password, &addresses(&site, client)).map_err(|_| {
+    let addresses = site.reach.candidates(client.ip());
+    let answer = fragment.answer(ours, password, &addresses).map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer can't be written")
     })?;
     let etag = value(&etag(ours))?;
@@ -232,15 +232,6 @@ pub(super) async fn change(
 /// A new user name fragment of ours.
 fn ufrag(site: &Site, rng: &mut StdRng) -> String {
     format!("{}{}", site.worker.letter(), word(rng, UFRAG_LEN - 1))
-}
-
-/// Where this viewer reaches us.
-fn addresses(site: &Site, client: SocketAddr) -> Vec<SocketAddr> {
-    let mut addresses = site.addresses.clone();
-    if client.ip().to_canonical().is_loopback() {
-        addresses.extend(site.loopback.filter(|l| !addresses.contains(l)));
-    }
-    addresses
 }
 
 fn no_session() -> Problem {

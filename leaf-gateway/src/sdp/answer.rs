@@ -3,12 +3,13 @@
 use super::codec::{choose, rtx};
 use super::offer::{Offer, OfferedCodec, OfferedMedia};
 use super::{ABS_CAPTURE_TIME, SdpError};
+use crate::reach::{Candidate, Transport};
 use crate::session::dtls::Fingerprint;
 use crate::session::track::{RtxSetup, TrackSetup};
 use rand::{Rng, RngCore};
 use soleil_protocol::pipeline::{Codec, MediaKind, PipelineDef, Track};
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Our side of the answer.
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ pub struct AnswerOptions<'a> {
     /// Our certificate.
     pub fingerprint: Fingerprint,
     /// Where the viewer port is reached, best first; at least one.
-    pub addresses: &'a [SocketAddr],
+    pub addresses: &'a [Candidate],
     /// CNAME.
     pub cname: &'a str,
 }
@@ -171,7 +172,7 @@ fn section(
 ) -> std::fmt::Result {
     let Agreed { setup, track, codec } = agreed;
     let pt = setup.payload_type;
-    let default = options.addresses.first().copied();
+    let default = options.addresses.first().map(|c| c.address);
     let (ip, port) = default.map_or((IpAddr::from([0, 0, 0, 0]), 9), |a| (a.ip(), a.port()));
     let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
     write!(out, "m={} {port} {} {pt}", media.media, media.protocol)?;
@@ -224,20 +225,23 @@ fn section(
     Ok(())
 }
 
-/// All our candidates.
-pub(super) fn candidates(out: &mut String, addresses: &[SocketAddr]) -> std::fmt::Result {
-    for (i, address) in addresses.iter().enumerate() {
-        // Type preference 126 (host), local preference in our order, component 1
-        // (RFC 8445 section 5.1.2.1).
-        let preference = 65_535u32.saturating_sub(i as u32);
-        let priority = (126 << 24) | (preference << 8) | 255;
-        write!(
-            out,
-            "a=candidate:{} 1 udp {priority} {} {} typ host\r\n",
-            i + 1,
-            address.ip(),
-            address.port()
-        )?;
+/// All our candidates. TCP ones are passive: the viewer connects (RFC 6544 section 4.5).
+pub(super) fn candidates(out: &mut String, candidates: &[Candidate]) -> std::fmt::Result {
+    for (i, Candidate { transport, address }) in candidates.iter().enumerate() {
+        let (ip, port, preference) = (address.ip(), address.port(), i as u32);
+        // Component 1, local preference in our order (RFC 8445 section 5.1.2.1). Type preferences:
+        // 126 (host), and less for TCP, which waits for lost packets, so that it serves only where
+        // UDP does not get through; there the upper bits of the local preference are 4 for passive
+        // (RFC 6544 section 4.2).
+        let (name, kind, preference, more) = match transport {
+            Transport::Udp => ("udp", 126, 65_535 - preference.min(65_535), ""),
+            Transport::Tcp => {
+                ("tcp", 90, (4 << 13) + 8_191 - preference.min(8_191), " tcptype passive")
+            }
+        };
+        let priority = (kind << 24) | (preference << 8) | 255;
+        let number = i + 1;
+        write!(out, "a=candidate:{number} 1 {name} {priority} {ip} {port} typ host{more}\r\n")?;
     }
     write!(out, "a=end-of-candidates\r\n")
 }

@@ -4,8 +4,8 @@
 use super::SdpError;
 use super::answer::candidates;
 use super::offer::check_credentials;
+use crate::reach::Candidate;
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 /// The longest fragment: a handful of candidates.
 pub const MAX_FRAGMENT_LEN: usize = 16 * 1024;
@@ -91,7 +91,7 @@ impl<'a> Fragment<'a> {
         &self,
         ufrag: &str,
         pwd: &str,
-        addresses: &[SocketAddr],
+        addresses: &[Candidate],
     ) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
         write!(out, "a=ice-lite\r\n")?;
@@ -127,7 +127,8 @@ mod tests {
                     m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\na=end-of-candidates\r\n";
         let fragment = Fragment::parse(text).unwrap();
         assert_eq!(fragment.credentials().unwrap(), ("abcd", "0123456789012345678901"));
-        let answer = fragment.answer("u", "p", &["192.0.2.1:8190".parse().unwrap()]).unwrap();
+        let ours = Candidate::udp("192.0.2.1:8190".parse().unwrap());
+        let answer = fragment.answer("u", "p", &[ours]).unwrap();
         assert_eq!(
             answer,
             "a=ice-lite\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=ice-ufrag:u\r\n\

@@ -1,12 +1,12 @@
 //! Real and realistic offers, refusals, and noise.
 
 use super::*;
+use crate::reach::{Candidate, Transport};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use soleil_protocol::pipeline::{Codec, Layer, MediaKind, PipelineDef, Track};
 use soleil_protocol::{PipelineId, Ssrc};
-use std::net::SocketAddr;
 
 const CHROMIUM: &str = include_str!("../../tests/data/chromium_offer.sdp");
 const FIREFOX: &str = include_str!("../../tests/data/firefox_like_offer.sdp");
@@ -42,8 +42,10 @@ fn h264_and_opus() -> PipelineDef {
 
 fn answer_to(text: &str, pipeline: &PipelineDef) -> Result<Answer, SdpError> {
     let offer = Offer::parse(text)?;
-    let addresses: Vec<SocketAddr> =
-        vec!["192.0.2.1:8190".parse().unwrap(), "[2001:db8::1]:8190".parse().unwrap()];
+    let udp = ["192.0.2.1:8190", "[2001:db8::1]:8190"];
+    let mut addresses = udp.map(|a| Candidate::udp(a.parse().unwrap())).to_vec();
+    let tcp = addresses.iter().map(|c| Candidate { transport: Transport::Tcp, ..*c });
+    addresses.extend(tcp.collect::<Vec<_>>());
     let options = AnswerOptions {
         ice_ufrag: "0abcdefg",
         ice_pwd: "0123456789abcdefghijklmn",
@@ -96,6 +98,9 @@ fn answers_chromium_with_h264_and_stereo_opus() {
         "a=fmtp:111 minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
         "a=candidate:1 1 udp 2130706431 192.0.2.1 8190 typ host",
         "a=candidate:2 1 udp 2130706175 2001:db8::1 8190 typ host",
+        // RFC 6544 section 4.5; below every UDP candidate.
+        "a=candidate:3 1 tcp 1520434687 192.0.2.1 8190 typ host tcptype passive",
+        "a=candidate:4 1 tcp 1520434431 2001:db8::1 8190 typ host tcptype passive",
     ] {
         assert!(has(&a, line), "{line} is not in\n{}", a.sdp);
     }

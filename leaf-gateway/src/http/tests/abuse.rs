@@ -2,6 +2,7 @@
 //! the listener itself bounds is tested in `relay_node::http_server`.)
 
 use super::*;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::TlsSection;
 use relay_node::config::ConfigError;
+use std::net::SocketAddr;
 use std::path::Path;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring::default_provider;

@@ -10,6 +10,7 @@ use crate::gateway::{Leaf, NodeSide, RunningLeaf};
 use relay_node::identity::{PlayTicket, SigningKey};
 use soleil_protocol::pipeline::{Codec, Layer, Track};
 use soleil_protocol::{Incarnation, Millis, NodeId, Ssrc};
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
