@@ -123,6 +123,11 @@ impl Rewriter {
         !self.ranges.is_empty()
     }
 
+    /// The source of the present range.
+    pub fn current(&self) -> Option<Source> {
+        self.ranges.back().map(|r| r.source)
+    }
+
     /// Whether the packet continues the present range (or fills a hole in it); otherwise the
     /// user calls [`begin`](Self::begin) with a packet that a decoder can start from.
     pub fn continues(&self, source: Source, index: PacketIndex) -> bool {

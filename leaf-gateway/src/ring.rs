@@ -37,6 +37,7 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct PacketRing {
     ssrc: Ssrc,
+    frames: bool,
     generation: u32,
     slots: Vec<Option<Stored>>,
     highest: Option<u64>,
@@ -44,10 +45,12 @@ pub struct PacketRing {
 }
 
 impl PacketRing {
-    /// An empty ring; room is taken as packets come.
-    pub fn new(ssrc: Ssrc) -> Self {
+    /// An empty ring; room is taken as packets come. `frames`: it is a picture, whose frames have
+    /// several packets.
+    pub fn new(ssrc: Ssrc, frames: bool) -> Self {
         Self {
             ssrc,
+            frames,
             generation: 0,
             slots: (0..RING_PACKETS).map(|_| None).collect(),
             highest: None,
@@ -58,6 +61,11 @@ impl PacketRing {
     /// The source that the packets belong to at present.
     pub fn source(&self) -> Source {
         Source { ssrc: self.ssrc, generation: self.generation }
+    }
+
+    /// Whether its packets make up frames that a marker ends.
+    pub fn frames(&self) -> bool {
+        self.frames
     }
 
     /// The highest index so far.

@@ -19,7 +19,7 @@ fn packet(index: u64, payload: &[u8]) -> LocalPacket<'_> {
 
 #[test]
 fn keeps_what_it_gets_until_it_is_overwritten() {
-    let mut ring = PacketRing::new(Ssrc(9));
+    let mut ring = PacketRing::new(Ssrc(9), true);
     assert!(ring.insert(&packet(5, b"five")));
     assert!(ring.insert(&packet(3, b"three")), "late is fine");
     assert_eq!(ring.get(ring.source(), PacketIndex(5)).unwrap().payload, b"five");
@@ -32,7 +32,7 @@ fn keeps_what_it_gets_until_it_is_overwritten() {
 
 #[test]
 fn never_replaces_a_packet_by_another_of_the_same_index() {
-    let mut ring = PacketRing::new(Ssrc(9));
+    let mut ring = PacketRing::new(Ssrc(9), true);
     assert!(ring.insert(&packet(5, b"first")));
     assert!(!ring.insert(&packet(5, b"other")));
     assert_eq!(ring.get(ring.source(), PacketIndex(5)).unwrap().payload, b"first");
@@ -40,7 +40,7 @@ fn never_replaces_a_packet_by_another_of_the_same_index() {
 
 #[test]
 fn one_packet_that_is_too_old_is_refused() {
-    let mut ring = PacketRing::new(Ssrc(9));
+    let mut ring = PacketRing::new(Ssrc(9), true);
     ring.insert(&packet(10_000, b"x"));
     assert!(!ring.insert(&packet(10_000 - RING_PACKETS as u64, b"old")));
     assert_eq!(ring.source().generation, 0);
@@ -48,7 +48,7 @@ fn one_packet_that_is_too_old_is_refused() {
 
 #[test]
 fn an_index_that_begins_anew_is_a_new_generation() {
-    let mut ring = PacketRing::new(Ssrc(9));
+    let mut ring = PacketRing::new(Ssrc(9), true);
     ring.insert(&packet(10_000, b"x"));
     let old = ring.source();
     let accepted: Vec<bool> = (0..20).map(|i| ring.insert(&packet(i, b"y"))).collect();
@@ -61,7 +61,7 @@ fn an_index_that_begins_anew_is_a_new_generation() {
 
 #[test]
 fn old_packets_between_new_ones_are_no_restart() {
-    let mut ring = PacketRing::new(Ssrc(9));
+    let mut ring = PacketRing::new(Ssrc(9), true);
     for i in 0..200 {
         ring.insert(&packet(10_000 + i, b"x"));
         assert!(!ring.insert(&packet(i, b"late")));

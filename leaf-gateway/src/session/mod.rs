@@ -18,7 +18,7 @@ pub mod track;
 pub(crate) mod tests;
 
 pub use api::{Action, EndCause, SessionSetup, SessionStats, Timeouts};
-pub use play::{RESEND_BURST, RESENDS_PER_SECOND};
+pub use play::{Delivery, RESEND_BURST, RESENDS_PER_SECOND};
 
 use dtls::{Dtls, Fingerprint};
 use ice::{Credentials, IceAgent};

@@ -1,11 +1,12 @@
 //! Media and what belongs to it: forwarding, resends, key frames, reports, the goodbye.
 
 use super::rtcp::{self, Feedback};
-use super::timers::Timer;
-use super::track::Forwarded;
-use super::{Action, EndCause, Session};
+use super::timers::{Timer, Timers};
+use super::track::{Forwarded, OutTrack};
+use super::{Action, EndCause, Session, SessionStats};
 use crate::rewriter::{Original, Source};
 use crate::ring::Stored;
+use relay_node::media::srtp::SrtpSealer;
 use soleil_protocol::pipeline::MediaKind;
 use soleil_protocol::{Mono, Ssrc};
 use std::net::SocketAddr;
@@ -24,6 +25,49 @@ const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a key frame is asked for while a track waits for one to begin with.
 const KEY_FRAME_RETRY: Duration = Duration::from_millis(500);
 
+/// What a session needs for the packets of one pass, looked up once for all of them.
+pub struct Delivery<'s> {
+    now: Mono,
+    to: SocketAddr,
+    sealer: &'s SrtpSealer,
+    tracks: &'s mut [OutTrack],
+    stats: &'s mut SessionStats,
+    timers: &'s mut Timers,
+    woke: bool,
+}
+
+impl Delivery<'_> {
+    /// Where its packets go.
+    pub fn to(&self) -> SocketAddr {
+        self.to
+    }
+
+    /// Whether the session has to be asked for its next timeout again.
+    pub fn woke(&self) -> bool {
+        self.woke
+    }
+
+    /// Appends the packet as the viewer gets it to `out`, if a track plays its source.
+    pub fn forward(&mut self, source: Source, packet: &Stored, out: &mut Vec<u8>) -> Forwarded {
+        let track = self.tracks.iter_mut().find(|t| t.plays(source.ssrc));
+        let Some(track) = track else { return Forwarded::Nothing };
+        let before = out.len();
+        let waited = track.waiting;
+        let done = track.forward(self.now, self.sealer, source, packet, out);
+        if done == Forwarded::Nothing {
+            if track.waiting && !waited {
+                // Fallen out of step: ask at the next opportunity.
+                self.timers.set(Timer::KeyFrame, self.now);
+                self.woke = true;
+            }
+        } else {
+            self.stats.packets += 1;
+            self.stats.bytes += (out.len() - before) as u64;
+        }
+        done
+    }
+}
+
 impl Session {
     /// Gives a track another layer; it changes over at that layer's next key frame.
     pub fn set_source(&mut self, now: Mono, track: usize, source: Ssrc) {
@@ -37,34 +81,14 @@ impl Session {
         }
     }
 
-    /// Appends the packet as the viewer gets it to `out` and returns where it goes; the second
-    /// value says that a range began with it: what the ring has behind it should follow.
-    pub fn forward(
-        &mut self,
-        now: Mono,
-        track: usize,
-        source: Source,
-        packet: &Stored,
-        out: &mut Vec<u8>,
-    ) -> Option<(SocketAddr, bool)> {
+    /// The session's part in a pass over the viewers; `None` if no media flows to it now.
+    pub fn delivery(&mut self, now: Mono) -> Option<Delivery<'_>> {
         if !self.live {
             return None;
         }
-        let (keys, to) = (self.keys.as_ref()?, self.media_address(now)?);
-        let before = out.len();
-        let t = self.tracks.get_mut(track)?;
-        let waited = t.waiting;
-        let done = t.forward(now, &keys.rtp, source, packet, out);
-        if done == Forwarded::Nothing {
-            if t.waiting && !waited {
-                // Fallen out of step: ask at the next opportunity.
-                self.timers.set(Timer::KeyFrame, now);
-            }
-            return None;
-        }
-        self.stats.packets += 1;
-        self.stats.bytes += (out.len() - before) as u64;
-        Some((to, done == Forwarded::Began))
+        let to = self.media_address(now)?;
+        let Self { keys, tracks, stats, timers, .. } = self;
+        Some(Delivery { now, to, sealer: &keys.as_ref()?.rtp, tracks, stats, timers, woke: false })
     }
 
     /// Appends a packet that the viewer has lost to `out` and returns where it goes.

@@ -21,6 +21,11 @@ const REMEMBERED_REPORTS: usize = 4;
 /// well.
 const REPORT_SILENCE: Duration = Duration::from_secs(5);
 
+/// RFC 3550 section 5.1, without contributors.
+const RTP_HEADER: usize = 12;
+/// The same with an extension block of three words.
+const EXTENDED_HEADER: usize = RTP_HEADER + 4 + 12;
+
 /// The RTP extension profile of one-byte headers (RFC 8285 section 4.2).
 const ONE_BYTE_PROFILE: u16 = 0xbede;
 
@@ -94,7 +99,7 @@ pub(super) struct OutTrack {
 
 /// What `forward` has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Forwarded {
+pub enum Forwarded {
     /// Nothing was written.
     Nothing,
     /// A packet was written.
@@ -120,6 +125,13 @@ impl OutTrack {
         }
     }
 
+    /// Whether packets of a layer are for this track: of the one that it plays, and while that has
+    /// not begun, of the one before.
+    pub(super) fn plays(&self, ssrc: Ssrc) -> bool {
+        let before = || self.rewriter.current().is_some_and(|s| s.ssrc == ssrc);
+        ssrc == self.setup.source || (self.waiting && before())
+    }
+
     /// Writes the packet for the viewer behind what `out` holds, sealed, if it is to have it.
     pub(super) fn forward(
         &mut self,
@@ -137,6 +149,9 @@ impl OutTrack {
         };
         let mut began = false;
         if !self.rewriter.continues(source, packet.index) {
+            if source.ssrc != self.setup.source {
+                return Forwarded::Nothing;
+            }
             let startable = self.setup.kind == MediaKind::Audio || packet.marks.key_start();
             if !startable {
                 self.waiting = true;
@@ -266,21 +281,22 @@ fn write(
     out: &mut Vec<u8>,
 ) -> bool {
     let start = out.len();
-    let extended = header.capture.is_some();
-    out.push(if extended { 0x90 } else { 0x80 });
-    out.push((u8::from(header.marker) << 7) | (header.payload_type & 0x7f));
-    out.extend_from_slice(&header.index.seq().to_be_bytes());
-    out.extend_from_slice(&header.timestamp.to_be_bytes());
-    out.extend_from_slice(&header.ssrc.to_be_bytes());
+    // Written as one piece: this runs once per viewer and packet.
+    let mut fixed = [0; EXTENDED_HEADER];
+    let header_len = if header.capture.is_some() { EXTENDED_HEADER } else { RTP_HEADER };
+    fixed[0] = if header.capture.is_some() { 0x90 } else { 0x80 };
+    fixed[1] = (u8::from(header.marker) << 7) | (header.payload_type & 0x7f);
+    fixed[2..4].copy_from_slice(&header.index.seq().to_be_bytes());
+    fixed[4..8].copy_from_slice(&header.timestamp.to_be_bytes());
+    fixed[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
     if let Some((id, capture)) = header.capture {
         // Constant length, or runs of equal datagrams would break: 1 + 8 bytes, padded to 12.
-        out.extend_from_slice(&ONE_BYTE_PROFILE.to_be_bytes());
-        out.extend_from_slice(&3u16.to_be_bytes());
-        out.push((id << 4) | 7);
-        out.extend_from_slice(&capture.to_be_bytes());
-        out.extend_from_slice(&[0; 3]);
+        fixed[12..14].copy_from_slice(&ONE_BYTE_PROFILE.to_be_bytes());
+        fixed[14..16].copy_from_slice(&3u16.to_be_bytes());
+        fixed[16] = (id << 4) | 7;
+        fixed[17..25].copy_from_slice(&capture.to_be_bytes());
     }
-    let header_len = out.len() - start;
+    out.extend_from_slice(&fixed[..header_len]);
     if let Some(osn) = osn {
         out.extend_from_slice(&osn.to_be_bytes());
     }

@@ -5,7 +5,7 @@ use super::client::{self, Viewer};
 use crate::ring::PacketRing;
 use crate::session::dtls::DtlsContext;
 use crate::session::ice::{Credentials, MAX_ADDRESSES, MAX_OFFER_CREDIT};
-use crate::session::track::{RtxSetup, TrackSetup};
+use crate::session::track::{Forwarded, RtxSetup, TrackSetup};
 use crate::session::{
     Action, EndCause, MAX_WAITING_DTLS, Session, SessionSetup, Timeouts, dtls, stun,
 };
@@ -126,8 +126,8 @@ impl Bench {
             at: addr(1),
             checks: true,
             next_check: now,
-            video: PacketRing::new(VIDEO),
-            audio: PacketRing::new(AUDIO),
+            video: PacketRing::new(VIDEO, true),
+            audio: PacketRing::new(AUDIO, false),
             next_video: 100,
             next_audio: 100,
             wire: Vec::new(),
@@ -308,14 +308,12 @@ impl Bench {
         let source = ring.source();
         let Some(stored) = ring.get(source, packet.index) else { return };
         let mut out = Vec::new();
-        let track = usize::from(ssrc != VIDEO);
-        let to = self.session.forward(self.now, track, source, stored, &mut out);
-        match to {
-            Some((to, _)) => {
-                assert!(self.ended.is_none(), "media after the end");
-                self.send(to, out);
-            }
-            None => assert!(out.is_empty(), "bytes without an address"),
+        let Some(mut delivery) = self.session.delivery(self.now) else { return };
+        let (to, done) = (delivery.to(), delivery.forward(source, stored, &mut out));
+        assert_eq!(out.is_empty(), done == Forwarded::Nothing);
+        if !out.is_empty() {
+            assert!(self.ended.is_none(), "media after the end");
+            self.send(to, out);
         }
     }
 

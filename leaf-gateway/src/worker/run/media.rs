@@ -2,11 +2,12 @@
 
 use super::Worker;
 use crate::rewriter::Source;
-use crate::ring::PacketRing;
-use crate::session::Session;
+use crate::ring::{PacketRing, Stored};
+use crate::session::Delivery;
+use crate::session::track::Forwarded;
 use crate::worker::outbox::Outbox;
 use crate::worker::queue::Batch;
-use soleil_protocol::pipeline::PipelineDef;
+use soleil_protocol::pipeline::{MediaKind, PipelineDef, Track};
 use soleil_protocol::{Mono, PacketIndex, PipelineId, Ssrc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,12 +20,38 @@ pub const MAX_RINGS: usize = 256;
 /// A pipeline that is gone may come back (the root restarts): its viewers wait so long.
 pub(super) const PIPELINE_GRACE: Duration = Duration::from_secs(10);
 
-/// A packet that a batch has brought into a ring.
+/// Fresh packets may wait for the rest of their frame, for this part of what the last pass took:
+/// one pass with all packets of a frame costs little more than one with the first of them.
+const GATHER_PART: u32 = 4;
+
+/// The longest such wait.
+const MAX_GATHER: Duration = Duration::from_millis(1);
+
+/// A packet that has come into a ring and goes out with the next pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fresh {
     pipeline: PipelineId,
     source: Source,
     index: PacketIndex,
+}
+
+/// Packets that wait for the next pass over the viewers.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    fresh: Vec<Fresh>,
+    /// When they go at the latest.
+    until: Option<Mono>,
+    /// The frame that the last of them belongs to is complete.
+    complete: bool,
+    /// What the last pass took.
+    pass: Duration,
+}
+
+impl Gather {
+    /// When the next pass is due at the latest.
+    pub(super) fn due(&self) -> Option<Mono> {
+        self.until
+    }
 }
 
 impl Worker {
@@ -56,93 +83,124 @@ impl Worker {
         self.pipelines = pipelines;
     }
 
-    /// Brings packets into the rings, then goes over the viewers once.
-    pub(super) fn take_batch(&mut self, batch: &Batch) {
-        let now = self.clock.now().mono;
-        self.fresh.clear();
+    /// Brings a batch's packets into the rings.
+    pub(super) fn take_batch(&mut self, now: Mono, batch: &Batch) {
         for packet in batch.packets() {
             let ring = match self.rings.get_mut(&packet.ssrc) {
                 Some(ring) => ring,
                 None => {
-                    let def = self.pipelines.get(&packet.pipeline);
-                    let known = def.is_some_and(|p| p.ssrcs().any(|s| s == packet.ssrc));
-                    if !known || self.rings.len() >= MAX_RINGS {
+                    let tracks = self.pipelines.get(&packet.pipeline).map(|def| &def.tracks);
+                    let plays = |t: &&Track| t.layers.iter().any(|l| l.ssrc == packet.ssrc);
+                    let track = tracks.and_then(|tracks| tracks.iter().find(plays));
+                    let Some(track) = track.filter(|_| self.rings.len() < MAX_RINGS) else {
                         self.metrics.strays.add(1);
                         continue;
-                    }
-                    self.rings.entry(packet.ssrc).or_insert_with(|| PacketRing::new(packet.ssrc))
+                    };
+                    let frames = track.codec.kind() == MediaKind::Video;
+                    let new = || PacketRing::new(packet.ssrc, frames);
+                    self.rings.entry(packet.ssrc).or_insert_with(new)
                 }
             };
-            if ring.insert(&packet) {
-                self.fresh.push(Fresh {
-                    pipeline: packet.pipeline,
-                    source: ring.source(),
-                    index: packet.index,
-                });
-            } else {
+            if !ring.insert(&packet) {
                 self.metrics.late.add(1);
+                continue;
             }
-        }
-        let mut from = 0;
-        while let Some(first) = self.fresh.get(from) {
-            // Packets of one pipeline stand together nearly always: the plane receives them so.
-            let pipeline = first.pipeline;
-            let run = self.fresh[from..].iter().take_while(|f| f.pipeline == pipeline).count();
-            self.deliver(now, pipeline, from, from + run);
-            from += run;
+            let g = &mut self.gather;
+            g.fresh.push(Fresh {
+                pipeline: packet.pipeline,
+                source: ring.source(),
+                index: packet.index,
+            });
+            // The marker ends a frame. Sound has none, and is no reason to wait or to stop waiting.
+            if ring.frames() {
+                g.complete = packet.marker;
+            } else if g.until.is_none() {
+                g.complete = true;
+            }
+            let patience = (g.pass / GATHER_PART).min(MAX_GATHER);
+            g.until.get_or_insert(now.after(patience));
         }
     }
 
-    pub(super) fn deliver(&mut self, now: Mono, pipeline: PipelineId, from: usize, to: usize) {
+    /// Goes over the viewers with what has come, if it need not wait for more.
+    pub(super) fn pass(&mut self, now: Mono) {
+        let ready = self.gather.complete || self.gather.until.is_some_and(|at| at <= now);
+        if self.gather.fresh.is_empty() || !ready {
+            return;
+        }
+        self.gather.until = None;
+        let fresh = std::mem::take(&mut self.gather.fresh);
+        let mut rest = fresh.as_slice();
+        while let Some(first) = rest.first() {
+            // Packets of one pipeline stand together nearly always: the plane receives them so.
+            let pipeline = first.pipeline;
+            let run = rest.iter().take_while(|f| f.pipeline == pipeline).count();
+            let (these, others) = rest.split_at(run);
+            self.deliver(now, pipeline, these);
+            rest = others;
+        }
+        self.gather.fresh = fresh;
+        self.gather.fresh.clear();
+        self.flush();
+        self.gather.pass = self.clock.now().mono.since(now);
+    }
+
+    fn deliver(&mut self, now: Mono, pipeline: PipelineId, fresh: &[Fresh]) {
         let mut targets = std::mem::take(&mut self.targets);
         targets.clear();
         targets.extend_from_slice(self.sessions.of_pipeline(pipeline));
+        let rings = std::mem::take(&mut self.rings);
+        let found = fresh.iter().filter_map(|f| {
+            let ring = rings.get(&f.source.ssrc)?;
+            Some((ring, f.source, ring.get(f.source, f.index)?))
+        });
+        let packets: Vec<(&PacketRing, Source, &Stored)> = found.collect();
         // Nobody is always served first.
         self.rotation = self.rotation.wrapping_add(1);
         let len = targets.len();
         for i in 0..len {
             let key = targets[(i + self.rotation) % len];
             let Some(entry) = self.sessions.get_mut(key) else { continue };
+            let Some(mut delivery) = entry.session.delivery(now) else { continue };
             let outbox = &mut self.outbox;
-            for fresh in &self.fresh[from..to] {
-                let Some(ring) = self.rings.get(&fresh.source.ssrc) else { continue };
-                let track = entry.session.sources().find(|(_, s)| *s == fresh.source.ssrc);
-                let Some((track, _)) = track else { continue };
-                let Some(packet) = ring.get(fresh.source, fresh.index) else { continue };
+            for (ring, source, packet) in &packets {
                 let start = outbox.bytes.len();
-                let sent =
-                    entry.session.forward(now, track, fresh.source, packet, &mut outbox.bytes);
-                let Some((addr, began)) = sent else { continue };
-                outbox.commit(addr, start);
-                if began {
-                    catch_up(now, &mut entry.session, track, ring, fresh, outbox);
+                let done = delivery.forward(*source, packet, &mut outbox.bytes);
+                if done != Forwarded::Nothing {
+                    outbox.commit(delivery.to(), start);
+                }
+                if done == Forwarded::Began {
+                    catch_up(&mut delivery, ring, *source, packet.index, outbox);
                 }
             }
+            let woke = delivery.woke();
             if self.outbox.is_full() {
                 self.flush();
             }
-            self.reschedule(now, key);
+            if woke {
+                self.reschedule(now, key);
+            }
         }
+        drop(packets);
+        self.rings = rings;
         self.targets = targets;
     }
 }
 
 /// A track has begun with a packet that others had overtaken: they follow at once.
 fn catch_up(
-    now: Mono,
-    session: &mut Session,
-    track: usize,
+    delivery: &mut Delivery<'_>,
     ring: &PacketRing,
-    first: &Fresh,
+    source: Source,
+    first: PacketIndex,
     outbox: &mut Outbox,
 ) {
     let Some(highest) = ring.highest() else { return };
-    for index in first.index.0 + 1..=highest.0 {
-        let Some(packet) = ring.get(first.source, PacketIndex(index)) else { continue };
+    for index in first.0 + 1..=highest.0 {
+        let Some(packet) = ring.get(source, PacketIndex(index)) else { continue };
         let start = outbox.bytes.len();
-        if let Some((to, _)) = session.forward(now, track, first.source, packet, &mut outbox.bytes)
-        {
-            outbox.commit(to, start);
+        if delivery.forward(source, packet, &mut outbox.bytes) != Forwarded::Nothing {
+            outbox.commit(delivery.to(), start);
         }
     }
 }

@@ -7,7 +7,7 @@ mod tests;
 
 pub use media::MAX_RINGS;
 
-use media::Fresh;
+use media::Gather;
 
 use super::outbox::Outbox;
 use super::pool::Pool;
@@ -60,7 +60,7 @@ pub(super) struct Worker {
     pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>,
     gone: BTreeMap<PipelineId, Mono>,
     outbox: Outbox,
-    fresh: Vec<Fresh>,
+    gather: Gather,
     due: Vec<Key>,
     targets: Vec<Key>,
     rotation: usize,
@@ -95,7 +95,7 @@ impl Worker {
             pipelines: Arc::default(),
             gone: BTreeMap::new(),
             outbox: Outbox::new(),
-            fresh: Vec::new(),
+            gather: Gather::default(),
             due: Vec::new(),
             targets: Vec::new(),
             rotation: 0,
@@ -114,15 +114,18 @@ impl Worker {
         loop {
             let now = self.clock.now().mono;
             let wake = self.wheel.next_expiry().unwrap_or(self.next_figures);
-            let timeout = wake.min(self.next_figures).since(now);
+            let pass = self.gather.due().unwrap_or(wake);
+            let timeout = wake.min(pass).min(self.next_figures).since(now);
             self.socket.wait(timeout, &self.waker, false)?;
             if !self.take_commands()? {
                 return Ok(());
             }
+            let now = self.clock.now().mono;
             while let Some(batch) = self.inlet.next() {
-                self.take_batch(&batch);
+                self.take_batch(now, &batch);
                 self.inlet.recycle(batch);
             }
+            self.pass(now);
             while let Some((key, done)) = self.pool.next() {
                 self.metrics.handshakes.add(1);
                 let now = self.clock.now().mono;

@@ -113,7 +113,7 @@ impl Bench {
         });
         self.sink.flush();
         let batch = self.worker.inlet.next().unwrap();
-        self.worker.take_batch(&batch);
+        self.worker.take_batch(self.now, &batch);
         self.worker.inlet.recycle(batch);
     }
 
