@@ -1,6 +1,6 @@
 # Soleil's commands. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test e2e lint fmt fuzz clean
+.PHONY: help demo build web test e2e bench lint fmt fuzz clean
 
 CARGO ?= cargo
 # The demo and the tests run the same, optimised development build: one target directory, one build.
@@ -33,6 +33,10 @@ e2e: web ## Only the tests that start a whole tree of processes
 	@scripts/setup.sh test
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test -p soleil-tests -- --test-threads=1
+
+bench: ## Viewers of one leaf on one core, beside the machine's limit; figures in target/bench
+	@scripts/setup.sh build
+	@scripts/bench.sh
 
 lint: ## Formatting, clippy without warnings, cargo-deny, the web's linter
 	@scripts/setup.sh build

@@ -3,6 +3,7 @@
 //! where a test wants them. Everything ends when the [`Tree`] is dropped.
 
 mod broadcast;
+mod launch;
 mod node;
 mod options;
 mod plan;

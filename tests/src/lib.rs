@@ -6,6 +6,7 @@ pub mod browser;
 pub mod emulator;
 pub mod harness;
 pub mod http;
+pub mod load;
 pub mod picture;
 pub mod sim;
 pub mod source;

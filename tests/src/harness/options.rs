@@ -47,6 +47,10 @@ pub struct Options {
     pub root_extra: String,
     /// More lines for the leaves' configuration.
     pub leaf_extra: String,
+    /// Viewers that a leaf takes; its own default if `None`.
+    pub leaf_viewers: Option<usize>,
+    /// The core that leaves stay on.
+    pub leaf_core: Option<usize>,
 }
 
 impl Default for Options {
@@ -65,6 +69,8 @@ impl Default for Options {
             log: "info".into(),
             root_extra: String::new(),
             leaf_extra: String::new(),
+            leaf_viewers: None,
+            leaf_core: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The tree: which processes there are, how they are configured, and what stands in their hops.
 
 use super::broadcast::Broadcast;
+use super::launch::{emulator, start, tap, write};
 use super::node::{Process, Running};
 use super::options::{Hop, Options};
 use super::plan::{NodePorts, Plan, root_config};
@@ -67,7 +68,7 @@ impl Tree {
         let root_tap = tap(&options.root_hop, plan.root_hop_overlay, root.overlay)?;
         let config = root_config(options, &plan, directory.path());
         let root_file = write(directory.path(), "root", &config)?;
-        let mut root_node = start("root", "root-node", &root_file, root.ops)?;
+        let mut root_node = start("root", "root-node", &root_file, root.ops, None)?;
         root_node.wait_ready(READY_TIMEOUT)?;
         let mut tree = Self {
             leaves: Vec::new(),
@@ -98,7 +99,7 @@ impl Tree {
                     ports.overlay, hop.1
                 );
                 let file = write(tree.directory.path(), &name, &config)?;
-                let mut relay = start(&name, "relay-node", &file, ports.ops)?;
+                let mut relay = start(&name, "relay-node", &file, ports.ops, None)?;
                 relay.wait_ready(READY_TIMEOUT)?;
                 tree.relays.push(relay);
             }
@@ -117,6 +118,10 @@ impl Tree {
         let name = format!("leaf-{}", n + 1);
         // A leaf has no children: no listener for control links.
         let mut config = self.child_config(&name, token, ports, ports.media);
+        if let Some(viewers) = self.options.leaf_viewers {
+            let capacity = format!("[capacity]\nviewers = {viewers}\n");
+            config = config.replacen("[capacity]\n", &capacity, 1);
+        }
         let mut announce = ports.viewers;
         if self.options.viewer_hop.is_some() {
             announce = Ports::default().take(1)?;
@@ -132,7 +137,7 @@ impl Tree {
             ports.http, ports.http, ports.viewers, announce, self.options.leaf_extra
         );
         let file = write(self.directory.path(), &name, &config)?;
-        let mut leaf = start(&name, "leaf-gateway", &file, ports.ops)?;
+        let mut leaf = start(&name, "leaf-gateway", &file, ports.ops, self.options.leaf_core)?;
         leaf.wait_ready(READY_TIMEOUT)?;
         self.leaves.push(leaf);
         Ok(())
@@ -276,7 +281,7 @@ impl Tree {
         let mut config = self.child_config("stranger", token, ports, ports.media);
         let _ = write!(config, "[overlay]\nlisten = \"127.0.0.1:{}\"\n", ports.overlay);
         let file = write(self.directory.path(), "stranger", &config)?;
-        start("stranger", "relay-node", &file, ports.ops)
+        start("stranger", "relay-node", &file, ports.ops, None)
     }
 
     /// Starts the broadcaster for a stream with these further arguments.
@@ -374,34 +379,4 @@ impl Drop for Tree {
             node.process.terminate();
         }
     }
-}
-
-fn emulator(hop: &Hop, listen: u16, target: u16) -> Result<Option<UdpEmulator>, HarnessError> {
-    let Some(config) = hop.emulate else { return Ok(None) };
-    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    // Any seed will do; a fixed one makes runs alike.
-    UdpEmulator::start(at(listen), at(target), config, 1).map(Some).map_err(io_error("emulator"))
-}
-
-fn tap(hop: &Hop, listen: u16, target: u16) -> Result<Option<TcpTap>, HarnessError> {
-    if !hop.tap {
-        return Ok(None);
-    }
-    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpTap::start(at(listen), at(target)).map(Some).map_err(io_error("tap"))
-}
-
-fn write(directory: &Path, name: &str, config: &str) -> Result<std::path::PathBuf, HarnessError> {
-    let data = directory.join(name);
-    std::fs::create_dir_all(&data).map_err(io_error("data directory"))?;
-    let file = directory.join(format!("{name}.toml"));
-    std::fs::write(&file, config).map_err(io_error("configuration"))?;
-    Ok(file)
-}
-
-fn start(name: &str, program: &str, file: &Path, ops: u16) -> Result<Running, HarnessError> {
-    let mut command = Command::new(binary(program)?);
-    command.arg("--config").arg(file).env("RUST_BACKTRACE", "1");
-    let process = Process::start(name, &mut command)?;
-    Ok(Running { process, ops: SocketAddr::from((Ipv4Addr::LOCALHOST, ops)) })
 }

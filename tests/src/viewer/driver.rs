@@ -2,17 +2,21 @@
 //! and a few more that post offers. No thread, task or timer per viewer.
 
 use super::Options;
+use super::bulk::BulkOptions;
 use super::report::ViewerReport;
 use super::secure::Identity;
 use super::session::Session;
 use crate::http;
-use mio::net::UdpSocket;
+use crate::load::{MESSAGES, RECEIVE_BUFFER, yield_to_others};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use relay_node::clock::Clock;
+use relay_node::io::udp::{RecvBatch, SendBatch, UdpBatch, UdpOptions};
 use soleil_protocol::Mono;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -20,25 +24,25 @@ use std::time::Duration;
 
 /// Offers that are posted at the same time: enough for joins of hundreds a second on loopback.
 const POSTERS: usize = 8;
-/// What a viewer may have waiting in its socket: a key frame at high bitrate.
-const RECEIVE_BUFFER: usize = 1 << 20;
 /// Longest sleep of a thread.
 const IDLE: Duration = Duration::from_millis(100);
 /// Sessions are asked for their timers this often: fine enough for repair, cheap for hundreds.
 const TIMER_EVERY_US: u64 = 5_000;
-/// Datagrams taken from one socket before the others have their turn.
-const BURST: usize = 64;
+/// Receive calls for one socket before the others have their turn.
+const BURST: usize = 4;
 /// Token of the waker; sockets have their index.
 const WAKE: Token = Token(usize::MAX);
 
 pub(super) enum Command {
-    Add(Box<Session>, UdpSocket),
+    Add(Box<Session>, UdpBatch),
     Answer {
         id: usize,
         posted: Mono,
         result: Result<String, String>,
     },
     Report(Sender<Vec<ViewerReport>>),
+    /// Load tests count anew.
+    Mark,
     /// Say goodbye (or not) and end.
     Stop {
         close: bool,
@@ -53,13 +57,18 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub fn start(clock: Clock) -> io::Result<Self> {
+    pub fn start(clock: Clock, bulk: Option<BulkOptions>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let (commands, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new().name("viewers".into()).spawn(move || {
-            let mut work = Work { poll, clock, inbox, members: Vec::new(), by_id: HashMap::new() };
-            work.run();
+            let spin = bulk.is_some_and(|b| b.spin);
+            if spin {
+                yield_to_others();
+            }
+            let members = Vec::new();
+            let by_id = HashMap::new();
+            Work { poll, clock, inbox, members, by_id, spin }.run();
         })?;
         Ok(Self { commands, waker, thread: Some(thread) })
     }
@@ -81,19 +90,21 @@ struct Work {
     poll: Poll,
     clock: Clock,
     inbox: Receiver<Command>,
-    members: Vec<(Box<Session>, UdpSocket)>,
+    members: Vec<(Box<Session>, UdpBatch)>,
     by_id: HashMap<usize, usize>,
+    /// Never sleeps.
+    spin: bool,
 }
 
 impl Work {
     fn run(&mut self) {
         let mut events = Events::with_capacity(1024);
-        let mut buffer = vec![0; 65_536];
+        let mut buffer = RecvBatch::new(MESSAGES);
         let mut again = Vec::new();
         let mut next_timers = 0;
         loop {
             let now = self.clock.now().mono.0;
-            let timeout = if !again.is_empty() {
+            let timeout = if self.spin || !again.is_empty() {
                 Duration::ZERO
             } else if self.members.is_empty() {
                 IDLE
@@ -140,9 +151,11 @@ impl Work {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Add(session, mut socket) => {
+            Command::Add(session, socket) => {
                 let token = Token(self.members.len());
-                match self.poll.registry().register(&mut socket, token, Interest::READABLE) {
+                let fd = socket.as_fd().as_raw_fd();
+                let registry = self.poll.registry();
+                match registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
                     Ok(()) => {
                         self.by_id.insert(session.id, self.members.len());
                         self.members.push((session, socket));
@@ -164,22 +177,28 @@ impl Work {
                 let now = self.clock.now();
                 let _ = to.send(self.members.iter().map(|(s, _)| s.report(now)).collect());
             }
+            Command::Mark => self.members.iter_mut().for_each(|(s, _)| s.mark()),
             Command::Stop { .. } => {}
         }
     }
 
     /// Reads what waits; `true` if there is more.
-    fn receive(&mut self, member: usize, buffer: &mut [u8]) -> bool {
+    fn receive(&mut self, member: usize, buffer: &mut RecvBatch) -> bool {
         let Some((session, socket)) = self.members.get_mut(member) else { return false };
         for _ in 0..BURST {
-            match socket.recv_from(buffer) {
-                Ok((size, from)) => {
-                    session.handle_datagram(self.clock.now(), from, &buffer[..size]);
+            match socket.recv(buffer) {
+                Ok(0) => return false,
+                Ok(_) => {
+                    let now = self.clock.now();
+                    for (from, data) in buffer.segments() {
+                        session.handle_datagram(now, from, data);
+                    }
                     flush(session, socket);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // A late ICMP message ends nothing.
-                Err(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "viewer socket");
+                    return false;
+                }
             }
         }
         true
@@ -196,10 +215,12 @@ impl Work {
     }
 }
 
-fn flush(session: &mut Session, socket: &UdpSocket) {
+fn flush(session: &mut Session, socket: &UdpBatch) {
     while let Some((to, data)) = session.poll_transmit() {
+        let mut batch = SendBatch::new();
+        batch.push(to, &data);
         // Lost here is lost on the way: everything that matters is sent again.
-        let _ = socket.send_to(&data, to);
+        let _ = socket.send(&mut batch);
     }
 }
 
@@ -300,7 +321,7 @@ fn join_all(
             Err(RecvTimeoutError::Timeout) => {}
             _ => return,
         }
-        let (socket, address) = match socket(local) {
+        let (socket, address) = match socket(local, options.bulk) {
             Ok(made) => made,
             Err(error) => {
                 tracing::error!(%error, "viewer socket");
@@ -329,13 +350,12 @@ fn local_address(url: &str) -> SocketAddr {
     find().unwrap_or(any)
 }
 
-fn socket(local: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
-    let socket = std::net::UdpSocket::bind(local)?;
-    socket.set_nonblocking(true)?;
-    // As much as the system allows.
-    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
-    let address = socket.local_addr()?;
-    Ok((UdpSocket::from_std(socket), address))
+fn socket(local: SocketAddr, bulk: Option<BulkOptions>) -> io::Result<(UdpBatch, SocketAddr)> {
+    let gro = bulk.is_none_or(|b| b.gro);
+    let options = UdpOptions { recv_buffer: RECEIVE_BUFFER, gro, ..UdpOptions::default() };
+    let socket = UdpBatch::bind(local, &options)?;
+    let address = socket.local_addr();
+    Ok((socket, address))
 }
 
 /// Posts an offer; gives the answer and where the session is.

@@ -1,5 +1,6 @@
 //! What the viewers measured: per viewer and summed up, as JSON and as a table.
 
+use super::bulk::BulkReport;
 use super::histogram::Histogram;
 use super::sdp::Codec;
 use super::stream::Stream;
@@ -124,6 +125,8 @@ pub struct ViewerReport {
     pub video: StreamReport,
     /// Sound.
     pub audio: StreamReport,
+    /// The picture of a load test.
+    pub bulk: BulkReport,
 }
 
 impl ViewerReport {
@@ -210,6 +213,8 @@ pub struct Report {
     pub video: StreamReport,
     /// Sum of the sounds.
     pub audio: StreamReport,
+    /// Sum of a load test's pictures.
+    pub bulk: BulkReport,
     /// Each of them.
     pub each: Vec<ViewerReport>,
 }
@@ -235,6 +240,7 @@ impl Report {
             report.unopened += viewer.unopened;
             report.video.merge(&viewer.video);
             report.audio.merge(&viewer.audio);
+            report.bulk.merge(&viewer.bulk);
         }
         report.post = Percentiles::of(each.iter().filter_map(|v| v.post_ms));
         report.first_packet = Percentiles::of(each.iter().filter_map(|v| v.first_packet_ms));
@@ -247,7 +253,13 @@ impl Report {
         report
     }
 
-    /// How many viewers have seen a key frame.
+    /// How many viewers have got a packet of a key frame.
+    #[must_use]
+    pub fn with_first_key(&self) -> usize {
+        self.each.iter().filter(|v| v.first_key_ms.is_some()).count()
+    }
+
+    /// How many viewers have seen a whole key frame.
     #[must_use]
     pub fn with_picture(&self) -> usize {
         self.each.iter().filter(|v| v.video.frames > 0).count()

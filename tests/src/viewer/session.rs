@@ -5,6 +5,7 @@ mod connect;
 mod play;
 
 use super::Options;
+use super::bulk::Bulk;
 use super::report::{State, ViewerReport};
 use super::rtp::{self, Header, Rtcp};
 use super::sdp::{Answer, Codec, Offer, Payload};
@@ -63,6 +64,8 @@ pub(super) struct Session {
     dtls: Option<Endpoint>,
     srtp: Option<Srtp>,
     streams: HashMap<u32, (Codec, Stream)>,
+    /// The picture of a load test, from its first key frame on.
+    bulk: Option<Bulk>,
     rtcp_ssrc: u32,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
     timers: Timers,
@@ -118,6 +121,7 @@ impl Session {
             dtls: None,
             srtp: None,
             streams: HashMap::new(),
+            bulk: None,
             rtcp_ssrc,
             out: VecDeque::new(),
             timers: Timers::default(),
@@ -235,8 +239,10 @@ impl Session {
             self.timers.repair = Some(after(now.mono, REPAIR_EVERY_US));
         }
         if due(&mut self.timers.reports) {
-            let blocks: Vec<_> =
-                self.streams.values_mut().map(|(_, s)| s.report(now.mono)).collect();
+            let bulk = self.bulk.as_ref().map(|b| b.ssrc);
+            let streams = self.streams.values_mut().filter(|(_, s)| Some(s.ssrc) != bulk);
+            let mut blocks: Vec<_> = streams.map(|(_, s)| s.report(now.mono)).collect();
+            blocks.extend(self.bulk.as_mut().map(|b| b.block(now.mono)));
             if !blocks.is_empty() {
                 self.send_rtcp(&rtp::receiver_report(self.rtcp_ssrc, &blocks));
             }
@@ -275,6 +281,13 @@ impl Session {
         self.timers = Timers::default();
     }
 
+    /// The load test counts anew.
+    pub fn mark(&mut self) {
+        if let Some(bulk) = &mut self.bulk {
+            bulk.mark();
+        }
+    }
+
     /// What was measured so far.
     pub fn report(&self, now: Now) -> ViewerReport {
         let mut report = self.report.clone();
@@ -283,6 +296,7 @@ impl Session {
         for (codec, stream) in self.streams.values() {
             report.add(*codec, stream, now.mono);
         }
+        report.bulk = self.bulk.as_ref().map(Bulk::report).unwrap_or_default();
         report
     }
 }

@@ -3,7 +3,34 @@
 use super::*;
 
 impl Session {
+    /// A packet of a load test's picture; `false` if it is something else.
+    fn handle_bulk(&mut self, now: Now, data: &[u8]) -> bool {
+        let (Some(bulk), Some(srtp)) = (&mut self.bulk, &mut self.srtp) else { return false };
+        let Some(ssrc) = data.get(8..12) else { return false };
+        if ssrc != bulk.ssrc.to_be_bytes() {
+            return false;
+        }
+        let sequence = u16::from_be_bytes([data[2], data[3]]);
+        bulk.receive(sequence, data.len());
+        if u32::from(sequence) % self.options.open_one_in.max(1) == 0 {
+            let header = Header::parse(data, None);
+            match srtp.inbound.decrypt_rtp(data) {
+                Ok(plain) => {
+                    self.report.opened += 1;
+                    if let Some(payload) = header.and_then(|h| h.payload(&plain)) {
+                        bulk.opened(now, payload);
+                    }
+                }
+                Err(_) => self.report.unopened += 1,
+            }
+        }
+        true
+    }
+
     pub(super) fn handle_rtp(&mut self, now: Now, data: &[u8]) {
+        if self.handle_bulk(now, data) {
+            return;
+        }
         let (Some(answer), Some(srtp)) = (&self.answer, &mut self.srtp) else { return };
         let parsed = Header::parse(data, answer.capture_id);
         let meaning = parsed.and_then(|h| answer.payload(h.payload_type).map(|p| (h, p)));
@@ -67,6 +94,9 @@ impl Session {
             {
                 self.report.first_key_ms = Some(ms(at, self.posted));
             }
+            if self.options.bulk.is_some() && stream.first_key.is_some() {
+                self.bulk = Some(Bulk::new(header.ssrc, header.sequence));
+            }
         }
     }
 
@@ -80,6 +110,9 @@ impl Session {
             match piece {
                 Rtcp::SenderReport(ssrc, ntp, _) => {
                     self.report.sender_reports += 1;
+                    if let Some(bulk) = self.bulk.as_mut().filter(|b| b.ssrc == ssrc) {
+                        bulk.sender_report(now.mono, ntp);
+                    }
                     if let Some((_, stream)) = self.streams.get_mut(&ssrc) {
                         stream.sender_report(now.mono, ntp);
                     }

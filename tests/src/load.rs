@@ -1,0 +1,31 @@
+//! Load: the synthetic source, the machine's limit, and the runs of many viewers that `make bench`
+//! is made of. The viewers themselves are those of [`crate::viewer`].
+
+mod cell;
+pub mod cpu;
+pub mod limit;
+mod sink;
+mod source;
+mod stamp;
+
+pub use cell::{Cell, CellError, CellResult};
+pub use sink::Sinks;
+pub(crate) use sink::{MESSAGES, RECEIVE_BUFFER, yield_to_others};
+pub use source::{LoadSource, Pattern};
+pub use stamp::Stamp;
+
+/// Keeps the calling thread, and what it starts from now on, on one core.
+///
+/// # Errors
+/// If there is no such core.
+pub fn stay_on(core: usize) -> std::io::Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// Paces a source, or lets a measurement last: what is waited for is time itself.
+#[allow(clippy::disallowed_methods)]
+fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}
