@@ -107,6 +107,7 @@ counters! {
     dropped, "soleil_leaf_datagrams_dropped_total", "Datagrams that found the socket full.";
     received, "soleil_leaf_datagrams_received_total", "Datagrams received.";
     unknown, "soleil_leaf_datagrams_unknown_total", "Datagrams that belong to no session.";
+    moves, "soleil_leaf_moves_total", "Viewers seen at another port by their RTCP.";
     nacks, "soleil_leaf_nacks_total", "Packets that viewers reported lost.";
     resends, "soleil_leaf_resends_total", "Packets sent again.";
     missed, "soleil_leaf_resends_missed_total", "Lost packets that the ring no longer has.";

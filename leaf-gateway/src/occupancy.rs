@@ -45,6 +45,7 @@ pub struct Occupancy {
 #[derive(Debug)]
 pub struct Permit {
     occupancy: Arc<Occupancy>,
+    client: IpAddr,
     address: IpAddr,
     connecting: bool,
 }
@@ -59,8 +60,8 @@ impl Occupancy {
     ///
     /// # Errors
     /// [`Full`] with what is full.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Full> {
-        let address = customer(address);
+    pub fn enter(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Full> {
+        let address = customer(client);
         let mut state = self.lock();
         if state.viewers >= self.limits.viewers {
             return Err(Full::Viewers);
@@ -75,7 +76,7 @@ impl Occupancy {
         *here += 1;
         state.viewers += 1;
         state.connecting += 1;
-        Ok(Permit { occupancy: self.clone(), address, connecting: true })
+        Ok(Permit { occupancy: self.clone(), client, address, connecting: true })
     }
 
     /// Sessions, and those of them without media.
@@ -91,6 +92,11 @@ impl Occupancy {
 }
 
 impl Permit {
+    /// Who has taken the place.
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
+
     /// The viewer has media: its handshake takes no more room.
     pub fn connected(&mut self) {
         if std::mem::take(&mut self.connecting) {

@@ -6,8 +6,9 @@ use super::timers::Timer;
 use super::{Action, EndCause, Keys, MAX_DTLS_LEN, MAX_LATE_DTLS, MAX_WAITING_DTLS, Session};
 use relay_node::media::srtp::{SrtcpOpener, SrtcpSealer, SrtpSealer};
 use soleil_protocol::Mono;
+use soleil_protocol::pipeline::MediaKind;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The first report comes early, so that sound and picture are together from the beginning.
@@ -40,6 +41,64 @@ impl Session {
             self.end(cause);
         }
         self.start_dtls(now);
+    }
+
+    /// The offer was posted from there: the address is real.
+    pub fn set_client(&mut self, client: IpAddr) {
+        self.ice.trust(client);
+    }
+
+    /// The address is gone: its connection has ended.
+    pub fn lose(&mut self, now: Mono, addr: SocketAddr) {
+        self.ice.forget(now, addr);
+        self.dtls_input.retain(|(from, _)| *from != addr);
+    }
+
+    /// The path does not drain: it gets no media until [`release`](Self::release).
+    pub fn hold(&mut self, addr: SocketAddr) {
+        self.ice.hold(addr);
+    }
+
+    /// The path has drained: media begin anew with the next key frame.
+    pub fn release(&mut self, now: Mono, addr: SocketAddr) {
+        self.ice.release(addr);
+        for track in self.tracks.iter_mut().filter(|t| t.setup.kind == MediaKind::Video) {
+            track.waiting = true;
+        }
+        if self.is_live() {
+            self.ask_key_frames(now);
+        }
+    }
+
+    /// Takes SRTCP from an address that is nobody's, if it is this session's: a NAT has given the
+    /// viewer another port. Returns whether it was authentic. What it says is not looked at, and
+    /// nothing moves before the address has answered a request of ours.
+    pub fn handle_moved(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) -> bool {
+        if !self.is_live() {
+            return false;
+        }
+        let (index, len) = (srtcp_index(data), data.len());
+        let Some(keys) = self.keys.as_mut() else { return false };
+        if keys.viewer_rtcp.open(data).is_err() {
+            return false;
+        }
+        self.follow(now, from, index, len);
+        true
+    }
+
+    /// Takes SRTCP from an address of the viewer.
+    pub(super) fn take_rtcp(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) {
+        let (index, len, forged) = (srtcp_index(data), data.len(), self.stats.forged);
+        self.handle_rtcp(now, data);
+        if self.keys.is_some() && self.stats.forged == forged {
+            self.follow(now, from, index, len);
+        }
+    }
+
+    fn follow(&mut self, now: Mono, from: SocketAddr, index: u32, len: usize) {
+        if self.is_live() && self.ice.heard(now, from, index, len, &mut self.rng) {
+            self.actions.push_back(Action::Address { addr: from, validated: false });
+        }
     }
 
     pub(super) fn handle_stun(&mut self, now: Mono, from: SocketAddr, data: &[u8]) {
@@ -132,4 +191,10 @@ impl Session {
         self.actions.push_back(Action::Live);
         self.ask_key_frames(now);
     }
+}
+
+/// The index of an SRTCP packet, behind all the rest (RFC 3711 section 3.4).
+fn srtcp_index(data: &[u8]) -> u32 {
+    let word = data.last_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+    word & !(1 << 31)
 }

@@ -1,6 +1,10 @@
 //! ICE-lite for one viewer (RFC 8445 section 2.5): answers checks, validates each address by a
 //! request of our own before anything but STUN goes there (DESIGN 3), follows the viewer's
 //! nomination, and knows when consent has run out (RFC 7675). Pure.
+//!
+//! Until an address has answered us it gets no more bytes than came from it: anybody can write it
+//! on a datagram. Only the address that has posted the offer has the offer's bytes to its credit.
+//! Where the credit does not cover both, our request goes first and the response follows the answer.
 
 #[cfg(test)]
 mod tests;
@@ -8,7 +12,7 @@ mod tests;
 use super::stun::{self, Kind, TransactionId};
 use rand::{Rng, RngCore};
 use soleil_protocol::Mono;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Addresses that are remembered per viewer: interfaces times address families of a phone or
@@ -26,8 +30,11 @@ const VALID_FOR: Duration = Duration::from_secs(30);
 /// nominated, whatever their priorities: just longer than browsers wait between two checks (2.5 s).
 const GIVE_WAY: Duration = Duration::from_millis(3_000);
 
-/// The most credit that the offer gives (it came over TCP: its sender is real).
+/// The most credit that the offer gives to the address that has posted it (over TCP: it is real).
 pub const MAX_OFFER_CREDIT: usize = 1_024;
+
+/// The most credit that an address has: a handful of responses and requests.
+const MAX_CREDIT: usize = 1_024;
 
 /// Credentials of both sides.
 #[derive(Debug, Clone)]
@@ -67,6 +74,10 @@ struct Address {
     pending: Option<(TransactionId, Mono)>,
     /// Whether its last check was with the credentials from before a restart.
     old: bool,
+    /// Bytes that came from there and may go back before it is validated.
+    credit: usize,
+    /// A check that is answered as soon as it is validated.
+    owed: Option<TransactionId>,
 }
 
 impl Address {
@@ -83,15 +94,21 @@ pub struct IceAgent {
     before: Option<Credentials>,
     addresses: Vec<Address>,
     selected: Option<SocketAddr>,
-    /// Bytes that may still go to addresses that are not validated.
-    credit: usize,
+    /// Takes nothing at present: a connection that does not drain.
+    held: Option<SocketAddr>,
+    /// Who has posted the offer.
+    client: Option<IpAddr>,
+    /// Bytes that may go there for the offer.
+    offer: usize,
+    /// The highest index of the viewer's SRTCP.
+    newest: Option<u32>,
     last_check: Mono,
     transmits: Vec<(SocketAddr, Vec<u8>)>,
     tie_breaker: u64,
 }
 
 impl IceAgent {
-    /// An agent; `offer_len` bytes have come over TCP already.
+    /// An agent; `offer_len` bytes have come over TCP already, from whom [`trust`](Self::trust) says.
     pub fn new(
         now: Mono,
         credentials: Credentials,
@@ -103,11 +120,19 @@ impl IceAgent {
             before: None,
             addresses: Vec::new(),
             selected: None,
-            credit: offer_len.min(MAX_OFFER_CREDIT),
+            held: None,
+            client: None,
+            offer: offer_len.min(MAX_OFFER_CREDIT),
+            newest: None,
             last_check: now,
             transmits: Vec::new(),
             tie_breaker: rng.next_u64(),
         }
+    }
+
+    /// The offer was posted from there.
+    pub fn trust(&mut self, client: IpAddr) {
+        self.client = Some(client.to_canonical());
     }
 
     /// Our user name fragment.
@@ -146,12 +171,38 @@ impl IceAgent {
                 address.old = true;
             }
         }
-        self.credit = self.credit.saturating_add(len).min(4 * MAX_OFFER_CREDIT);
+        self.offer = self.offer.saturating_add(len).min(MAX_OFFER_CREDIT);
     }
 
-    /// Where media goes: the nominated, validated address.
+    /// Where media goes: the nominated, validated address, unless it is held.
     pub fn selected(&self) -> Option<SocketAddr> {
-        self.selected
+        self.selected.filter(|addr| Some(*addr) != self.held)
+    }
+
+    /// Whether this is the nominated, validated address; media go there or are held.
+    pub fn is_selected(&self, addr: SocketAddr) -> bool {
+        self.selected == Some(addr)
+    }
+
+    /// Sends no media there until [`release`](Self::release).
+    pub fn hold(&mut self, addr: SocketAddr) {
+        self.held = Some(addr);
+    }
+
+    /// Ends a hold.
+    pub fn release(&mut self, addr: SocketAddr) {
+        self.held = self.held.filter(|held| *held != addr);
+    }
+
+    /// The address is gone (its connection has ended).
+    pub fn forget(&mut self, now: Mono, addr: SocketAddr) {
+        self.release(addr);
+        self.addresses.retain(|a| a.addr != addr);
+        self.transmits.retain(|(to, _)| *to != addr);
+        if self.selected == Some(addr) {
+            self.selected = None;
+            self.select(now);
+        }
     }
 
     /// Whether a datagram from there may be looked at beyond STUN: it has sent valid checks.
@@ -226,17 +277,64 @@ impl IceAgent {
         if message.controlled {
             // A lite agent is always the controlled one (RFC 8445 section 6.1.1).
             stun::role_conflict(&mut out, &message.transaction, &password);
-            self.transmit(now, from, out);
+            if out.len() <= len {
+                self.transmits.push((from, out));
+            }
             return Outcome::Ignored;
         }
         self.last_check = now;
-        self.credit = self.credit.saturating_add(len).min(4 * MAX_OFFER_CREDIT);
         self.remember(now, from, message, old);
+        self.earn(from, len);
         stun::success(&mut out, &message.transaction, from, &password);
-        self.transmit(now, from, out);
-        self.validate(now, from, rng);
+        let request = self.due_request(now, from, rng);
+        let both = out.len() + request.as_ref().map_or(0, |(_, r)| r.len());
+        if self.may_send(now, from, both) {
+            self.send(now, from, out);
+            self.send_request(now, from, request);
+        } else {
+            self.send_request(now, from, request);
+            if self.may_send(now, from, out.len()) {
+                self.send(now, from, out);
+            } else if let Some(a) = self.find(from) {
+                a.owed = Some(message.transaction);
+            }
+        }
         self.select(now);
         Outcome::Checked
+    }
+
+    /// Authentic SRTCP with this index has come from there: unless it is older than what came
+    /// before, the viewer's path is there now (a NAT has given it another port). The address is
+    /// asked whether it is real, and media follow when it has answered. `true` if it is new.
+    pub fn heard(
+        &mut self,
+        now: Mono,
+        from: SocketAddr,
+        index: u32,
+        len: usize,
+        rng: &mut impl RngCore,
+    ) -> bool {
+        if self.newest.is_some_and(|newest| index <= newest) {
+            return false;
+        }
+        self.newest = Some(index);
+        if self.selected == Some(from) {
+            return false;
+        }
+        let current = self.addresses.iter().find(|a| Some(a.addr) == self.selected);
+        let Some((priority, old)) = current.map(|a| (a.priority, a.old)) else { return false };
+        let new = self.find(from).is_none();
+        if new {
+            self.add(now, from, old);
+        }
+        if let Some(a) = self.find(from) {
+            a.seen = now;
+            a.nominated = Some(now);
+            a.priority = a.priority.max(priority);
+        }
+        self.validate(now, from, len, rng);
+        self.select(now);
+        new
     }
 
     fn remember(&mut self, now: Mono, from: SocketAddr, message: &stun::Message<'_>, old: bool) {
@@ -256,6 +354,19 @@ impl IceAgent {
             }
             return;
         }
+        self.add(now, from, old);
+        if let Some(a) = self.find(from) {
+            a.nominated = nominated;
+            a.priority = priority;
+        }
+    }
+
+    fn find(&mut self, addr: SocketAddr) -> Option<&mut Address> {
+        self.addresses.iter_mut().find(|a| a.addr == addr)
+    }
+
+    /// Remembers an address that is not remembered yet.
+    fn add(&mut self, now: Mono, addr: SocketAddr, old: bool) {
         if self.addresses.len() == MAX_ADDRESSES {
             // The longest silent one makes room; never the one that gets the media.
             let selected = self.selected;
@@ -271,32 +382,61 @@ impl IceAgent {
             }
         }
         self.addresses.push(Address {
-            addr: from,
+            addr,
             seen: now,
-            nominated,
-            priority,
+            nominated: None,
+            priority: 0,
             validated: None,
             pending: None,
             old,
+            credit: 0,
+            owed: None,
         });
     }
 
-    /// Sends a request of our own, if this address is known and needs one.
-    pub fn validate(&mut self, now: Mono, addr: SocketAddr, rng: &mut impl RngCore) {
-        let Some(a) = self.addresses.iter_mut().find(|a| a.addr == addr) else { return };
+    /// Sends a request of our own, if this address is known and needs one; `len` bytes have come
+    /// from it just now.
+    pub fn validate(&mut self, now: Mono, addr: SocketAddr, len: usize, rng: &mut impl RngCore) {
+        self.earn(addr, len);
+        let request = self.due_request(now, addr, rng);
+        self.send_request(now, addr, request);
+    }
+
+    /// The request that this address needs at present, if it is known and needs one.
+    fn due_request(
+        &self,
+        now: Mono,
+        addr: SocketAddr,
+        rng: &mut impl RngCore,
+    ) -> Option<(TransactionId, Vec<u8>)> {
+        let a = self.addresses.iter().find(|a| a.addr == addr)?;
         let fresh = a.validated.is_some_and(|at| now.since(at) < VALID_FOR / 2);
         let waiting = a.pending.is_some_and(|(_, at)| now.since(at) < VALIDATE_AGAIN);
         if fresh || waiting {
-            return;
+            return None;
         }
         // A repeat keeps its transaction: a late answer to the first try counts as well.
         let id = a.pending.map_or_else(|| rng.random(), |(id, _)| id);
-        a.pending = Some((id, now));
         let c = self.before.as_ref().filter(|_| a.old).unwrap_or(&self.credentials);
         let username = format!("{}:{}", c.remote_ufrag, c.local_ufrag);
         let mut out = Vec::with_capacity(128);
         stun::request(&mut out, &id, &username, self.tie_breaker, &c.remote_password);
-        self.transmit(now, addr, out);
+        Some((id, out))
+    }
+
+    fn send_request(
+        &mut self,
+        now: Mono,
+        addr: SocketAddr,
+        request: Option<(TransactionId, Vec<u8>)>,
+    ) {
+        let Some((id, data)) = request else { return };
+        if self.may_send(now, addr, data.len()) {
+            self.send(now, addr, data);
+            if let Some(a) = self.find(addr) {
+                a.pending = Some((id, now));
+            }
+        }
     }
 
     fn answer(&mut self, now: Mono, from: SocketAddr, message: &stun::Message<'_>) -> Outcome {
@@ -310,6 +450,11 @@ impl IceAgent {
         }
         a.pending = None;
         a.validated = Some(now);
+        if let Some(transaction) = a.owed.take() {
+            let mut out = Vec::with_capacity(128);
+            stun::success(&mut out, &transaction, from, &c.local_password);
+            self.send(now, from, out);
+        }
         self.select(now);
         Outcome::Validated
     }
@@ -335,12 +480,32 @@ impl IceAgent {
         }
     }
 
-    /// Queues a datagram; to an address that is not validated only within the credit, so that
-    /// nobody can be made to get more from us than we got (no amplification).
-    fn transmit(&mut self, now: Mono, to: SocketAddr, data: Vec<u8>) {
-        if !self.is_validated(now, to) {
-            let Some(left) = self.credit.checked_sub(data.len()) else { return };
-            self.credit = left;
+    /// Bytes have come from there.
+    fn earn(&mut self, from: SocketAddr, len: usize) {
+        if let Some(a) = self.find(from) {
+            a.credit = a.credit.saturating_add(len).min(MAX_CREDIT);
+        }
+    }
+
+    /// What the offer gives to this address.
+    fn offered(&self, addr: SocketAddr) -> usize {
+        if self.client == Some(addr.ip().to_canonical()) { self.offer } else { 0 }
+    }
+
+    /// Whether so many bytes may go there: without bound if it has answered us, else what its
+    /// credit covers (nobody can be made to get more from us than we got: no amplification).
+    fn may_send(&self, now: Mono, to: SocketAddr, len: usize) -> bool {
+        let address = self.addresses.iter().find(|a| a.addr == to);
+        address.is_some_and(|a| a.is_valid(now) || a.credit + self.offered(to) >= len)
+    }
+
+    /// Queues a datagram that may be sent.
+    fn send(&mut self, now: Mono, to: SocketAddr, data: Vec<u8>) {
+        let offered = self.offered(to);
+        if let Some(a) = self.find(to).filter(|a| !a.is_valid(now)) {
+            let rest = data.len().saturating_sub(a.credit);
+            a.credit = a.credit.saturating_sub(data.len());
+            self.offer -= rest.min(offered);
         }
         self.transmits.push((to, data));
     }

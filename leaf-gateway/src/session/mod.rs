@@ -197,11 +197,11 @@ impl Session {
             if self.takes_dtls(data) {
                 self.dtls_input.push_back((from, data.to_vec()));
                 // The viewer thinks that the path is open: our request or its answer was lost.
-                self.ice.validate(now, from, &mut self.rng);
+                self.ice.validate(now, from, data.len(), &mut self.rng);
                 self.start_dtls(now);
             }
         } else if is_rtcp(data) {
-            self.handle_rtcp(now, data);
+            self.take_rtcp(now, from, data);
         }
     }
 
@@ -263,6 +263,6 @@ impl Session {
 }
 
 /// Whether a datagram is RTCP and not RTP (RFC 5761 section 4).
-fn is_rtcp(data: &[u8]) -> bool {
+pub(crate) fn is_rtcp(data: &[u8]) -> bool {
     data.len() >= 8 && data[0] >> 6 == 2 && (192..=223).contains(&data[1])
 }

@@ -150,11 +150,12 @@ impl Message<'_> {
     }
 }
 
-/// Writes a success response: whom we answer to stands in it (XOR-MAPPED-ADDRESS).
+/// Writes a success response: whom we answer to stands in it (XOR-MAPPED-ADDRESS; IPv4 as IPv4,
+/// also where it is written as IPv6).
 pub fn success(out: &mut Vec<u8>, to: &TransactionId, mapped: SocketAddr, password: &str) {
     begin(out, BINDING_SUCCESS, to);
     let port = mapped.port() ^ (COOKIE >> 16) as u16;
-    match mapped.ip() {
+    match mapped.ip().to_canonical() {
         IpAddr::V4(ip) => {
             let mut value = [0u8; 8];
             value[1] = 1;

@@ -10,8 +10,8 @@ use crate::occupancy::Permit;
 use crate::session::ice::Credentials;
 use crate::session::{Session, SessionStats};
 use soleil_protocol::{Mono, PipelineId};
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// A session with what the driver keeps beside it.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ pub(super) struct Sessions {
     free: Vec<u32>,
     by_id: HashMap<SessionId, Key>,
     by_ufrag: HashMap<String, Key>,
-    by_address: HashMap<SocketAddr, Key>,
+    /// In order: neighbours stand together.
+    by_address: BTreeMap<SocketAddr, Key>,
     /// The latest session that claims an address which another one has validated.
     rivals: HashMap<SocketAddr, Key>,
     by_pipeline: HashMap<PipelineId, Vec<Key>>,
@@ -125,6 +126,24 @@ impl Sessions {
 
     pub(super) fn by_address(&self, address: SocketAddr) -> Option<Key> {
         self.by_address.get(&address).copied()
+    }
+
+    /// Sessions with an address of this host, whatever the port; `most` of them at most.
+    pub(super) fn of_host(&self, ip: IpAddr, most: usize) -> Vec<Key> {
+        let last = match ip {
+            IpAddr::V4(_) => SocketAddr::new(ip, u16::MAX),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, u16::MAX, u32::MAX, u32::MAX).into(),
+        };
+        let mut keys = Vec::new();
+        for key in self.by_address.range(SocketAddr::new(ip, 0)..=last).map(|(_, key)| *key) {
+            if keys.len() == most {
+                break;
+            }
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys
     }
 
     /// Who else may be meant by an answer from an address.

@@ -4,6 +4,7 @@ use super::*;
 use crate::session::stun::{self, Kind};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::collections::HashMap;
 
 const OURS: &str = "a password of ours";
 const THEIRS: &str = "a password of theirs";
@@ -27,7 +28,8 @@ fn bench(offer: usize) -> Bench {
         remote_ufrag: "theirs".into(),
         remote_password: THEIRS.into(),
     };
-    let agent = IceAgent::new(Mono(0), credentials, offer, &mut rng);
+    let mut agent = IceAgent::new(Mono(0), credentials, offer, &mut rng);
+    agent.trust(addr(1).ip());
     Bench { agent, rng, now: Mono(0), tx: 0 }
 }
 
@@ -160,18 +162,123 @@ fn a_viewer_that_claims_our_role_is_told() {
 #[test]
 fn a_spoofed_address_never_gets_more_than_the_viewer_sent() {
     let mut b = bench(300);
-    let mut sent = 300;
-    let mut got = 0;
-    for i in 0..200u32 {
-        let data = check(i as u8, "ours:theirs", OURS, true, i);
-        sent += data.len();
-        b.feed(addr((i % 100) as u8), &data);
-        got += b.drain().iter().map(|(_, d)| d.len()).sum::<usize>();
-        b.later(200);
+    let mut account = HashMap::from([(addr(1), 300i64)]);
+    for i in 0..600u32 {
+        let from = addr(1 + (i * i % 23) as u8);
+        let mut data = check(i as u8, "ours:theirs", OURS, true, i);
+        if i % 7 == 0 {
+            // Our own role, which is answered with an error.
+            stun::request(&mut data, &[i as u8; 12], "ours:theirs", 1, OURS);
+        }
+        *account.entry(from).or_default() += data.len() as i64;
+        b.feed(from, &data);
+        for (to, data) in b.drain() {
+            *account.entry(to).or_default() -= data.len() as i64;
+        }
+        assert!(account.values().all(|left| *left >= 0), "{account:?}");
+        b.later(u64::from(i % 5) * 60);
     }
-    assert!(got <= sent, "{got} bytes out for {sent} in");
     assert_eq!(b.agent.selected(), None);
     assert!(b.agent.addresses().count() <= MAX_ADDRESSES);
+}
+
+#[test]
+fn an_address_without_credit_is_asked_first_and_answered_when_it_has_answered() {
+    let mut b = bench(0);
+    assert_eq!(b.check(addr(2), true, 5), Outcome::Checked);
+    let sent = b.drain();
+    assert_eq!(sent.len(), 1, "one check does not pay for both");
+    let request = stun::parse(&sent[0].1).unwrap();
+    assert_eq!(request.kind, Kind::Request);
+    let mut out = vec![];
+    stun::success(&mut out, &request.transaction, addr(200), THEIRS);
+    assert_eq!(b.feed(addr(2), &out), Outcome::Validated);
+    let sent = b.drain();
+    let response = stun::parse(&sent[0].1).unwrap();
+    assert_eq!((response.kind, response.transaction), (Kind::Success, [b.tx; 12]));
+    assert!(response.verify(OURS));
+    assert_eq!(b.agent.selected(), Some(addr(2)));
+    assert_eq!(b.feed(addr(2), &out), Outcome::Ignored);
+    assert!(b.drain().is_empty(), "answered once");
+}
+
+#[test]
+fn repeated_checks_are_answered_as_their_bytes_allow() {
+    let mut b = bench(0);
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        b.check(addr(2), true, 5);
+        kinds.extend(b.drain().iter().map(|(_, d)| stun::parse(d).unwrap().kind));
+        b.later(50);
+    }
+    // A viewer whose answer to us was lost still gets answers to its own checks.
+    assert_eq!(kinds[..2], [Kind::Request, Kind::Success]);
+}
+
+/// Selected at `addr(1)`; the length and index of RTCP from elsewhere.
+fn playing() -> Bench {
+    let mut b = bench(1_000);
+    b.check(addr(1), true, 50);
+    b.respond(addr(1));
+    b.later(1_000);
+    b
+}
+
+#[test]
+fn newer_rtcp_from_a_new_address_leads_there_when_it_answers() {
+    let mut b = playing();
+    assert!(!b.agent.heard(b.now, addr(1), 4, 60, &mut b.rng));
+    assert!(b.agent.heard(b.now, addr(2), 5, 60, &mut b.rng), "a new address");
+    assert!(b.drain().is_empty(), "60 bytes do not pay for a request");
+    b.later(50);
+    assert!(!b.agent.heard(b.now, addr(2), 6, 60, &mut b.rng));
+    assert_eq!(b.agent.selected(), Some(addr(1)), "not before it has answered");
+    assert_eq!(b.respond(addr(2)), 1);
+    assert_eq!(b.agent.selected(), Some(addr(2)));
+    b.later(10);
+    // What was under way from the old address is older, and moves nothing.
+    b.agent.heard(b.now, addr(1), 3, 60, &mut b.rng);
+    assert_eq!(b.agent.selected(), Some(addr(2)));
+    b.agent.heard(b.now, addr(1), 7, 60, &mut b.rng);
+    assert_eq!(b.agent.selected(), Some(addr(1)), "back to a port that still holds");
+}
+
+#[test]
+fn rtcp_from_a_spoofed_address_moves_nothing_and_pays_for_what_it_causes() {
+    let mut b = playing();
+    let (mut sent, mut got) = (0, 0);
+    for index in 0..300 {
+        b.agent.heard(b.now, addr(9), index, 48, &mut b.rng);
+        sent += 48;
+        got += b.drain().iter().map(|(_, d)| d.len()).sum::<usize>();
+        assert!(got <= sent, "{got} bytes for {sent}");
+        b.later(30);
+    }
+    assert!(got > 0);
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    for n in 10..90 {
+        b.agent.heard(b.now, addr(n), 1_000 + u32::from(n), 48, &mut b.rng);
+    }
+    assert!(b.agent.addresses().count() <= MAX_ADDRESSES && b.agent.knows(addr(1)));
+}
+
+#[test]
+fn a_held_address_gets_nothing_and_one_that_is_gone_is_forgotten() {
+    let mut b = playing();
+    b.agent.hold(addr(1));
+    assert_eq!(b.agent.selected(), None);
+    assert!(b.agent.is_selected(addr(1)));
+    b.agent.release(addr(2));
+    assert_eq!(b.agent.selected(), None);
+    b.agent.release(addr(1));
+    assert_eq!(b.agent.selected(), Some(addr(1)));
+    b.check(addr(2), true, 5);
+    b.respond(addr(2));
+    b.agent.forget(b.now, addr(1));
+    assert!(!b.agent.knows(addr(1)));
+    assert_eq!(b.agent.selected(), Some(addr(2)), "the next best");
+    b.agent.forget(b.now, addr(2));
+    assert_eq!(b.agent.selected(), None);
 }
 
 #[test]

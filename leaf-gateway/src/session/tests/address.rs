@@ -53,6 +53,71 @@ fn datagrams_from_elsewhere_do_not_move_the_media() {
     assert_eq!(b.media_to.len(), 1);
 }
 
+/// Sealed RTCP of the viewer, from another port of its host.
+fn report_from(b: &mut Bench, from: std::net::SocketAddr) -> bool {
+    let report = super::client::report(VIDEO_OUT, 0, 0, 0);
+    let mut sealed = b.viewer.seal(&report).unwrap();
+    b.checked += sealed.len();
+    let authentic = b.session.handle_moved(b.now, from, &mut sealed);
+    b.settle();
+    authentic
+}
+
+#[test]
+fn a_nat_that_changes_the_port_is_noticed_by_authentic_rtcp_and_followed_when_it_answers() {
+    let mut b = Bench::connected(true);
+    b.video(1, true);
+    b.checks = false;
+    b.at = addr(2);
+    for _ in 0..2 {
+        assert!(report_from(&mut b, addr(2)));
+        assert_eq!(b.media_to.get(&addr(2)), None);
+    }
+    b.exchange();
+    b.video(5, false);
+    assert_eq!(b.media_to[&addr(2)], 5);
+    let seqs = b.seqs(VIDEO_OUT);
+    assert_eq!(seqs.last().unwrap().wrapping_sub(seqs[0]), 5, "nothing is lost");
+}
+
+#[test]
+fn a_copy_of_rtcp_from_elsewhere_moves_nothing() {
+    let mut b = Bench::connected(true);
+    b.video(1, true);
+    let sealed = b.viewer.seal(&super::client::report(VIDEO_OUT, 0, 0, 0)).unwrap();
+    b.input(addr(1), sealed.clone());
+    for _ in 0..50 {
+        assert!(!b.session.handle_moved(b.now, addr(7), &mut sealed.clone()), "a replay");
+        let mut forged = sealed.clone();
+        forged[10] ^= 1;
+        assert!(!b.session.handle_moved(b.now, addr(7), &mut forged));
+    }
+    // One that overtakes its original is authentic; the address gets a request, and no more.
+    for _ in 0..50 {
+        report_from(&mut b, addr(7));
+        b.exchange();
+        b.video(1, false);
+        b.step(Duration::from_millis(40));
+    }
+    assert!(b.sent_to(addr(7)) > 0 && !b.media_to.contains_key(&addr(7)));
+    assert_eq!(b.media_to.keys().copied().collect::<Vec<_>>(), [addr(1)]);
+}
+
+#[test]
+fn a_path_that_does_not_drain_gets_nothing_and_begins_anew_with_a_key_frame() {
+    let mut b = Bench::connected(true);
+    b.video(3, true);
+    let asked = b.key_frames.len();
+    b.session.hold(addr(1));
+    b.video(5, false);
+    assert_eq!(b.media_to[&addr(1)], 3, "held");
+    b.session.release(b.now, addr(1));
+    b.settle();
+    assert_eq!(b.key_frames.len(), asked + 1);
+    b.video(2, true);
+    assert!(b.media_to[&addr(1)] >= 5);
+}
+
 #[test]
 fn a_viewer_that_moves_is_followed_when_it_has_proved_itself() {
     let mut b = Bench::connected(true);

@@ -1,6 +1,7 @@
 //! The worker's loop: waits, takes what came, does what the sessions say, sends.
 
 mod media;
+mod moved;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ mod tests;
 pub use media::MAX_RINGS;
 
 use media::Gather;
+use moved::Moves;
 
 use super::outbox::Outbox;
 use super::pool::Pool;
@@ -66,6 +68,7 @@ pub(super) struct Worker {
     rotation: usize,
     draining: bool,
     recv_failures: u32,
+    moves: Moves,
     next_figures: Mono,
 }
 
@@ -101,6 +104,7 @@ impl Worker {
             rotation: 0,
             draining: false,
             recv_failures: 0,
+            moves: Moves::new(now),
             next_figures: now.after(FIGURES_INTERVAL),
         }
     }
@@ -200,7 +204,8 @@ impl Worker {
             return;
         }
         let NewSession { id, setup, permit, wanted, seed } = new;
-        let session = Session::new(now, setup, Box::new(self.dtls.server()), seed);
+        let mut session = Session::new(now, setup, Box::new(self.dtls.server()), seed);
+        session.set_client(permit.client());
         let key = self.sessions.insert(Entry {
             session,
             id,
@@ -263,7 +268,7 @@ impl Worker {
                 None => key = None,
             }
         }
-        if key.is_none() && rival.is_none() {
+        if key.is_none() && rival.is_none() && !self.take_moved(now, from, data) {
             self.metrics.unknown.add(1);
         }
         for key in [key, rival].into_iter().flatten() {
