@@ -5,8 +5,10 @@
 //! - [`gateway`]: what viewers want of the node, and what the node hears of them;
 //! - [`http`]: WHEP; [`worker`]: the thread with the viewer port;
 //! - [`sdp`]: offer and answer; [`reach`]: our candidates;
+//! - [`bandwidth`]: what a viewer's link carries, and which layer it gets;
 //! - [`rewriter`], [`ring`]: numbers and stored packets that sessions stand on.
 
+pub mod bandwidth;
 pub mod config;
 pub mod demand;
 pub mod gateway;
