@@ -4,6 +4,7 @@ use crate::http::ice_servers::IceServer;
 use crate::occupancy::Limits;
 use crate::reach::Announced;
 use crate::session::Timeouts;
+use crate::worker::{MAX_FRESH_TCP, TcpLimits};
 use clap::Parser;
 use relay_node::config::flags::CommonFlags;
 use relay_node::config::sections::{
@@ -260,6 +261,14 @@ impl LeafConfig {
             per_address: self.webrtc.sessions_per_address,
             connecting: self.webrtc.connecting,
         }
+    }
+
+    /// The limits of TCP connections, if there are to be any: every viewer may come over TCP, and
+    /// browsers open one to see which way is better.
+    pub fn tcp_limits(&self) -> Option<TcpLimits> {
+        let total = self.capacity.viewers as usize + MAX_FRESH_TCP;
+        let per_address = self.webrtc.sessions_per_address;
+        self.webrtc.tcp.then_some(TcpLimits { total, per_address })
     }
 
     /// The time limits of a session.

@@ -100,18 +100,19 @@ impl Leaf {
             HttpServer::bind(listen, tls).await.with_context(|| format!("http.listen {listen}"))?;
         let http_addr = http.local_addr()?;
         let listen = config.webrtc.listen;
-        let (worker, sink) = worker::start(WorkerConfig {
+        let worker = WorkerConfig {
             listen,
             clock,
             dtls,
             handshake_threads: config.webrtc.handshake_threads,
             metrics: metrics.clone(),
             upcalls: upcalls_in,
-        })
-        .with_context(|| format!("webrtc.listen {listen}"))?;
+        };
+        let (worker, sink) = worker::start_with_tcp(worker, config.tcp_limits())
+            .with_context(|| format!("webrtc.listen {listen}"))?;
         let bound = worker.local_addr();
         let interfaces = reach::interfaces().unwrap_or_default();
-        let reach = Reach::new(&config.webrtc.announce, bound, &interfaces, false);
+        let reach = Reach::new(&config.webrtc.announce, bound, &interfaces, config.webrtc.tcp);
         let leaf =
             Self { worker, http, http_addr, upcalls, fingerprint, clock, metrics, reach, https };
         Ok((leaf, sink))

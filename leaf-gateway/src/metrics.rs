@@ -108,6 +108,11 @@ counters! {
     received, "soleil_leaf_datagrams_received_total", "Datagrams received.";
     unknown, "soleil_leaf_datagrams_unknown_total", "Datagrams that belong to no session.";
     moves, "soleil_leaf_moves_total", "Viewers seen at another port by their RTCP.";
+    tcp_connections, "soleil_leaf_tcp_connections_total", "TCP connections accepted.";
+    tcp_refused, "soleil_leaf_tcp_refused_total", "TCP connections over a limit or of strangers.";
+    tcp_packets, "soleil_leaf_tcp_packets_total", "Packets written to TCP connections.";
+    tcp_dropped, "soleil_leaf_tcp_dropped_total", "Packets for TCP connections that did not drain.";
+    tcp_stalls, "soleil_leaf_tcp_stalls_total", "TCP connections that stopped to drain.";
     nacks, "soleil_leaf_nacks_total", "Packets that viewers reported lost.";
     resends, "soleil_leaf_resends_total", "Packets sent again.";
     missed, "soleil_leaf_resends_missed_total", "Lost packets that the ring no longer has.";

@@ -119,7 +119,8 @@ impl Drop for Permit {
     }
 }
 
-fn customer(address: IpAddr) -> IpAddr {
+/// Who has an address: itself, or for IPv6 the /64 that one customer gets.
+pub(crate) fn customer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => IpAddr::from((u128::from(ip) >> 64 << 64).to_be_bytes()),
         v4 => v4,

@@ -12,6 +12,7 @@ mod queue;
 mod run;
 mod sessions;
 mod stats;
+mod tcp;
 mod wheel;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 pub use queue::{LeafSink, MAX_BATCHES};
 pub use run::MAX_RINGS;
 pub use stats::PipelineFigures;
+pub use tcp::{MAX_FRESH as MAX_FRESH_TCP, TcpLimits};
 
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
@@ -136,12 +138,23 @@ impl std::fmt::Debug for WorkerHandle {
     }
 }
 
-/// Starts a worker. The sink goes to the media thread.
+/// Starts a worker without TCP. The sink goes to the media thread.
 ///
 /// # Errors
 /// The port is taken, or no thread or descriptor is left.
 pub fn start(config: WorkerConfig) -> io::Result<(WorkerHandle, Box<dyn LocalSink>)> {
-    let socket = UdpBatch::bind(config.listen, &UdpOptions::default())?;
+    start_with_tcp(config, None)
+}
+
+/// Starts a worker that, with limits for it, also takes viewers over TCP on the same port.
+///
+/// # Errors
+/// The port is taken, or no thread or descriptor is left.
+pub fn start_with_tcp(
+    config: WorkerConfig,
+    limits: Option<TcpLimits>,
+) -> io::Result<(WorkerHandle, Box<dyn LocalSink>)> {
+    let (socket, tcp) = bind(config.listen, limits)?;
     let waker = Waker::new()?;
     let (commands, inbox) = channel();
     let (sink, inlet) = queue::queue(waker.clone(), config.metrics.clone());
@@ -155,7 +168,7 @@ pub fn start(config: WorkerConfig) -> io::Result<(WorkerHandle, Box<dyn LocalSin
         letter: char::from(WORKER_LETTERS[0]),
         failure,
     };
-    let worker = run::Worker::new(config, socket, waker, inbox, inlet, pool);
+    let worker = run::Worker::new(config, socket, waker, inbox, inlet, pool).with_tcp(tcp);
     std::thread::Builder::new().name("leaf-worker-0".to_owned()).spawn(move || {
         // Sessions go with the worker, and their places come back, whatever ends it.
         let run = std::panic::AssertUnwindSafe(|| worker.run());
@@ -168,6 +181,24 @@ pub fn start(config: WorkerConfig) -> io::Result<(WorkerHandle, Box<dyn LocalSin
         failed.send_replace(Some(why));
     })?;
     Ok((handle, Box::new(sink)))
+}
+
+/// Ports of any number that are tried until one is free for UDP and TCP.
+const BIND_TRIES: usize = 16;
+
+/// UDP and TCP on the same port.
+fn bind(listen: SocketAddr, limits: Option<TcpLimits>) -> io::Result<(UdpBatch, Option<tcp::Tcp>)> {
+    let mut tries = if listen.port() == 0 { BIND_TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        let socket = UdpBatch::bind(listen, &UdpOptions::default())?;
+        let Some(limits) = limits else { return Ok((socket, None)) };
+        match tcp::Tcp::bind(socket.local_addr(), limits) {
+            Ok(tcp) => return Ok((socket, Some(tcp))),
+            Err(error) if tries == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
 }
 
 impl WorkerHandle {

@@ -50,6 +50,25 @@ impl Outbox {
         self.commit(to, start);
     }
 
+    /// Hands the datagrams to some addresses to `take` instead of the socket.
+    pub(super) fn divert(
+        &mut self,
+        some: impl Fn(&SocketAddr) -> bool,
+        mut take: impl FnMut(SocketAddr, &[u8]),
+    ) {
+        let Self { bytes, spans, .. } = self;
+        spans.retain(|(to, start, end)| {
+            let stays = !some(to);
+            if let Some(data) = bytes.get(*start..*end).filter(|_| !stays) {
+                take(*to, data);
+            }
+            stays
+        });
+        if spans.is_empty() {
+            bytes.clear();
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.bytes.len() >= FLUSH_BYTES
     }

@@ -146,6 +146,18 @@ impl Sessions {
         keys
     }
 
+    /// An address is gone, its connection has ended.
+    pub(super) fn lose(&mut self, now: Mono, key: Key, address: SocketAddr) {
+        if self.by_address.get(&address) == Some(&key) {
+            self.by_address.remove(&address);
+        }
+        self.rivals.remove(&address);
+        if let Some(entry) = self.get_mut(key) {
+            entry.addresses.retain(|a| *a != address);
+            entry.session.lose(now, address);
+        }
+    }
+
     /// Who else may be meant by an answer from an address.
     pub(super) fn rival(&self, address: SocketAddr) -> Option<Key> {
         self.rivals.get(&address).copied()

@@ -1,5 +1,8 @@
 //! A worker with its thread, its socket on loopback, and viewers with sockets of their own.
 
+mod attack;
+mod tcp;
+
 use super::*;
 use crate::demand::Demand;
 use crate::occupancy::{Limits, Occupancy};
@@ -40,18 +43,22 @@ fn track(name: &str, ssrc: Ssrc, codec: Codec) -> Track {
 }
 
 fn rig() -> Rig {
+    rig_at("127.0.0.1:0", None)
+}
+
+fn rig_at(listen: &str, tcp: Option<TcpLimits>) -> Rig {
     let clock = Clock::start();
     let (upcalls_in, upcalls) = mpsc::channel(64);
     let metrics = Arc::<Metrics>::default();
-    let (worker, sink) = start(WorkerConfig {
-        listen: "127.0.0.1:0".parse().unwrap(),
+    let config = WorkerConfig {
+        listen: listen.parse().unwrap(),
         clock,
         dtls: DtlsContext::new(clock).unwrap(),
         handshake_threads: 1,
         metrics: metrics.clone(),
         upcalls: upcalls_in,
-    })
-    .unwrap();
+    };
+    let (worker, sink) = start_with_tcp(config, tcp).unwrap();
     let def = PipelineDef {
         id: PipelineId(1),
         name: "demo".into(),

@@ -3,6 +3,7 @@
 mod media;
 mod moved;
 mod settle;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use super::outbox::Outbox;
 use super::pool::Pool;
 use super::queue::Inlet;
 use super::sessions::{Entry, Sessions};
+use super::tcp::Tcp;
 use super::wheel::Wheel;
 use super::{Command, Key, NewSession, Upcall, WorkerConfig};
 use crate::metrics::Metrics;
@@ -69,6 +71,7 @@ pub(super) struct Worker {
     draining: bool,
     recv_failures: u32,
     moves: Moves,
+    tcp: Option<Tcp>,
     next_figures: Mono,
 }
 
@@ -105,6 +108,7 @@ impl Worker {
             draining: false,
             recv_failures: 0,
             moves: Moves::new(now),
+            tcp: None,
             next_figures: now.after(FIGURES_INTERVAL),
         }
     }
@@ -120,7 +124,7 @@ impl Worker {
             let wake = self.wheel.next_expiry().unwrap_or(self.next_figures);
             let pass = self.gather.due().unwrap_or(wake);
             let timeout = wake.min(pass).min(self.next_figures).since(now);
-            self.socket.wait(timeout, &self.waker, false)?;
+            let tcp = self.wait(timeout)?;
             if !self.take_commands()? {
                 return Ok(());
             }
@@ -139,6 +143,9 @@ impl Worker {
                 }
             }
             self.receive(&mut received)?;
+            if tcp {
+                self.take_tcp()?;
+            }
             self.tick();
             self.flush();
         }

@@ -47,7 +47,8 @@ impl Worker {
                     }
                     count(&self.metrics, &entry.session.stats(), &entry.counted);
                     self.metrics.end(cause);
-                    self.sessions.remove(key);
+                    let ended = self.sessions.remove(key);
+                    self.finish_tcp(now, ended);
                     return;
                 }
             }
@@ -66,6 +67,7 @@ impl Worker {
     }
 
     pub(super) fn flush(&mut self) {
+        self.flush_tcp();
         let flushed = self.outbox.flush(&self.socket, &self.waker, self.clock);
         self.metrics.datagrams.add(flushed.sent);
         self.metrics.refused.add(flushed.refused);
@@ -73,6 +75,7 @@ impl Worker {
     }
 
     pub(super) fn every_second(&mut self, now: Mono) {
+        self.expire_tcp(now);
         let ended: Vec<PipelineId> =
             self.gone.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
         for id in ended {

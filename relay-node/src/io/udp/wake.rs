@@ -2,7 +2,7 @@
 
 use super::UdpBatch;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Ready {
     pub writable: bool,
     /// Somebody called [`Waker::wake`].
     pub woken: bool,
+    /// The other descriptor is ready to be read.
+    pub also: bool,
 }
 
 impl Waker {
@@ -100,15 +102,36 @@ impl UdpBatch {
     /// # Errors
     /// Errors of `ppoll` itself.
     pub fn wait(&self, timeout: Duration, waker: &Waker, writable: bool) -> io::Result<Ready> {
+        self.wait_also(timeout, waker, writable, None)
+    }
+
+    /// Like [`wait`](Self::wait), and until another descriptor can be read (an `epoll` instance,
+    /// for instance, with many behind it).
+    ///
+    /// # Errors
+    /// Errors of `ppoll` itself.
+    pub fn wait_also(
+        &self,
+        timeout: Duration,
+        waker: &Waker,
+        writable: bool,
+        also: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Ready> {
         let events = libc::POLLIN | if writable { libc::POLLOUT } else { 0 };
         let mut fds = [
             libc::pollfd { fd: self.socket.as_raw_fd(), events, revents: 0 },
             libc::pollfd { fd: waker.inner.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+            libc::pollfd {
+                // A negative one is passed over.
+                fd: also.map_or(-1, |fd| fd.as_raw_fd()),
+                events: libc::POLLIN,
+                revents: 0,
+            },
         ];
         let time = timespec(timeout);
         // SAFETY: `fds` and `time` outlive the call, the count is that of `fds`, and a null mask
         // leaves the signals alone.
-        let n = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &time, std::ptr::null()) };
+        let n = unsafe { libc::ppoll(fds.as_mut_ptr(), 3, &time, std::ptr::null()) };
         if n < 0 {
             let error = io::Error::last_os_error();
             return match error.kind() {
@@ -122,6 +145,7 @@ impl UdpBatch {
         }
         // An error on the socket is read by the next receive.
         let readable = fds[0].revents & (libc::POLLIN | libc::POLLERR | libc::POLLHUP) != 0;
-        Ok(Ready { readable, writable: fds[0].revents & libc::POLLOUT != 0, woken })
+        let writable = fds[0].revents & libc::POLLOUT != 0;
+        Ok(Ready { readable, writable, woken, also: fds[2].revents != 0 })
     }
 }
