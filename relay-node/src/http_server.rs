@@ -80,6 +80,23 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddr(pub SocketAddr);
 
+/// Ends the connection that a request came over, its answer unfinished: for answers that a client
+/// asks for and then does not read. Handlers get it as an axum `Extension`.
+#[derive(Debug, Clone, Default)]
+pub struct Hangup(CancellationToken);
+
+impl Hangup {
+    /// Now.
+    pub fn now(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether it has been done.
+    pub fn is_now(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
 impl HttpServer {
     /// Binds; `tls` makes it HTTPS.
     ///
@@ -134,11 +151,16 @@ impl HttpServer {
                 continue;
             };
             let acceptor = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config()));
-            let router = router.clone().layer(Extension(ClientAddr(from)));
+            let hangup = Hangup::default();
+            let router =
+                router.clone().layer(Extension(ClientAddr(from))).layer(Extension(hangup.clone()));
             let (stop, limits) = (stop.clone(), self.limits);
             tasks.spawn(async move {
                 let _place = place;
-                connection(stream, acceptor, router, stop, limits).await;
+                tokio::select! {
+                    () = connection(stream, acceptor, router, stop, limits) => {}
+                    () = hangup.0.cancelled() => {}
+                }
             });
         }
         tasks.close();

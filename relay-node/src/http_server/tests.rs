@@ -32,6 +32,13 @@ async fn site(limits: Limits, tls: Option<TlsFiles>) -> Site {
             get(|Extension(from): Extension<ClientAddr>| async move { from.0.to_string() }),
         )
         .route(
+            "/cut",
+            get(|Extension(hangup): Extension<Hangup>| async move {
+                hangup.now();
+                std::future::pending::<()>().await;
+            }),
+        )
+        .route(
             "/wait",
             get(|| async move {
                 waiting_in.notify_one();
@@ -66,6 +73,13 @@ async fn ask(site: &Site, path: &str) -> String {
     let mut stream = TcpStream::connect(site.at).await.unwrap();
     let _ = stream.write_all(request(path).as_bytes()).await;
     rest(&mut stream).await
+}
+
+#[tokio::test]
+async fn a_handler_can_hang_up_on_its_client_alone() {
+    let site = site(Limits::default(), None).await;
+    assert_eq!(ask(&site, "/cut").await, "", "no answer, but an end");
+    assert!(ask(&site, "/who").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
