@@ -5,6 +5,7 @@
 //! request → DTLS → keys → media to the nominated address, until the viewer's checks stop.
 
 mod api;
+mod choice;
 mod connect;
 pub mod dtls;
 pub mod ice;
@@ -18,6 +19,7 @@ pub mod track;
 pub(crate) mod tests;
 
 pub use api::{Action, EndCause, SessionSetup, SessionStats, Timeouts};
+pub use choice::Choice;
 pub use play::{Delivery, RESEND_BURST, RESENDS_PER_SECOND};
 
 use dtls::{Dtls, Fingerprint};

@@ -26,8 +26,8 @@ pub use tcp::{MAX_FRESH as MAX_FRESH_TCP, TcpLimits};
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
 use crate::occupancy::Permit;
-use crate::session::SessionSetup;
 use crate::session::ice::Credentials;
+use crate::session::{Choice, SessionSetup};
 use relay_node::clock::Clock;
 use relay_node::io::udp::{UdpBatch, UdpOptions, Waker};
 use relay_node::media::api::LocalSink;
@@ -87,6 +87,7 @@ enum Command {
     Remove(SessionId, oneshot::Sender<bool>),
     Ufrags(SessionId, oneshot::Sender<Option<(String, String)>>),
     Restart(SessionId, Box<Restart>, oneshot::Sender<bool>),
+    Choose(SessionId, String, Choice, oneshot::Sender<Option<bool>>),
     Pipelines(Arc<BTreeMap<PipelineId, PipelineDef>>),
     Drain(oneshot::Sender<()>),
     Stop,
@@ -248,6 +249,14 @@ impl WorkerHandle {
         let (tx, rx) = oneshot::channel();
         self.send(Command::Restart(id, Box::new(Restart { credentials, len }), tx));
         rx.await.unwrap_or(false)
+    }
+
+    /// Lets a choice hold for the track of this name; `false` if there is none at present, `None`
+    /// if there is no such session.
+    pub async fn choose(&self, id: SessionId, track: String, choice: Choice) -> Option<bool> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Choose(id, track, choice, tx));
+        rx.await.ok().flatten()
     }
 
     /// The pipelines have changed.

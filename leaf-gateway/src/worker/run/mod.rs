@@ -22,7 +22,7 @@ use super::{Command, Key, NewSession, Upcall, WorkerConfig};
 use crate::metrics::Metrics;
 use crate::ring::PacketRing;
 use crate::session::dtls::DtlsContext;
-use crate::session::{EndCause, Session, SessionStats, stun};
+use crate::session::{Choice, EndCause, Session, SessionStats, stun};
 use relay_node::clock::Clock;
 use relay_node::io::udp::{RecvBatch, UdpBatch, Waker};
 use soleil_protocol::pipeline::PipelineDef;
@@ -184,6 +184,11 @@ impl Worker {
                     }
                     let _ = reply.send(key.is_some());
                 }
+                Command::Choose(id, track, choice, reply) => {
+                    let key = self.sessions.by_id(&id);
+                    let chosen = key.map(|key| self.choose(now, key, &track, choice).is_some());
+                    let _ = reply.send(chosen);
+                }
                 Command::Pipelines(pipelines) => self.set_pipelines(now, pipelines),
                 Command::Drain(reply) => {
                     // An offer that was on its way finds nobody.
@@ -224,6 +229,17 @@ impl Worker {
             ufrags: Vec::new(),
         });
         self.settle(now, key);
+    }
+
+    fn choose(&mut self, now: Mono, key: Key, track: &str, choice: Choice) -> Option<()> {
+        let session = &mut self.sessions.get_mut(key)?.session;
+        let def = self.pipelines.get(&session.pipeline())?;
+        let best = def.tracks.iter().find(|t| t.name == track)?.layers.first()?.ssrc;
+        let found = session.sources().find(|(i, _)| session.track_name(*i) == Some(track));
+        let (index, _) = found?;
+        session.choose(now, index, choice, best);
+        self.settle(now, key);
+        Some(())
     }
 
     fn close(&mut self, now: Mono, key: Key, cause: EndCause) {

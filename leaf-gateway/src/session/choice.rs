@@ -1,0 +1,24 @@
+//! Who decides which layer of a track a viewer gets.
+
+use super::Session;
+use soleil_protocol::{Mono, Ssrc};
+
+/// The decision for a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The leaf decides.
+    Auto,
+    /// The viewer has decided for this layer.
+    Fixed(Ssrc),
+}
+
+impl Session {
+    /// Lets a choice hold for a track. Left to itself it plays `best`.
+    pub fn choose(&mut self, now: Mono, track: usize, choice: Choice, best: Ssrc) {
+        let source = match choice {
+            Choice::Auto => best,
+            Choice::Fixed(source) => source,
+        };
+        self.set_source(now, track, source);
+    }
+}
