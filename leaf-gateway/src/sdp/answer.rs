@@ -11,6 +11,10 @@ use soleil_protocol::pipeline::{Codec, MediaKind, PipelineDef, Track};
 use std::fmt::Write;
 use std::net::IpAddr;
 
+/// What we are in ICE, the same in every description and fragment of a session: a lite agent (RFC
+/// 8445 section 2.5) that takes candidates later (RFC 8840 section 4.1.3).
+pub(super) const ICE_OPTIONS: &str = "a=ice-lite\r\na=ice-options:trickle ice2\r\n";
+
 /// Our side of the answer.
 #[derive(Debug, Clone)]
 pub struct AnswerOptions<'a> {
@@ -33,12 +37,21 @@ pub struct Answer {
     pub sdp: String,
     /// What the viewer gets.
     pub tracks: Vec<TrackSetup>,
+    /// The media line of each track, from 0.
+    pub lines: Vec<usize>,
 }
 
-struct Agreed<'a> {
-    setup: TrackSetup,
+pub(super) struct Agreed<'a> {
+    pub(super) setup: TrackSetup,
     track: &'a Track,
     codec: &'a OfferedCodec,
+}
+
+/// Which side of the exchange a description is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Offer,
+    Answer,
 }
 
 /// Answers an offer for a pipeline.
@@ -69,11 +82,17 @@ pub fn answer(
     if agreed.iter().all(Option::is_none) {
         return Err(no_common(pipeline));
     }
-    let sdp = write(offer, &agreed, options, rng).map_err(|_| no_common(pipeline))?;
-    Ok(Answer { sdp, tracks: agreed.into_iter().flatten().map(|a| a.setup).collect() })
+    let sdp = write(&offer.media, &agreed, options, Side::Answer, rng)
+        .map_err(|_| no_common(pipeline))?;
+    let (lines, tracks) = agreed
+        .into_iter()
+        .enumerate()
+        .filter_map(|(line, agreed)| Some((line, agreed?.setup)))
+        .unzip();
+    Ok(Answer { sdp, tracks, lines })
 }
 
-fn no_common(pipeline: &PipelineDef) -> SdpError {
+pub(super) fn no_common(pipeline: &PipelineDef) -> SdpError {
     let has: Vec<String> = pipeline
         .tracks
         .iter()
@@ -89,7 +108,7 @@ fn no_common(pipeline: &PipelineDef) -> SdpError {
 }
 
 /// The first track of this kind that is not taken and that the viewer can play.
-fn agree<'a>(
+pub(super) fn agree<'a>(
     media: &'a OfferedMedia,
     pipeline: &'a PipelineDef,
     used: &mut [bool],
@@ -130,17 +149,17 @@ fn ssrc(rng: &mut impl RngCore) -> u32 {
     rng.random_range(1..=u32::MAX)
 }
 
-fn write(
-    offer: &Offer,
+pub(super) fn write(
+    media: &[OfferedMedia],
     agreed: &[Option<Agreed<'_>>],
     options: &AnswerOptions<'_>,
+    side: Side,
     rng: &mut impl RngCore,
 ) -> Result<String, std::fmt::Error> {
     let mut out = String::with_capacity(4_096);
     let session = rng.next_u64() >> 1;
-    write!(out, "v=0\r\no=- {session} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n")?;
-    let mids: Vec<&str> = offer
-        .media
+    write!(out, "v=0\r\no=- {session} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{ICE_OPTIONS}")?;
+    let mids: Vec<&str> = media
         .iter()
         .zip(agreed)
         .filter(|(_, a)| a.is_some())
@@ -151,10 +170,10 @@ fn write(
     }
     write!(out, "a=msid-semantic:WMS *\r\n")?;
     let mut first = true;
-    for (media, agreed) in offer.media.iter().zip(agreed) {
+    for (media, agreed) in media.iter().zip(agreed) {
         match agreed {
             Some(agreed) => {
-                section(&mut out, media, agreed, options, first)?;
+                section(&mut out, media, agreed, options, side, first)?;
                 first = false;
             }
             None => reject(&mut out, media)?,
@@ -168,6 +187,7 @@ fn section(
     media: &OfferedMedia,
     agreed: &Agreed<'_>,
     options: &AnswerOptions<'_>,
+    side: Side,
     first: bool,
 ) -> std::fmt::Result {
     let Agreed { setup, track, codec } = agreed;
@@ -175,6 +195,10 @@ fn section(
     let default = options.addresses.first().map(|c| c.address);
     let (ip, port) = default.map_or((IpAddr::from([0, 0, 0, 0]), 9), |a| (a.ip(), a.port()));
     let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
+    // With the policy max-bundle only the first section of an offer has a transport of its own
+    // (RFC 9429 section 5.2.1).
+    let bundled = side == Side::Offer && !first;
+    let port = if bundled { 0 } else { port };
     write!(out, "m={} {port} {} {pt}", media.media, media.protocol)?;
     if let Some(rtx) = setup.rtx {
         write!(out, " {}", rtx.payload_type)?;
@@ -182,7 +206,7 @@ fn section(
     write!(out, "\r\nc=IN {family} {ip}\r\na=rtcp:{port} IN {family} {ip}\r\n")?;
     write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", options.ice_ufrag, options.ice_pwd)?;
     write!(out, "a=fingerprint:sha-256 {}\r\n", Hex(&options.fingerprint))?;
-    write!(out, "a=setup:passive\r\n")?;
+    write!(out, "a=setup:{}\r\n", if side == Side::Offer { "actpass" } else { "passive" })?;
     if let Some(mid) = &media.mid {
         write!(out, "a=mid:{mid}\r\n")?;
     }
@@ -190,6 +214,13 @@ fn section(
         write!(out, "a=extmap:{id} {ABS_CAPTURE_TIME}\r\n")?;
     }
     write!(out, "a=sendonly\r\na=msid:soleil {}\r\na=rtcp-mux\r\n", setup.name)?;
+    if side == Side::Offer {
+        // Not in answers (RFC 8858 section 4).
+        write!(out, "a=rtcp-mux-only\r\n")?;
+    }
+    if bundled {
+        write!(out, "a=bundle-only\r\n")?;
+    }
     if media.rtcp_rsize {
         write!(out, "a=rtcp-rsize\r\n")?;
     }

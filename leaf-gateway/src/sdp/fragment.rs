@@ -2,7 +2,7 @@
 //! looked at: a lite agent learns addresses from the viewer's checks.
 
 use super::SdpError;
-use super::answer::candidates;
+use super::answer::{ICE_OPTIONS, candidates};
 use super::offer::check_credentials;
 use crate::reach::Candidate;
 use std::fmt::Write;
@@ -94,7 +94,7 @@ impl<'a> Fragment<'a> {
         addresses: &[Candidate],
     ) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
-        write!(out, "a=ice-lite\r\n")?;
+        out.push_str(ICE_OPTIONS);
         match self.section {
             Some((media, mid)) => {
                 write!(out, "m={media}\r\na=mid:{mid}\r\n")?;
@@ -131,7 +131,7 @@ mod tests {
         let answer = fragment.answer("u", "p", &[ours]).unwrap();
         assert_eq!(
             answer,
-            "a=ice-lite\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=ice-ufrag:u\r\n\
+            "a=ice-lite\r\na=ice-options:trickle ice2\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=ice-ufrag:u\r\n\
              a=ice-pwd:p\r\na=candidate:1 1 udp 2130706431 192.0.2.1 8190 typ host\r\n\
              a=end-of-candidates\r\n"
         );

@@ -1,8 +1,9 @@
-//! SDP offer in, answer out (RFC 8866, RFC 9429, RFC 8843, RFC 8839). Pure text work: it decides
+//! SDP offer in, answer out, or an offer of ours and an answer in (RFC 8866, RFC 9429, RFC 8843, RFC 8839). Pure text work: it decides
 //! which tracks a viewer gets in which codec, and opens nothing.
 
 mod answer;
 mod codec;
+mod counter;
 mod fragment;
 mod offer;
 
@@ -10,6 +11,7 @@ mod offer;
 mod tests;
 
 pub use answer::{Answer, AnswerOptions, answer};
+pub use counter::{accept, counter_offer};
 pub use fragment::{Fragment, MAX_FRAGMENT_LEN};
 pub use offer::{Offer, OfferedCodec, OfferedMedia};
 

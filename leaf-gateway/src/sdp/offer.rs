@@ -101,6 +101,18 @@ impl Offer {
     /// # Errors
     /// [`SdpError::Bad`] with a sentence for the viewer's developer.
     pub fn parse(text: &str) -> Result<Self, SdpError> {
+        Self::parse_with(text, &["actpass", "active"])
+    }
+
+    /// Reads the answer to an offer of ours: the same shape, but it has to connect to us.
+    ///
+    /// # Errors
+    /// [`SdpError::Bad`] with a sentence for the viewer's developer.
+    pub fn parse_answer(text: &str) -> Result<Self, SdpError> {
+        Self::parse_with(text, &["active"])
+    }
+
+    fn parse_with(text: &str, setups: &[&str]) -> Result<Self, SdpError> {
         if text.len() > MAX_OFFER_LEN || text.lines().count() > MAX_LINES {
             return Err(bad("the offer is too long"));
         }
@@ -124,8 +136,9 @@ impl Offer {
         let ice_pwd = find("ice-pwd").ok_or_else(|| bad("no ice-pwd"))?;
         check_credentials(ice_ufrag, ice_pwd)?;
         let setup = find("setup").unwrap_or("actpass");
-        if !matches!(setup, "actpass" | "active") {
-            return Err(bad("a=setup must be actpass or active: the leaf is passive"));
+        if !setups.contains(&setup) {
+            let text = format!("a=setup must be {}: the leaf is passive", setups.join(" or "));
+            return Err(SdpError::Bad(text));
         }
         let fingerprint = [&first.attributes, &sdp.attributes]
             .into_iter()
