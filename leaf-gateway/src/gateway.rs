@@ -2,11 +2,15 @@
 //! figures on, and lets viewers go when the leaf stops. The node itself is reached through a
 //! function and two watches, so that this can be tested without one.
 
+mod meter;
 #[cfg(test)]
 mod tests;
 
 use crate::config::LeafConfig;
 use crate::demand::Demand;
+use crate::http::counter::CounterOffers;
+use crate::http::events::Events;
+use crate::http::rate::Rate;
 use crate::http::{self, Site};
 use crate::metrics::Metrics;
 use crate::occupancy::Occupancy;
@@ -14,6 +18,7 @@ use crate::reach::Reach;
 use crate::session::dtls::DtlsContext;
 use crate::worker::{self, PipelineFigures, Upcall, WorkerConfig, WorkerHandle};
 use anyhow::Context;
+use meter::{Bytes, Meter, Rates};
 use relay_node::clock::Clock;
 use relay_node::config::{ConfigError, reach};
 use relay_node::control::api::{Lack, NodeCommand};
@@ -52,6 +57,7 @@ pub struct Leaf {
     metrics: Arc<Metrics>,
     reach: Reach,
     https: bool,
+    bytes: Bytes,
 }
 
 /// What the node offers the leaf.
@@ -110,12 +116,23 @@ impl Leaf {
         };
         let (worker, sink) = worker::start_with_tcp(worker, config.tcp_limits())
             .with_context(|| format!("webrtc.listen {listen}"))?;
+        let (sink, bytes) = Meter::new(sink);
         let bound = worker.local_addr();
         let interfaces = reach::interfaces().unwrap_or_default();
         let reach = Reach::new(&config.webrtc.announce, bound, &interfaces, config.webrtc.tcp);
-        let leaf =
-            Self { worker, http, http_addr, upcalls, fingerprint, clock, metrics, reach, https };
-        Ok((leaf, sink))
+        let leaf = Self {
+            worker,
+            http,
+            http_addr,
+            upcalls,
+            fingerprint,
+            clock,
+            metrics,
+            reach,
+            https,
+            bytes,
+        };
+        Ok((leaf, Box::new(sink)))
     }
 
     /// Where HTTP is bound.
@@ -136,6 +153,9 @@ impl Leaf {
     /// Serves viewers from now on, on the current runtime.
     pub fn start(self, config: &LeafConfig, node: NodeSide) -> RunningLeaf {
         let demand = Arc::<Demand>::default();
+        let counters = Arc::<CounterOffers>::default();
+        let events = Arc::<Events>::default();
+        events.set_pipelines(node.pipelines.borrow().clone());
         let site = Arc::new(Site {
             worker: self.worker.clone(),
             fingerprint: self.fingerprint,
@@ -151,6 +171,9 @@ impl Leaf {
             https: self.https,
             ice_servers: config.webrtc.ice_servers.clone(),
             reach: self.reach,
+            rate: Rate::new(config.webrtc.sessions_per_address),
+            counters: counters.clone(),
+            events: events.clone(),
             timeouts: config.timeouts(),
             draining: AtomicBool::new(false),
         });
@@ -163,6 +186,9 @@ impl Leaf {
             upcalls: self.upcalls,
             playing: BTreeMap::new(),
             totals: BTreeMap::new(),
+            rates: Rates::new(self.bytes, self.clock.now().mono),
+            counters,
+            events,
         };
         let tasks = vec![
             tokio::spawn(self.http.serve(http::router(site.clone()), stop.clone())),
@@ -188,6 +214,11 @@ impl RunningLeaf {
         self.site.worker.failure()
     }
 
+    /// The event streams.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.site.events
+    }
+
     /// What drives the sessions.
     #[cfg(test)]
     pub(crate) fn worker(&self) -> &WorkerHandle {
@@ -195,9 +226,11 @@ impl RunningLeaf {
     }
 
     /// Takes nobody new and tells every viewer that its session is over (the page then asks the
-    /// root for another leaf).
+    /// root for another leaf), those with an event stream there as well.
     pub async fn drain(&self) {
         self.site.draining.store(true, Ordering::Relaxed);
+        self.site.events.reconnect();
+        self.site.counters.clear();
         self.site.worker.drain().await;
     }
 
@@ -228,6 +261,9 @@ struct Control {
     /// What the node plays for us, and until when, if nobody wants it any more.
     playing: BTreeMap<PipelineId, Option<Mono>>,
     totals: BTreeMap<PipelineId, Totals>,
+    rates: Rates,
+    counters: Arc<CounterOffers>,
+    events: Arc<Events>,
 }
 
 impl Control {
@@ -261,13 +297,18 @@ impl Control {
                     // The viewer thread has ended; what its viewers wanted lingers and stops.
                     None => serving = false,
                 },
-                _ = check.tick() => self.stop_lingering(self.clock.now().mono),
+                _ = check.tick() => {
+                    let now = self.clock.now().mono;
+                    self.stop_lingering(now);
+                    self.counters.expire(now);
+                }
             }
         }
     }
 
     fn set_pipelines(&mut self, now: Mono, pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>) {
         self.worker.pipelines(pipelines.clone());
+        self.events.set_pipelines(pipelines.clone());
         // What comes back after it was gone has to be asked for again.
         self.playing.retain(|id, _| pipelines.contains_key(id));
         self.totals.retain(|id, _| pipelines.contains_key(id));
@@ -300,7 +341,9 @@ impl Control {
     }
 
     fn report(&mut self, figures: &[PipelineFigures]) {
-        let end = self.clock.now().wall.0 / 1_000_000;
+        let now = self.clock.now();
+        self.events.set_figures(self.rates.update(now.mono), figures);
+        let end = now.wall.0 / 1_000_000;
         let mut containers: Vec<StatsContainer> = figures
             .iter()
             .map(|f| {

@@ -120,6 +120,8 @@ counters! {
     forged, "soleil_leaf_srtp_failures_total", "SRTCP that was not authentic or replayed.";
     late, "soleil_leaf_packets_late_total", "Packets that came twice or too late for the ring.";
     overruns, "soleil_leaf_packets_overrun_total", "Packets that found the viewer thread behind.";
+    event_streams, "soleil_leaf_event_streams_total", "Event streams created.";
+    limited, "soleil_leaf_requests_limited_total", "Requests over their address's rate.";
     strays, "soleil_leaf_packets_stray_total", "Packets of layers that nobody has defined.";
 }
 

@@ -48,6 +48,7 @@ pub struct Permit {
     client: IpAddr,
     address: IpAddr,
     connecting: bool,
+    attached: Option<Box<dyn std::fmt::Debug + Send>>,
 }
 
 impl Occupancy {
@@ -76,7 +77,7 @@ impl Occupancy {
         *here += 1;
         state.viewers += 1;
         state.connecting += 1;
-        Ok(Permit { occupancy: self.clone(), client, address, connecting: true })
+        Ok(Permit { occupancy: self.clone(), client, address, connecting: true, attached: None })
     }
 
     /// Sessions, and those of them without media.
@@ -95,6 +96,11 @@ impl Permit {
     /// Who has taken the place.
     pub fn client(&self) -> IpAddr {
         self.client
+    }
+
+    /// Drops something together with the place: what there is for this viewer elsewhere.
+    pub fn attach(&mut self, what: impl std::fmt::Debug + Send + 'static) {
+        self.attached = Some(Box::new(what));
     }
 
     /// The viewer has media: its handshake takes no more room.

@@ -1,14 +1,15 @@
 //! What the node is told, and a whole leaf with viewers who come by HTTP and go with the leaf.
 
 mod control;
+mod events;
 
 use super::*;
 use crate::session::tests::bench::VIDEO;
 use crate::session::tests::client::{GCM, Viewer, fingerprint};
 use crate::session::{EndCause, ice::Credentials};
 use relay_node::media::api::{FrameMarks, LocalPacket};
-use soleil_protocol::PacketIndex;
 use soleil_protocol::pipeline::{Codec, Layer, Track};
+use soleil_protocol::{PacketIndex, Ssrc};
 use std::sync::mpsc::RecvTimeoutError::Timeout;
 use std::sync::mpsc::{Receiver, channel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -143,16 +144,21 @@ impl Rig {
     }
 
     fn media(&mut self, index: u64) {
+        self.packet(VIDEO, index, b"a frame");
+    }
+
+    /// A frame of a layer, which a decoder can begin with.
+    fn packet(&mut self, ssrc: Ssrc, index: u64, payload: &[u8]) {
         self.sink.deliver(LocalPacket {
             pipeline: DEMO,
-            ssrc: VIDEO,
+            ssrc,
             index: PacketIndex(index),
             timestamp: index as u32,
             marker: true,
             payload_type: 96,
             capture: index << 32,
             marks: FrameMarks(FrameMarks::KEY_START),
-            payload: b"a frame",
+            payload,
         });
         self.sink.flush();
     }

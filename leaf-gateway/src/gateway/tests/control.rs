@@ -37,6 +37,9 @@ fn control() -> Bench {
         upcalls,
         playing: BTreeMap::new(),
         totals: BTreeMap::new(),
+        rates: Rates::new(Bytes::default(), clock.now().mono),
+        counters: Arc::default(),
+        events: Arc::default(),
     };
     Bench { control, commands, demand, pipelines }
 }
