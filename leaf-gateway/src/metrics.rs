@@ -117,6 +117,7 @@ counters! {
     resends, "soleil_leaf_resends_total", "Packets sent again.";
     missed, "soleil_leaf_resends_missed_total", "Lost packets that the ring no longer has.";
     key_frames, "soleil_leaf_key_frame_requests_total", "Key-frame requests of viewers.";
+    starts, "soleil_leaf_cached_starts_total", "Beginnings out of the key-frame cache.";
     forged, "soleil_leaf_srtp_failures_total", "SRTCP that was not authentic or replayed.";
     late, "soleil_leaf_packets_late_total", "Packets that came twice or too late for the ring.";
     overruns, "soleil_leaf_packets_overrun_total", "Packets that found the viewer thread behind.";

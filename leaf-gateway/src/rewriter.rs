@@ -53,6 +53,27 @@ pub struct Input {
     pub capture: u64,
 }
 
+/// A range whose beginning is played faster than it was made: it starts from a key frame of the
+/// past, and catches up with the present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Squeeze {
+    /// The source's timestamp from which on time runs as usual.
+    pub until: u32,
+    /// How many times faster before that; at least 1.
+    pub factor: u32,
+}
+
+impl Squeeze {
+    /// The timestamp with the beginning moved up to the present; rises with the source's.
+    fn apply(self, timestamp: u32) -> u32 {
+        let ahead = self.until.wrapping_sub(timestamp);
+        if ahead as i32 <= 0 {
+            return timestamp;
+        }
+        self.until.wrapping_sub(ahead / self.factor.max(1))
+    }
+}
+
 /// Numbers for the viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Output {
@@ -60,6 +81,8 @@ pub struct Output {
     pub index: PacketIndex,
     /// RTP timestamp.
     pub timestamp: u32,
+    /// What it would be without a [`Squeeze`]: the one that belongs to the capture time.
+    pub natural: u32,
 }
 
 /// What a sequence number that a viewer has named was made of.
@@ -73,6 +96,19 @@ pub struct Original {
     pub output: PacketIndex,
     /// Add this (wrapping) to the source's timestamp.
     pub timestamp_offset: u32,
+    /// After this.
+    pub squeeze: Option<Squeeze>,
+}
+
+impl Original {
+    /// The timestamp that the viewer saw, made from the source's.
+    pub fn timestamp(&self, source: u32) -> u32 {
+        squeezed(self.squeeze, source).wrapping_add(self.timestamp_offset)
+    }
+}
+
+fn squeezed(squeeze: Option<Squeeze>, timestamp: u32) -> u32 {
+    squeeze.map_or(timestamp, |s| s.apply(timestamp))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +118,7 @@ struct Range {
     last_in: u64,
     first_out: u64,
     timestamp_offset: u32,
+    squeeze: Option<Squeeze>,
 }
 
 impl Range {
@@ -128,6 +165,11 @@ impl Rewriter {
         self.ranges.back().map(|r| r.source)
     }
 
+    /// Whether an index of the present range's source lies in that range.
+    pub fn has(&self, index: PacketIndex) -> bool {
+        self.ranges.back().is_some_and(|r| (r.first_in..=r.last_in).contains(&index.0))
+    }
+
     /// Whether the packet continues the present range (or fills a hole in it); otherwise the
     /// user calls [`begin`](Self::begin) with a packet that a decoder can start from.
     pub fn continues(&self, source: Source, index: PacketIndex) -> bool {
@@ -138,15 +180,18 @@ impl Rewriter {
 
     /// Begins a range with this packet: the output goes on right after the highest sequence number
     /// so far. Call [`rewrite`](Self::rewrite) with the same packet next.
-    pub fn begin(&mut self, input: Input) {
+    ///
+    /// With a squeeze, the capture time of `input` is the one of the present that it is moved to.
+    pub fn begin(&mut self, input: Input, squeeze: Option<Squeeze>) {
+        let timestamp = squeezed(squeeze, input.timestamp);
         let timestamp_offset = match (self.ranges.back(), self.newest) {
             // The same source goes on: so does its clock.
             (Some(last), _) if last.source == input.source => last.timestamp_offset,
-            (Some(_), Some((timestamp, capture))) => {
+            (Some(_), Some((newest, capture))) => {
                 let pause = self.pause(capture, input.capture);
-                timestamp.wrapping_add(pause).wrapping_sub(input.timestamp)
+                newest.wrapping_add(pause).wrapping_sub(timestamp)
             }
-            _ => self.start_timestamp.wrapping_sub(input.timestamp),
+            _ => self.start_timestamp.wrapping_sub(timestamp),
         };
         if self.ranges.len() == MAX_RANGES {
             self.ranges.pop_front();
@@ -157,6 +202,7 @@ impl Rewriter {
             last_in: input.index.0,
             first_out: self.next_out,
             timestamp_offset,
+            squeeze,
         });
     }
 
@@ -176,7 +222,9 @@ impl Rewriter {
             return None;
         }
         let out = range.first_out + (index - range.first_in);
-        let timestamp = input.timestamp.wrapping_add(range.timestamp_offset);
+        let timestamp = squeezed(range.squeeze, input.timestamp);
+        let timestamp = timestamp.wrapping_add(range.timestamp_offset);
+        let natural = input.timestamp.wrapping_add(range.timestamp_offset);
         if out > PacketIndex::MAX.0 || !self.take(out) {
             return None;
         }
@@ -184,7 +232,7 @@ impl Rewriter {
         if later {
             self.newest = Some((timestamp, input.capture));
         }
-        Some(Output { index: PacketIndex(out), timestamp })
+        Some(Output { index: PacketIndex(out), timestamp, natural })
     }
 
     /// The original of a sequence number that the viewer has named (a NACK).
@@ -203,6 +251,7 @@ impl Rewriter {
             index: PacketIndex(range.first_in + (out - range.first_out)),
             output: PacketIndex(out),
             timestamp_offset: range.timestamp_offset,
+            squeeze: range.squeeze,
         })
     }
 

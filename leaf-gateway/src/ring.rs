@@ -6,11 +6,24 @@ mod tests;
 
 use crate::rewriter::{LATE_WINDOW, Source};
 use relay_node::media::api::{FrameMarks, LocalPacket};
-use soleil_protocol::{PacketIndex, Ssrc};
+use soleil_protocol::{Mono, PacketIndex, Ssrc};
+use std::time::Duration;
 
-/// Packets per layer: about 3.5 s of video at 2.5 Mbit/s (290 packets/s), the same as the
-/// rewriter's window, so what can be asked for is there.
-pub const RING_PACKETS: usize = LATE_WINDOW as usize;
+/// Packets per layer: some 7 s of video at 2.5 Mbit/s (290 packets/s), so that the last key frame
+/// and all behind it is mostly there; twice the rewriter's window, so what can be asked for is.
+pub const RING_PACKETS: usize = 2 * LATE_WINDOW as usize;
+
+/// A viewer that joins starts from the last key frame, if it and what is behind it are not more
+/// than this, in bytes: sent five times as fast as it was made, that is a second of 16 Mbit/s. With
+/// more it is cheaper for all to ask the source for a new one.
+pub const MAX_START_BYTES: usize = 2 << 20;
+
+/// And not older than this, in seconds of the stream: five times as fast it has caught up with the
+/// present within one.
+pub const MAX_START_AGE: u32 = 4;
+
+/// And if something has come within this time: nobody starts with a picture that stands.
+const MAX_START_SILENCE: Duration = Duration::from_secs(1);
 
 /// So many packets in a row that lie behind the whole ring mean that the index began anew: repair
 /// brings single ones, never a row without a new packet between.
@@ -41,6 +54,10 @@ pub struct PacketRing {
     generation: u32,
     slots: Vec<Option<Stored>>,
     highest: Option<u64>,
+    /// When that came.
+    at: Mono,
+    /// The last packet that a decoder can start from, and the bytes from there on.
+    key: Option<(u64, usize)>,
     behind: u32,
 }
 
@@ -54,6 +71,8 @@ impl PacketRing {
             generation: 0,
             slots: (0..RING_PACKETS).map(|_| None).collect(),
             highest: None,
+            at: Mono(0),
+            key: None,
             behind: 0,
         }
     }
@@ -73,9 +92,22 @@ impl PacketRing {
         self.highest.map(PacketIndex)
     }
 
-    /// Stores a packet; `false` if it is there already or too old. A slot that is never given
+    /// The newest packet that a viewer can start from, with the newest of all: both in the ring,
+    /// and not further apart than the limits say.
+    pub fn start(&self, now: Mono, clock_rate: u32) -> Option<(&Stored, &Stored)> {
+        let (key, bytes) = self.key?;
+        if bytes > MAX_START_BYTES || now.since(self.at) > MAX_START_SILENCE {
+            return None;
+        }
+        let first = self.get(self.source(), PacketIndex(key))?;
+        let last = self.get(self.source(), PacketIndex(self.highest?))?;
+        let age = last.timestamp.wrapping_sub(first.timestamp);
+        (age <= MAX_START_AGE.saturating_mul(clock_rate)).then_some((first, last))
+    }
+
+    /// Stores a packet that has come now; `false` if it is there already or too old. A slot that is never given
     /// other bytes under the same index is what makes resending safe.
-    pub fn insert(&mut self, packet: &LocalPacket<'_>) -> bool {
+    pub fn insert(&mut self, now: Mono, packet: &LocalPacket<'_>) -> bool {
         let index = packet.index.0;
         if let Some(highest) = self.highest {
             if index.saturating_add(RING_PACKETS as u64) <= highest {
@@ -102,7 +134,18 @@ impl PacketRing {
         stored.marks = packet.marks;
         stored.payload.clear();
         stored.payload.extend_from_slice(packet.payload);
-        self.highest = Some(self.highest.map_or(index, |h| h.max(index)));
+        if self.highest.is_none_or(|highest| index > highest) {
+            self.highest = Some(index);
+            self.at = now;
+        }
+        match &mut self.key {
+            Some((key, bytes)) if index > *key && !packet.marks.key_start() => {
+                *bytes += packet.payload.len();
+            }
+            Some((key, _)) if index < *key => {}
+            key if packet.marks.key_start() => *key = Some((index, packet.payload.len())),
+            _ => {}
+        }
         true
     }
 
@@ -120,6 +163,7 @@ impl PacketRing {
     fn restart(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.highest = None;
+        self.key = None;
         self.behind = 0;
         for stored in self.slots.iter_mut().flatten() {
             stored.index = PacketIndex(u64::MAX);

@@ -24,12 +24,12 @@ fn rewriter() -> Rewriter {
 }
 
 fn begin(r: &mut Rewriter, input: Input) -> Option<Output> {
-    r.begin(input);
+    r.begin(input, None);
     r.rewrite(input)
 }
 
 fn out(index: u64, timestamp: u32) -> Option<Output> {
-    Some(Output { index: PacketIndex(index), timestamp })
+    Some(Output { index: PacketIndex(index), timestamp, natural: timestamp })
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn another_source_continues_sequence_and_time() {
     assert_eq!(o.index, PacketIndex(102));
     assert_eq!(o.timestamp, 5_000 + 3_000 + 45_000);
     let next = r.rewrite(packet(B, 900_001)).unwrap();
-    assert_eq!(next, Output { index: PacketIndex(103), timestamp: o.timestamp + 3_000 });
+    assert_eq!((next.index, next.timestamp), (PacketIndex(103), o.timestamp + 3_000));
 }
 
 #[test]
@@ -269,7 +269,7 @@ proptest! {
             position[s] = position[s].max(index);
             let input = packet(sources[s], index);
             if !r.continues(input.source, input.index) {
-                r.begin(input);
+                r.begin(input, None);
             }
             if let Some(o) = r.rewrite(input) {
                 prop_assert!(seen.insert(o.index), "output twice");
@@ -291,7 +291,7 @@ proptest! {
     fn any_nack_is_harmless(seq: u16, first: u16, n in 0u64..2_000) {
         let mut r = Rewriter::new(first, 0, 48_000);
         if n > 0 {
-            r.begin(packet(A, 1));
+            r.begin(packet(A, 1), None);
             for i in 1..n { r.rewrite(packet(A, i)); }
         }
         if let Some(o) = r.original(seq) {
@@ -299,4 +299,25 @@ proptest! {
             prop_assert!(o.index.0 < n.max(2));
         }
     }
+}
+
+#[test]
+fn a_squeezed_beginning_rises_and_ends_at_the_natural_time() {
+    let mut r = rewriter();
+    let (from, until) = (1_000, 1_060);
+    let squeeze = Squeeze { until: until * 3_000, factor: 5 };
+    r.begin(packet(A, u64::from(from)), Some(squeeze));
+    let outputs: Vec<Output> =
+        (from..1_100).map(|i| r.rewrite(packet(A, u64::from(i))).unwrap()).collect();
+    for (o, i) in outputs.iter().zip(from..) {
+        let step = if i < until { 600 } else { 3_000 };
+        if let Some(next) = outputs.get((i - from + 1) as usize) {
+            assert_eq!(next.timestamp.wrapping_sub(o.timestamp), step);
+            assert_eq!(next.natural.wrapping_sub(o.natural), 3_000);
+        }
+        assert_eq!(o.timestamp == o.natural, i >= until);
+        let original = r.original(o.index.seq()).unwrap();
+        assert_eq!(original.timestamp(i * 3_000), o.timestamp);
+    }
+    assert_eq!(outputs[0].timestamp, 5_000);
 }

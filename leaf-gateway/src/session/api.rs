@@ -92,6 +92,9 @@ pub enum Action {
     },
     /// Media flows from now on.
     Live,
+    /// A track waits for a beginning: call [`Session::start`] with the layer's ring, and if that
+    /// has none, ask for a key frame.
+    Start(usize, Ssrc),
     /// Ask for a key frame of this layer.
     KeyFrame(Ssrc),
     /// Look the original up and call [`Session::resend`].

@@ -5,7 +5,7 @@ use super::timers::{Timer, Timers};
 use super::track::{Forwarded, OutTrack};
 use super::{Action, EndCause, Session, SessionStats};
 use crate::rewriter::{Original, Source};
-use crate::ring::Stored;
+use crate::ring::{PacketRing, Stored};
 use relay_node::media::srtp::SrtpSealer;
 use soleil_protocol::pipeline::MediaKind;
 use soleil_protocol::{Mono, Ssrc};
@@ -66,6 +66,36 @@ impl Delivery<'_> {
         }
         done
     }
+
+    /// Whether a track is on its way from the last key frame to the present.
+    pub fn is_starting(&self) -> bool {
+        self.tracks.iter().any(OutTrack::is_starting)
+    }
+
+    /// The next packet of such a start whose time has come, out of its layer's ring, with its
+    /// source; forward it.
+    pub fn next_of_start<'r>(
+        &mut self,
+        ring_of: impl Fn(Ssrc) -> Option<&'r PacketRing>,
+    ) -> Option<(Source, &'r Stored)> {
+        let Self { now, tracks, timers, woke, .. } = self;
+        for track in tracks.iter_mut().filter(|t| t.is_starting()) {
+            let ring = ring_of(track.setup.source);
+            if let Some((ring, packet)) =
+                ring.and_then(|r| Some((r, track.next_of_start(*now, r)?)))
+            {
+                return Some((ring.source(), packet));
+            }
+            if ring.is_none_or(|r| !track.began_with(r.source())) {
+                // The layer has gone or begun anew.
+                track.end_start();
+                track.waiting = true;
+                timers.set(Timer::KeyFrame, *now);
+                *woke = true;
+            }
+        }
+        None
+    }
 }
 
 impl Session {
@@ -75,10 +105,16 @@ impl Session {
             return;
         };
         t.setup.source = source;
+        t.end_start();
         t.waiting = true;
         if self.live {
             self.ask_key_frames(now);
         }
+    }
+
+    /// Lets a track begin with the last key frame in the ring; `false` if it has to wait for one.
+    pub fn start(&mut self, now: Mono, track: usize, ring: &PacketRing) -> bool {
+        self.tracks.get_mut(track).is_some_and(|t| t.start(now, ring))
     }
 
     /// The session's part in a pass over the viewers; `None` if no media flows to it now.
@@ -142,13 +178,13 @@ impl Session {
         self.ice.selected().filter(|to| self.ice.is_validated(now, *to))
     }
 
-    /// Asks for a key frame of every picture that waits for one, and looks again later.
+    /// Wants a beginning for every picture that waits for one, and looks again later.
     pub(super) fn ask_key_frames(&mut self, now: Mono) {
         let mut waits = false;
-        for t in self.tracks.iter().filter(|t| t.waiting) {
+        for (i, t) in self.tracks.iter().enumerate().filter(|(_, t)| t.waiting) {
             if t.setup.kind == MediaKind::Video {
                 waits = true;
-                self.actions.push_back(Action::KeyFrame(t.setup.source));
+                self.actions.push_back(Action::Start(i, t.setup.source));
             }
         }
         if waits {

@@ -64,6 +64,8 @@ pub(super) struct Bench {
     pub live: bool,
     pub ended: Option<EndCause>,
     pub key_frames: Vec<Mono>,
+    /// Tracks begin with what the ring has.
+    pub cached: bool,
     pub jobs: usize,
     pub resends: usize,
     /// Bytes sent, by address; those of media by address.
@@ -135,6 +137,7 @@ impl Bench {
             live: false,
             ended: None,
             key_frames: Vec::new(),
+            cached: false,
             jobs: 0,
             resends: 0,
             sent: HashMap::new(),
@@ -198,7 +201,11 @@ impl Bench {
                     }
                 }
                 Action::Live => self.live = true,
-                Action::KeyFrame(ssrc) => {
+                Action::Start(track, ssrc) if self.cached => {
+                    assert!(self.session.start(self.now, track, &self.video));
+                    assert_eq!(ssrc, VIDEO);
+                }
+                Action::Start(_, ssrc) | Action::KeyFrame(ssrc) => {
                     assert_eq!(ssrc, VIDEO);
                     self.key_frames.push(self.now);
                 }
@@ -302,7 +309,7 @@ impl Bench {
             payload: &payload,
         };
         let ring = if ssrc == VIDEO { &mut self.video } else { &mut self.audio };
-        if !ring.insert(&packet) {
+        if !ring.insert(self.now, &packet) {
             return;
         }
         let source = ring.source();
@@ -314,6 +321,22 @@ impl Bench {
         if !out.is_empty() {
             assert!(self.ended.is_none(), "media after the end");
             self.send(to, out);
+        }
+    }
+
+    /// The cursors of starts go on as far as it is time.
+    pub fn serve_start(&mut self) {
+        let Some(mut delivery) = self.session.delivery(self.now) else { return };
+        let mut out = Vec::new();
+        let video = &self.video;
+        let ring_of = |ssrc| (ssrc == video.source().ssrc).then_some(video);
+        while let Some((source, packet)) = delivery.next_of_start(ring_of) {
+            let mut data = Vec::new();
+            assert_eq!(delivery.forward(source, packet, &mut data), Forwarded::Sent);
+            out.push((delivery.to(), data));
+        }
+        for (to, data) in out {
+            self.send(to, data);
         }
     }
 

@@ -53,7 +53,7 @@ fn another_layer_takes_over_at_its_key_frame_without_a_seam() {
     let keys = b.key_frames.len();
     b.session.set_source(b.now, 0, Ssrc(11));
     let asked = std::iter::from_fn(|| b.session.poll_action())
-        .filter(|a| matches!(a, crate::session::Action::KeyFrame(Ssrc(11))))
+        .filter(|a| matches!(a, crate::session::Action::Start(0, Ssrc(11))))
         .count();
     assert_eq!((asked, b.key_frames.len()), (1, keys));
     b.session.set_source(b.now, 0, VIDEO);

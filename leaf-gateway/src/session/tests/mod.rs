@@ -8,6 +8,7 @@ mod connect;
 mod ending;
 mod handshake;
 mod media;
+mod start;
 
 use proptest::prelude::ProptestConfig;
 

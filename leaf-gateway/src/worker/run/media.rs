@@ -1,6 +1,7 @@
 //! Packets on their way from the hop to the viewers: into the rings, then once over everybody.
 
 use super::Worker;
+use super::start::serve_start;
 use crate::rewriter::Source;
 use crate::ring::{PacketRing, Stored};
 use crate::session::Delivery;
@@ -101,7 +102,7 @@ impl Worker {
                     self.rings.entry(packet.ssrc).or_insert_with(new)
                 }
             };
-            if !ring.insert(&packet) {
+            if !ring.insert(now, &packet) {
                 self.metrics.late.add(1);
                 continue;
             }
@@ -163,6 +164,9 @@ impl Worker {
             let Some(entry) = self.sessions.get_mut(key) else { continue };
             let Some(mut delivery) = entry.session.delivery(now) else { continue };
             let outbox = &mut self.outbox;
+            if delivery.is_starting() {
+                serve_start(&mut delivery, &rings, outbox);
+            }
             for (ring, source, packet) in &packets {
                 let start = outbox.bytes.len();
                 let done = delivery.forward(*source, packet, &mut outbox.bytes);

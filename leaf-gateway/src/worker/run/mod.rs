@@ -4,12 +4,14 @@ mod media;
 mod moved;
 mod settle;
 mod tcp;
+mod start;
 #[cfg(test)]
 mod tests;
 
 pub use media::MAX_RINGS;
 
 use media::Gather;
+use start::Starts;
 use moved::Moves;
 
 use super::outbox::Outbox;
@@ -65,6 +67,7 @@ pub(super) struct Worker {
     gone: BTreeMap<PipelineId, Mono>,
     outbox: Outbox,
     gather: Gather,
+    starts: Starts,
     due: Vec<Key>,
     targets: Vec<Key>,
     rotation: usize,
@@ -102,6 +105,7 @@ impl Worker {
             gone: BTreeMap::new(),
             outbox: Outbox::new(),
             gather: Gather::default(),
+            starts: Starts::default(),
             due: Vec::new(),
             targets: Vec::new(),
             rotation: 0,
@@ -122,8 +126,8 @@ impl Worker {
         loop {
             let now = self.clock.now().mono;
             let wake = self.wheel.next_expiry().unwrap_or(self.next_figures);
-            let pass = self.gather.due().unwrap_or(wake);
-            let timeout = wake.min(pass).min(self.next_figures).since(now);
+            let due = [self.gather.due(), self.starts.due()].into_iter().flatten().min();
+            let timeout = wake.min(due.unwrap_or(wake)).min(self.next_figures).since(now);
             let tcp = self.wait(timeout)?;
             if !self.take_commands()? {
                 return Ok(());
@@ -134,6 +138,7 @@ impl Worker {
                 self.inlet.recycle(batch);
             }
             self.pass(now);
+            self.serve_starts(now);
             while let Some((key, done)) = self.pool.next() {
                 self.metrics.handshakes.add(1);
                 let now = self.clock.now().mono;

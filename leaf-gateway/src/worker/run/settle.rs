@@ -23,6 +23,15 @@ impl Worker {
                     entry.permit.connected();
                     self.metrics.live.add(1);
                 }
+                Action::Start(track, ssrc) => {
+                    let ring = self.rings.get(&ssrc);
+                    if ring.is_some_and(|ring| entry.session.start(now, track, ring)) {
+                        self.begin_start(now, key);
+                    } else {
+                        let upcall = Upcall::KeyFrame(entry.session.pipeline(), ssrc);
+                        let _ = self.upcalls.try_send(upcall);
+                    }
+                }
                 Action::KeyFrame(ssrc) => {
                     let upcall = Upcall::KeyFrame(entry.session.pipeline(), ssrc);
                     let _ = self.upcalls.try_send(upcall);
