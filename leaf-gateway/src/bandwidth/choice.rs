@@ -32,7 +32,7 @@ const PAUSE_HOLD: Duration = Duration::from_secs(2);
 
 /// What the viewer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
+pub enum Wish {
     /// The best that its link carries.
     #[default]
     Auto,
@@ -57,7 +57,7 @@ pub struct Decision {
 /// Chooses for one viewer and track.
 #[derive(Debug)]
 pub struct Selector {
-    choice: Choice,
+    wish: Wish,
     current: usize,
     target: usize,
     paused: bool,
@@ -73,7 +73,7 @@ impl Selector {
     /// Begins with this layer.
     pub fn new(layer: usize) -> Self {
         Self {
-            choice: Choice::Auto,
+            wish: Wish::Auto,
             current: layer,
             target: layer,
             paused: false,
@@ -87,13 +87,13 @@ impl Selector {
     }
 
     /// What the viewer wants from now on.
-    pub fn set_choice(&mut self, choice: Choice) {
-        self.choice = choice;
+    pub fn set_wish(&mut self, choice: Wish) {
+        self.wish = choice;
     }
 
     /// What the viewer wants.
-    pub fn choice(&self) -> Choice {
-        self.choice
+    pub fn wish(&self) -> Wish {
+        self.wish
     }
 
     /// The layer that is being sent.
@@ -129,15 +129,15 @@ impl Selector {
         self.current = self.current.min(last);
         self.target = self.target.min(last);
         let need = |layer: usize| audio + layers.get(layer).copied().unwrap_or(0);
-        let estimate = match (self.choice, estimate) {
-            (Choice::Fixed(layer), estimate) => {
+        let estimate = match (self.wish, estimate) {
+            (Wish::Fixed(layer), estimate) => {
                 self.target = layer.min(last);
                 (self.paused, self.fits_since, self.starved_since) = (false, None, None);
                 let short = estimate.is_some_and(|e| e < need(self.target));
                 return Decision { goal: None, ..self.decision(short) };
             }
-            (Choice::Auto, None) => return Decision { goal: None, ..self.decision(false) },
-            (Choice::Auto, Some(estimate)) => estimate,
+            (Wish::Auto, None) => return Decision { goal: None, ..self.decision(false) },
+            (Wish::Auto, Some(estimate)) => estimate,
         };
         if estimate < need(self.target) {
             self.go_down(now, estimate, &need, last);

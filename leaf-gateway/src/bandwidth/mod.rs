@@ -5,5 +5,6 @@
 pub mod choice;
 pub mod gcc;
 pub mod meter;
+pub mod pilot;
 pub mod probe;
 pub mod twcc;

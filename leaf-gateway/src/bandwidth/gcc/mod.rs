@@ -50,6 +50,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// Halvings by silence: after ten nothing is left of any rate.
 const MAX_HALVINGS: u32 = 10;
 
+/// One that is longer than this and grows is congestion, whatever the trend says.
+const CLEAR_QUEUE_MICROS: i64 = 60_000;
+
 /// Before the first feedback the round trip is taken for this.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
@@ -186,7 +189,9 @@ impl Estimator {
             }
             if let Some(sample) = self.groups.push(sent.at.0 as i64, arrived) {
                 let waited = self.queue.waited(now, sent.at, sample.delay, rate);
-                if self.trend.push(&sample, waited) == Usage::Over && self.queue.grows() {
+                let alarm = self.trend.push(&sample, waited) == Usage::Over
+                    || self.queue.micros() >= CLEAR_QUEUE_MICROS;
+                if alarm && self.queue.grows() {
                     let queue = self.queue.micros();
                     if over.is_none_or(|(longest, _)| queue >= longest) {
                         over = Some((queue, self.acked.latest()));
@@ -220,6 +225,14 @@ impl Estimator {
         let silent = heard.map_or(0, |at| now.since(at).as_micros() / SILENCE.as_micros());
         let halvings = silent.min(u128::from(MAX_HALVINGS)) as i32;
         (rate / f64::from(halvings).exp2()).max(self.config.min as f64) as u64
+    }
+
+    /// Before the first feedback: the link is taken to carry so much, if that is more than what was
+    /// configured.
+    pub fn assume(&mut self, rate: u64) {
+        if !self.heard() {
+            self.rate.assume(rate as f64);
+        }
     }
 
     /// Whether any feedback has come.

@@ -87,6 +87,11 @@ impl Rate {
         self.target
     }
 
+    /// A better guess, as long as nothing is known.
+    pub(super) fn assume(&mut self, rate: f64) {
+        self.target = self.target.max(rate).clamp(self.min, self.max);
+    }
+
     /// When it was last taken down.
     pub(super) fn decreased(&self) -> Option<Mono> {
         self.decreased
@@ -149,7 +154,7 @@ impl Rate {
             return;
         };
         let early = self.decreased.is_some_and(|at| now.since(at) < reaction);
-        if early && acked >= self.target / 2.0 {
+        if early && acked >= self.target {
             return;
         }
         if self.capacity.bounds().is_some_and(|(lower, upper)| acked < lower || acked > upper) {

@@ -1,0 +1,225 @@
+//! A viewer of a ladder of three layers on a simulated link: what it gets, and what it loses.
+
+use super::*;
+use crate::bandwidth::gcc::tests::sim::{Path, START, Source, Wire, ms};
+use crate::bandwidth::twcc::tests::encode;
+
+const AUDIO: Ssrc = Ssrc(1);
+const LADDER: [(Ssrc, u64); 3] =
+    [(Ssrc(10), 2_500_000), (Ssrc(11), 1_000_000), (Ssrc(12), 300_000)];
+
+struct Viewer {
+    wire: Wire,
+    source: Source,
+    pilot: Pilot,
+    now: Mono,
+    playing: usize,
+    wanted: usize,
+    paused: bool,
+    /// A key frame was asked for: it comes so much later.
+    key_at: Option<Mono>,
+    audio: Vec<u64>,
+    sent: u64,
+    bytes: u64,
+    probe_bytes: u64,
+}
+
+impl Viewer {
+    fn new(path: Path, seed: u64) -> Self {
+        let tracks = [(MediaKind::Video, LADDER[0].0), (MediaKind::Audio, AUDIO)];
+        let mut pilot = Pilot::new(START, tracks.into_iter());
+        pilot.set_layers(0, &LADDER);
+        pilot.set_layers(1, &[(AUDIO, 64_000)]);
+        let mut source = Source::new(seed);
+        source.key_every = 60;
+        Self {
+            wire: Wire::new(path, seed),
+            source,
+            pilot,
+            now: START,
+            playing: 0,
+            wanted: 0,
+            paused: false,
+            key_at: None,
+            audio: vec![],
+            sent: 0,
+            bytes: 0,
+            probe_bytes: 0,
+        }
+    }
+
+    fn send(&mut self, size: usize) -> u64 {
+        self.wire.send(self.now, self.pilot.next_number(), size);
+        self.sent += 1;
+        self.bytes += size as u64;
+        self.sent - 1
+    }
+
+    fn step(&mut self) {
+        self.now = Mono(self.now.0 + 1_000);
+        if self.source.audio(self.now) {
+            let number = self.send(160);
+            self.pilot.on_sent(self.now, 160);
+            self.audio.push(number);
+        }
+        let rate = LADDER[self.playing].1;
+        if let Some((packets, size, key)) = self.source.frame(self.now, rate) {
+            let asked = self.key_at.is_some_and(|at| self.now >= at);
+            if self.playing != self.wanted && (key || asked) {
+                (self.playing, self.key_at) = (self.wanted, None);
+                self.pilot.switched(self.now, 0, LADDER[self.playing].0);
+            }
+            for _ in 0..if self.paused { 0 } else { packets } {
+                self.send(size);
+                self.pilot.on_sent(self.now, size);
+            }
+        }
+        let mut heard = ms(self.now).is_multiple_of(1_000);
+        while let Some(message) = self.wire.feedback(self.now) {
+            self.pilot.on_feedback(self.now, &message);
+            heard = true;
+        }
+        if heard {
+            let (mut layer, mut paused) = (None, None);
+            self.pilot.steer(self.now, |change| match change {
+                Change::Layer(track, ssrc) => {
+                    assert_eq!(track, 0);
+                    layer = LADDER.iter().position(|l| l.0 == ssrc);
+                }
+                Change::Pause(_) => paused = Some(true),
+                Change::Resume(_) => paused = Some(false),
+            });
+            self.paused = paused.unwrap_or(self.paused);
+            if let Some(layer) = layer {
+                self.wanted = layer;
+                self.key_at = Some(Mono(self.now.0 + 250_000));
+            }
+        }
+        if let Some(probe) = self.pilot.probe(self.now) {
+            for _ in 0..probe.packets {
+                self.send(1_100);
+                self.pilot.on_probe_sent(self.now, 1_100);
+                self.probe_bytes += 1_100;
+            }
+        }
+    }
+
+    /// Runs so many seconds; milliseconds spent with each layer.
+    fn run(&mut self, secs: u64) -> [u64; 3] {
+        let mut spent = [0; 3];
+        for _ in 0..secs * 1_000 {
+            self.step();
+            spent[self.playing] += 1;
+        }
+        spent
+    }
+
+    fn audio_lost(&self) -> usize {
+        self.audio.iter().filter(|n| self.wire.lost.binary_search(n).is_ok()).count()
+    }
+}
+
+#[test]
+fn a_good_link_gets_the_best_and_keeps_it() {
+    for seed in 0..6 {
+        for (rate, jitter_ms) in [(20_000_000, 0), (4_000_000, 0), (8_000_000, 20)] {
+            let mut v = Viewer::new(Path { jitter_ms, ..Path::steady(rate) }, seed);
+            assert_eq!(v.run(120), [120_000, 0, 0], "{rate} {:?} seed {seed}", v.pilot.counts());
+            assert_eq!(v.pilot.counts().probes, 0);
+        }
+    }
+}
+
+#[test]
+fn a_link_that_narrows_gets_less_at_once_and_more_again() {
+    for seed in 0..6 {
+        let rates = vec![(0, 6_000_000), (20_000, 1_600_000), (50_000, 6_000_000)];
+        let mut v = Viewer::new(Path { rates, ..Path::steady(0) }, seed);
+        assert_eq!(v.run(20), [20_000, 0, 0]);
+        v.wire.worst_queue = 0;
+        let narrow = v.run(30);
+        // It is down within a second, and tries the better layer in vain at most once or twice.
+        assert!(narrow[0] < 3_000, "{narrow:?} {:?} seed {seed}", v.pilot.counts());
+        assert!(narrow[1] > 20_000, "{narrow:?} {:?} seed {seed}", v.pilot.counts());
+        assert!(v.wire.worst_queue < 900_000, "{} seed {seed}", v.wire.worst_queue);
+        let wide = v.run(30);
+        assert!(wide[0] > 15_000, "{wide:?} {:?} seed {seed}", v.pilot.counts());
+        assert_eq!(v.audio_lost(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_narrow_link_is_steady_and_probes_cost_little() {
+    for seed in 0..6 {
+        for rate in [1_600_000, 2_400_000, 700_000] {
+            let mut v = Viewer::new(Path::steady(rate), seed);
+            v.run(30);
+            (v.bytes, v.probe_bytes) = (0, 0);
+            let before = v.pilot.counts();
+            let spent = v.run(300);
+            let after = v.pilot.counts();
+            let best = if rate > 1_100_000 { 1 } else { 2 };
+            let what = || format!("{rate} {spent:?} {after:?} seed {seed}");
+            assert!(spent[best] > 285_000, "{}", what());
+            assert!(after.ups - before.ups <= 3, "{}", what());
+            assert!(v.probe_bytes * 30 < v.bytes, "{} of {}: {}", v.probe_bytes, v.bytes, what());
+        }
+    }
+}
+
+#[test]
+fn sound_goes_on_where_a_picture_does_not_fit() {
+    for seed in 0..6 {
+        let rates = vec![(0, 6_000_000), (10_000, 120_000), (40_000, 3_000_000)];
+        let path = Path { rates, queue_ms: 400, ..Path::steady(0) };
+        let mut v = Viewer::new(path, seed);
+        v.run(20);
+        let (lost, sent) = (v.audio_lost(), v.audio.len());
+        v.run(20);
+        assert!(v.paused && v.pilot.counts().pauses >= 1, "{:?} seed {seed}", v.pilot.counts());
+        // Of a thousand packets hardly one: probes are small against the queue.
+        assert!(
+            v.audio_lost() - lost <= 10,
+            "{} of {}",
+            v.audio_lost() - lost,
+            v.audio.len() - sent
+        );
+        v.run(15);
+        assert!(!v.paused && v.playing < 2, "{} {:?} seed {seed}", v.playing, v.pilot.counts());
+    }
+}
+
+#[test]
+fn the_viewers_own_wish_is_kept_when_layers_change() {
+    let mut v = Viewer::new(Path::steady(1_600_000), 1);
+    v.run(10);
+    v.pilot.set_wish(0, Some(Ssrc(12)));
+    v.run(10);
+    assert_eq!(v.playing, 2);
+    let mut now = vec![];
+    v.pilot.set_layers(0, &LADDER[1..]);
+    v.pilot.steer(v.now, |change| now.push(change));
+    assert_eq!(now, []);
+    v.pilot.set_layers(0, &LADDER[..2]);
+    v.pilot.steer(v.now, |change| now.push(change));
+    // It is gone: left to us, who know that the best does not fit.
+    assert_eq!(now, [Change::Layer(0, Ssrc(11))]);
+    v.pilot.set_layers(7, &LADDER);
+    v.pilot.set_wish(7, None);
+    v.pilot.switched(v.now, 0, Ssrc(99));
+}
+
+#[test]
+fn a_flood_of_feedback_is_refused() {
+    let mut v = Viewer::new(Path::steady(6_000_000), 1);
+    v.run(1);
+    let (before, message) = (v.pilot.counts(), encode(0, 1, 0, &[Some(1); 20]));
+    for i in 0..1_000 {
+        v.pilot.on_feedback(Mono(v.now.0 + i * 1_000), &message);
+    }
+    let taken = v.pilot.counts().feedback - before.feedback;
+    assert!(taken <= FEEDBACK_BURST + FEEDBACK_PER_SECOND, "{taken}");
+    assert_eq!(taken + v.pilot.counts().refused, 1_000);
+    v.pilot.on_feedback(Mono(v.now.0 + 9_000_000), &message[..20]);
+    assert_eq!(taken + v.pilot.counts().refused, 1_001);
+}
