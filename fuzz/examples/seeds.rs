@@ -146,6 +146,46 @@ fn leaf() {
     save("leaf_rtcp", "report-nack-pli-fir", &compound);
 }
 
+/// Transport-wide feedback: base number, chunks, deltas; the rest is filled in.
+fn twcc(base: u16, count: u16, serial: u8, chunks: &[u16], deltas: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x8f, 205, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    out.extend(base.to_be_bytes());
+    out.extend(count.to_be_bytes());
+    out.extend([0, 1, 2, serial]);
+    out.extend(chunks.iter().flat_map(|c| c.to_be_bytes()));
+    out.extend_from_slice(deltas);
+    out.resize(out.len().next_multiple_of(4), 0);
+    out[3] = (out.len() / 4 - 1) as u8;
+    out
+}
+
+fn estimator() {
+    let feedback = |message: Vec<u8>| {
+        let mut op = vec![255, 0, message.len() as u8];
+        op.extend(message);
+        op
+    };
+    // Twenty packets: a run of small deltas, fourteen bits with losses, seven pairs.
+    let first = twcc(0, 20, 0, &[0x2006, 0x8000 | 0x2aaa], &[4; 13]);
+    let second = twcc(20, 27, 1, &[0xc000 | 0x1a64, 0x2014], &[9; 40]);
+    let late = twcc(3, 3, 2, &[0x4003], &[0xff, 0xf0, 0, 9, 1, 0]);
+    let ops: Vec<Vec<u8>> = vec![
+        vec![20, 150, 132],
+        feedback(first.clone()),
+        vec![30, 140, 119, 120],
+        feedback(second),
+        vec![94, 137, 150],
+        feedback(late),
+        vec![203],
+        feedback(twcc(47, 94, 3, &[0x205e], &[2; 94])),
+    ];
+    save("leaf_twcc", "all-chunks", &ops.concat());
+    let lost = twcc(0, 99, 9, &[0x0063], &[]);
+    save("leaf_twcc", "all-lost", &[vec![99, 150, 200], feedback(lost), vec![205]].concat());
+    let repeated: Vec<Vec<u8>> = (0..6).map(|_| feedback(first.clone())).collect();
+    save("leaf_twcc", "repeated", &[vec![20, 150], repeated.concat()].concat());
+}
+
 fn ingest() {
     let rtp = |seq: u16, marker: u8, payload: &[u8]| {
         let mut out = vec![0x80, 96 | marker];
@@ -194,5 +234,6 @@ fn ingest() {
 fn main() {
     hop();
     leaf();
+    estimator();
     ingest();
 }

@@ -9,7 +9,7 @@ pub mod plane;
 
 pub use hop::{hop_packet, hop_rtcp, hop_stun};
 pub use ingest::root_ingest;
-pub use leaf::{leaf_rtcp, leaf_sdp, leaf_stun};
+pub use leaf::{leaf_rtcp, leaf_sdp, leaf_stun, leaf_twcc};
 pub use message::message_xml;
 pub use plane::hop_plane;
 
