@@ -96,7 +96,8 @@ impl Worker {
     /// Once a second.
     pub(super) fn expire_tcp(&mut self, now: Mono) {
         let Some(tcp) = self.tcp.as_mut() else { return };
-        tcp.expire(now);
+        // A session keeps a few addresses only; what it has forgotten is nobody's.
+        tcp.expire(now, |flow| self.sessions.by_address(flow).is_some());
         let counts = tcp.take_counts();
         self.metrics.tcp_connections.add(counts.accepted);
         self.metrics.tcp_refused.add(counts.refused);

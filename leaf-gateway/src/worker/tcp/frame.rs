@@ -1,5 +1,7 @@
 //! RFC 4571 framing: two bytes of length before every packet. Pure.
 
+use std::net::SocketAddr;
+
 /// The longest frame of a viewer: its DTLS flights and RTCP are shorter than this on every path.
 pub(super) const MAX_FRAME: usize = 4_096;
 
@@ -37,6 +39,29 @@ impl Deframer {
         }
         self.partial.extend_from_slice(rest);
         Ok(())
+    }
+}
+
+/// Frames that have come, each with its connection's address.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct Frames {
+    pub(super) bytes: Vec<u8>,
+    pub(super) spans: Vec<(SocketAddr, usize, usize)>,
+}
+
+impl Frames {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+    }
+
+    /// Calls `each` with every frame.
+    pub(in crate::worker) fn for_each(&mut self, mut each: impl FnMut(SocketAddr, &mut [u8])) {
+        for (from, start, end) in &self.spans {
+            if let Some(data) = self.bytes.get_mut(*start..*end) {
+                each(*from, data);
+            }
+        }
     }
 }
 

@@ -3,21 +3,23 @@
 //! like datagrams from an address of its own ([`flow`]). Strangers are held to a few connections and
 //! a few seconds, and each connection to a bounded backlog.
 
+mod accept;
 mod backlog;
+mod flow;
 mod frame;
 #[cfg(test)]
 mod tests;
 
-use crate::occupancy::customer;
 use backlog::{Backlog, Pushed};
-use frame::Deframer;
+use flow::number;
+use frame::{Deframer, Frames};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use soleil_protocol::Mono;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ const LISTEN_BACKLOG: i32 = 1_024;
 
 const LISTENER: Token = Token(0);
 
+pub(super) use flow::is_flow;
+
 /// How many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
@@ -79,29 +83,6 @@ pub(super) struct TcpCounts {
     pub(super) refused: u64,
     pub(super) sent: u64,
     pub(super) dropped: u64,
-}
-
-/// Frames that have come, each with its connection's address.
-#[derive(Debug, Default)]
-pub(super) struct Frames {
-    bytes: Vec<u8>,
-    spans: Vec<(SocketAddr, usize, usize)>,
-}
-
-impl Frames {
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.spans.clear();
-    }
-
-    /// Calls `each` with every frame.
-    pub(super) fn for_each(&mut self, mut each: impl FnMut(SocketAddr, &mut [u8])) {
-        for (from, start, end) in &self.spans {
-            if let Some(data) = self.bytes.get_mut(*start..*end) {
-                each(*from, data);
-            }
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,29 +128,6 @@ pub(super) struct Tcp {
     dirty: Vec<u32>,
     news: Vec<TcpEvent>,
     counts: TcpCounts,
-}
-
-/// The address that stands for a connection: its peer's as IPv6, with the connection's number as
-/// flow label. Nothing that comes over UDP has one, so the two are never mistaken for each other.
-fn flow(peer: SocketAddr, number: u32) -> SocketAddr {
-    let (ip, scope) = match peer {
-        SocketAddr::V4(a) => (a.ip().to_ipv6_mapped(), 0),
-        SocketAddr::V6(a) => (*a.ip(), a.scope_id()),
-    };
-    SocketAddr::V6(SocketAddrV6::new(ip, peer.port(), number, scope))
-}
-
-/// The number of the connection that an address stands for.
-fn number(address: &SocketAddr) -> Option<u32> {
-    match address {
-        SocketAddr::V6(a) if a.flowinfo() != 0 => Some(a.flowinfo()),
-        _ => None,
-    }
-}
-
-/// Whether an address stands for a connection.
-pub(super) fn is_flow(address: &SocketAddr) -> bool {
-    number(address).is_some()
 }
 
 impl Tcp {
@@ -256,69 +214,6 @@ impl Tcp {
             self.read(number);
         }
         Ok(())
-    }
-
-    fn accept(&mut self, now: Mono) {
-        for _ in 0..AT_ONCE {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.take(now, stream, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accept = false;
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    // No descriptors left, most likely: the next second may have some.
-                    tracing::warn!(%error, "no TCP connection can be accepted");
-                    self.accept = false;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, now: Mono, mut stream: TcpStream, peer: SocketAddr) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let customer = customer(peer.ip());
-        let here = self.customers.get(&customer).copied().unwrap_or(0);
-        if self.connections.len() >= self.limits.total || here >= self.limits.per_address {
-            self.counts.refused += 1;
-            return;
-        }
-        if self.fresh.len() >= MAX_FRESH
-            && let Some(oldest) = self.fresh.first().copied()
-        {
-            self.counts.refused += 1;
-            self.remove(oldest);
-        }
-        // Once around after four billion connections, when the first ones are long gone.
-        self.last = self.last.checked_add(1).unwrap_or(1);
-        let number = self.last;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(number as usize);
-        let registered = self.poll.registry().register(&mut stream, token, both);
-        if self.connections.contains_key(&number) || registered.is_err() {
-            self.counts.refused += 1;
-            return;
-        }
-        // Packets are not to wait for others.
-        let _ = stream.set_nodelay(true);
-        self.counts.accepted += 1;
-        *self.customers.entry(customer).or_default() += 1;
-        self.fresh.insert(number);
-        self.connections.insert(
-            number,
-            Connection {
-                stream,
-                flow: flow(peer, number),
-                customer,
-                state: State::Fresh,
-                until: Some(now.after(AUTHENTICATE_WITHIN)),
-                input: Deframer::default(),
-                output: Backlog::default(),
-                dirty: false,
-            },
-        );
     }
 
     fn read(&mut self, number: u32) {
@@ -461,9 +356,13 @@ impl Tcp {
         }
     }
 
-    /// Ends what has taken too long, and looks for connections that could not be accepted.
-    pub(super) fn expire(&mut self, now: Mono) {
-        let late = |c: &Connection| c.until.is_some_and(|until| until <= now);
+    /// Ends what has taken too long or is no longer a session's, and looks for connections that
+    /// could not be accepted.
+    pub(super) fn expire(&mut self, now: Mono, known: impl Fn(SocketAddr) -> bool) {
+        let late = |c: &Connection| {
+            c.until.is_some_and(|until| until <= now)
+                || c.state == State::Admitted && !known(c.flow)
+        };
         let over: Vec<u32> =
             self.connections.iter().filter(|(_, c)| late(c)).map(|(number, _)| *number).collect();
         for number in over {

@@ -87,8 +87,8 @@ fn frames_go_both_ways_under_an_address_that_no_datagram_has() {
     });
     assert_eq!(got, [framed(b"one"), framed(b"two")].concat());
     // To another's number, or another address with it: nothing.
-    tcp.send(NOW, self::flow(local, 99), b"x");
-    tcp.send(NOW, self::flow("192.0.2.1:5".parse().unwrap(), 1), b"x");
+    tcp.send(NOW, super::flow::flow(local, 99), b"x");
+    tcp.send(NOW, super::flow::flow("192.0.2.1:5".parse().unwrap(), 1), b"x");
     assert_eq!(tcp.take_counts().sent, 2);
 }
 
@@ -117,9 +117,9 @@ fn who_only_connects_is_closed_in_time_and_keeps_nobody_out() {
     until(&mut tcp, NOW, "the oldest makes room", |_| ended(&mut idle[0]));
     assert_eq!(tcp.connections.len(), MAX_FRESH + 1);
     let late = NOW.after(AUTHENTICATE_WITHIN);
-    tcp.expire(Mono(late.0 - 1));
+    tcp.expire(Mono(late.0 - 1), |_| true);
     assert_eq!(tcp.connections.len(), MAX_FRESH + 1);
-    tcp.expire(late);
+    tcp.expire(late, |_| true);
     assert_eq!(tcp.connections.len(), 1, "all but the one with a viewer");
     assert!(tcp.is_open(flow));
     drop(another);
@@ -182,7 +182,7 @@ fn a_viewer_that_does_not_read_loses_media_holds_a_bounded_backlog_and_recovers(
     });
     assert_eq!(tcp.next_event(), Some(TcpEvent::Drained(flow)));
     assert_eq!(tcp.next_event(), None);
-    tcp.expire(NOW.after(2 * MAX_STALL));
+    tcp.expire(NOW.after(2 * MAX_STALL), |_| true);
     assert!(tcp.is_open(flow), "all is well again");
 }
 
@@ -196,9 +196,9 @@ fn a_viewer_that_never_reads_again_is_closed() {
         tcp.send(NOW, flow, &packet);
         tcp.flush();
     }
-    tcp.expire(Mono(NOW.after(MAX_STALL).0 - 1));
+    tcp.expire(Mono(NOW.after(MAX_STALL).0 - 1), |_| true);
     assert!(tcp.is_open(flow));
-    tcp.expire(NOW.after(MAX_STALL));
+    tcp.expire(NOW.after(MAX_STALL), |_| true);
     assert_eq!(tcp.next_event(), Some(TcpEvent::Closed(flow)));
     assert!(tcp.connections.is_empty());
 }

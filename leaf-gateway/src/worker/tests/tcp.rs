@@ -127,6 +127,30 @@ fn a_connection_that_ends_is_no_session_and_another_one_takes_over() {
 }
 
 #[test]
+fn many_connections_of_one_viewer_are_closed_but_a_few() {
+    let mut rig = rig_at("127.0.0.1:0", LIMITS);
+    let mut client = rig.viewer(1);
+    let mut many: Vec<TcpStream> = Vec::new();
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(rig.worker.local_addr()).unwrap();
+        let check = client.viewer.check(false, 0);
+        let frame = [&(check.len() as u16).to_be_bytes(), check.as_slice()].concat();
+        stream.write_all(&frame).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        many.push(stream);
+    }
+    client.until("the rest are closed", |_| {
+        many.retain_mut(|stream| match stream.read(&mut [0; 4_096]) {
+            Ok(n) => n > 0,
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        });
+        many.len() <= crate::session::ice::MAX_ADDRESSES
+    });
+    rig.media(3, true);
+    client.until("media where they were", |c| c.viewer.seen.len() == 3);
+}
+
+#[test]
 fn strangers_on_tcp_disturb_nobody() {
     let mut rig = rig_at("127.0.0.1:0", LIMITS);
     let mut client = rig.viewer_over_tcp(1);
@@ -191,10 +215,10 @@ fn viewers_over_ipv6_and_over_both_families_of_one_port() {
     let mut client = six.join(1, local);
     client.until("connected", |_| six.metrics.live.get() == 1);
     six.media(3, true);
-    client.until("media", |c| c.viewer.seen.len() == 3);
+    client.until("media", |c| c.viewer.seen.len() >= 3);
     let mut tcp = six.viewer_over_tcp(2);
     six.media(3, true);
-    tcp.until("media", |c| c.viewer.seen.len() == 3);
+    tcp.until("media", |c| c.viewer.seen.len() >= 3);
 
     let mut both = rig_at("[::]:0", LIMITS);
     let port = both.worker.local_addr().port();
@@ -206,7 +230,7 @@ fn viewers_over_ipv6_and_over_both_families_of_one_port() {
         let live = both.metrics.live.get();
         client.until("connected", |_| both.metrics.live.get() > live);
         both.media(3, true);
-        client.until("media", |c| c.viewer.seen.len() == 3);
+        client.until("media", |c| c.viewer.seen.len() >= 3);
     }
 }
 
