@@ -14,11 +14,12 @@ const { values, positionals } = parseArgs({
     height: { type: 'string', default: '720' },
     silent: { type: 'boolean', default: false },
     screenshot: { type: 'string' },
+    candidates: { type: 'string' },
   },
 });
 if (positionals.length !== 1) {
   console.error(
-    'usage: watch.mjs URL [--seconds 20] [--settle 2] [--width 1280] [--height 720] [--silent] [--screenshot FILE]',
+    'usage: watch.mjs URL [--seconds 20] [--settle 2] [--width 1280] [--height 720] [--silent] [--screenshot FILE] [--candidates WORD]',
   );
   process.exit(64);
 }
@@ -29,6 +30,7 @@ const result = await watch(positionals[0], {
   height: Number(values.height),
   sound: !values.silent,
   screenshot: values.screenshot ?? null,
+  candidates: values.candidates ?? null,
 });
 console.log(JSON.stringify(result));
 process.exitCode = result.ok ? 0 : 1;

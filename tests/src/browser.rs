@@ -63,6 +63,8 @@ pub struct Connection {
     pub retransmitted: Option<u64>,
     /// Key-frame requests.
     pub plis: Option<u64>,
+    /// Where media come from, like "tcp 127.0.0.1:8190".
+    pub remote: Option<String>,
 }
 
 /// What a viewer in Chromium saw; see `tests/browser/README.md`.
@@ -109,6 +111,19 @@ pub struct Joined {
 /// If the program does not run or prints no result.
 pub fn watch(url: &str, seconds: u64) -> Result<Watched, HarnessError> {
     let line = run("watch.mjs", &[url, "--seconds", &seconds.to_string()], seconds)?;
+    let mut watched: Watched = parse(&line)?;
+    watched.line = line;
+    Ok(watched)
+}
+
+/// Watches a page for so many seconds; only the leaf's candidates with this word in them (a
+/// transport or an address) get through to the browser.
+///
+/// # Errors
+/// If the program does not run or prints no result.
+pub fn watch_only(url: &str, seconds: u64, word: &str) -> Result<Watched, HarnessError> {
+    let arguments = [url, "--seconds", &seconds.to_string(), "--candidates", word];
+    let line = run("watch.mjs", &arguments, seconds)?;
     let mut watched: Watched = parse(&line)?;
     watched.line = line;
     Ok(watched)

@@ -2,6 +2,7 @@
 //! process. It measures join times, loss after repair, delay and whole frames, and it is the load
 //! generator of the benchmarks. It works with any WHEP server.
 
+mod bridge;
 mod bulk;
 mod driver;
 mod histogram;
@@ -22,6 +23,7 @@ use crate::http;
 use driver::{Command, Joiner, Shard, with};
 use relay_node::clock::Clock;
 use secure::Identity;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -64,6 +66,10 @@ pub struct Options {
     pub report_us: u64,
     /// Receives the cheap way, without repair; `None` watches each packet and frame.
     pub bulk: Option<BulkOptions>,
+    /// Where viewers receive; the address towards the server if `None`.
+    pub local: Option<IpAddr>,
+    /// Media over TCP instead of UDP (RFC 6544).
+    pub tcp: bool,
     /// Makes passwords and numbers; the same seed makes the same.
     pub seed: u64,
 }
@@ -83,6 +89,8 @@ impl Default for Options {
             consent_us: 2_500_000,
             report_us: 1_000_000,
             bulk: None,
+            local: None,
+            tcp: false,
             seed: 1,
         }
     }

@@ -8,8 +8,26 @@ import { summariseFrames, summariseSound } from './summary.mjs';
 /** How long to wait for a first picture before giving up, in milliseconds. */
 const FIRST_PICTURE_MS = 30_000;
 
+/**
+ * Runs in the page: of a server's candidates only those with `word` among their words get through to
+ * the browser, as if its network blocked the rest.
+ */
+function keepCandidates(word) {
+  const { prototype } = RTCPeerConnection;
+  const original = prototype.setRemoteDescription;
+  prototype.setRemoteDescription = function (description) {
+    const blocked = (line) => line.startsWith('a=candidate:') && !line.split(' ').includes(word);
+    const lines = description.sdp.split('\r\n').filter((line) => !blocked(line));
+    return original.call(this, { type: description.type, sdp: lines.join('\r\n') });
+  };
+}
+
 /** Opens `url` in a page of its own, with the probe in place. Closing is up to `close()`. */
-export async function openViewer(browser, url, { width = 1280, height = 720 } = {}) {
+export async function openViewer(
+  browser,
+  url,
+  { width = 1280, height = 720, candidates = null } = {},
+) {
   // A context of its own: nothing is cached, as for somebody who comes for the first time.
   const context = await browser.newContext({ viewport: { width, height } });
   const page = await context.newPage();
@@ -22,6 +40,7 @@ export async function openViewer(browser, url, { width = 1280, height = 720 } = 
     errors.push(`request: ${request.url()} ${request.failure()?.errorText ?? ''}`);
   });
   await page.addInitScript({ content: probeScript() });
+  if (candidates) await page.addInitScript(keepCandidates, candidates);
   await page.goto(url, { waitUntil: 'commit' });
 
   return {
@@ -71,6 +90,9 @@ export async function openViewer(browser, url, { width = 1280, height = 720 } = 
         const video = find('inbound-rtp', 'video');
         const audio = find('inbound-rtp', 'audio');
         const playout = find('media-playout');
+        const byId = (id) => entries.find((e) => e.id === id) ?? {};
+        const pair = byId(find('transport').selectedCandidatePairId);
+        const remote = byId(pair.remoteCandidateId);
         return {
           srtpCipher: find('transport').srtpCipher ?? null,
           dtls: find('transport').tlsVersion ?? null,
@@ -84,6 +106,7 @@ export async function openViewer(browser, url, { width = 1280, height = 720 } = 
           retransmitted: video.retransmittedPacketsReceived ?? null,
           nacks: video.nackCount ?? null,
           plis: video.pliCount ?? null,
+          remote: remote.protocol ? `${remote.protocol} ${remote.address}:${remote.port}` : null,
           // What the sound waits for after the jitter buffer, as the browser reckons.
           playout_ms: playout.totalSamplesCount
             ? (playout.totalPlayoutDelay * 1000) / playout.totalSamplesCount

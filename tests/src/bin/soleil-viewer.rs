@@ -42,6 +42,9 @@ struct Arguments {
     /// Ask for nothing again.
     #[arg(long)]
     no_nack: bool,
+    /// Media over TCP (ICE-TCP) instead of UDP.
+    #[arg(long)]
+    tcp: bool,
     /// JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -63,6 +66,7 @@ async fn main() -> anyhow::Result<()> {
         threads: a.threads,
         open_one_in: a.open_one_in.unwrap_or(if a.viewers <= 200 { 1 } else { 10 }),
         nack: !a.no_nack,
+        tcp: a.tcp,
         ..Options::default()
     };
     let mut term = signal(SignalKind::terminate()).context("SIGTERM")?;

@@ -133,6 +133,30 @@ fn udp_passes_both_ways_and_is_recorded() {
 }
 
 #[test]
+fn a_sender_comes_from_another_port_after_a_rebind() {
+    let (server, client) =
+        (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
+    let target = server.local_addr().unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let emulator = UdpEmulator::start(listen, target, LinkConfig::default(), 1).unwrap();
+    let mut buffer = [0; 100];
+    client.send_to(b"before", emulator.address()).unwrap();
+    let (_, before) = server.recv_from(&mut buffer).unwrap();
+    emulator.rebind();
+    let mut after = before;
+    until("another port", Duration::from_secs(5), || {
+        client.send_to(b"after", emulator.address()).unwrap();
+        after = server.recv_from(&mut buffer).unwrap().1;
+        after != before
+    });
+    server.send_to(b"back", after).unwrap();
+    assert_eq!(client.recv(&mut buffer).unwrap(), 4);
+}
+
+#[test]
 fn tap_passes_and_records() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();

@@ -46,6 +46,7 @@ struct State {
     record: bool,
     recorded: Vec<(Dir, Vec<u8>)>,
     recorded_bytes: usize,
+    rebind: bool,
     stop: bool,
 }
 
@@ -95,6 +96,7 @@ impl UdpEmulator {
             record: false,
             recorded: Vec::new(),
             recorded_bytes: 0,
+            rebind: false,
             stop: false,
         }));
         let mut driver = Driver {
@@ -120,6 +122,13 @@ impl UdpEmulator {
     /// Changes one direction.
     pub fn set(&self, dir: Dir, config: LinkConfig) {
         locked(&self.state).links[side(dir)].set_config(config);
+        let _ = self.waker.wake();
+    }
+
+    /// Gives every sender another port towards the target, as a NAT does that has forgotten its
+    /// flows. What is on its way to the old ports is lost.
+    pub fn rebind(&self) {
+        locked(&self.state).rebind = true;
         let _ = self.waker.wake();
     }
 
@@ -166,16 +175,21 @@ impl Driver {
         let mut events = Events::with_capacity(256);
         let mut buffer = vec![0; 65_536];
         loop {
-            let timeout = {
-                let state = locked(&self.state);
+            let (timeout, rebind) = {
+                let mut state = locked(&self.state);
                 if state.stop {
                     return;
                 }
+                let rebind = std::mem::take(&mut state.rebind);
                 let next = state.links.iter().filter_map(Link::poll_timeout).min();
-                next.map_or(IDLE, |at| {
+                let timeout = next.map_or(IDLE, |at| {
                     Duration::from_micros(at.0.saturating_sub(self.clock.now().mono.0)).min(IDLE)
-                })
+                });
+                (timeout, rebind)
             };
+            if rebind {
+                self.rebind();
+            }
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -236,18 +250,31 @@ impl Driver {
         if self.flows.len() >= MAX_FLOWS {
             return None;
         }
-        let any: SocketAddr =
-            if self.target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-        let mut socket = UdpSocket::bind(any).ok()?;
-        socket.connect(self.target).ok()?;
         let flow = self.flows.len();
-        self.poll
-            .registry()
-            .register(&mut socket, Token(FIRST_FLOW + flow), Interest::READABLE)
-            .ok()?;
+        let socket = self.towards_target(flow).ok()?;
         self.flows.push(Flow { client, socket });
         self.by_client.insert(client, flow);
         Some(flow)
+    }
+
+    /// A socket of its own for a flow.
+    fn towards_target(&self, flow: usize) -> io::Result<UdpSocket> {
+        let any: SocketAddr =
+            if self.target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let mut socket = UdpSocket::bind(any)?;
+        socket.connect(self.target)?;
+        let token = Token(FIRST_FLOW + flow);
+        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        Ok(socket)
+    }
+
+    fn rebind(&mut self) {
+        for flow in 0..self.flows.len() {
+            match self.towards_target(flow) {
+                Ok(socket) => self.flows[flow].socket = socket,
+                Err(error) => tracing::error!(%error, "emulator"),
+            }
+        }
     }
 
     fn deliver(&self, now: Mono) {

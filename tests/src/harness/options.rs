@@ -43,6 +43,8 @@ pub struct Options {
     pub demo_ports: bool,
     /// Log directives of all nodes.
     pub log: String,
+    /// Where leaves listen for viewers' media; an IPv6 address in brackets.
+    pub viewer_host: &'static str,
     /// More lines for the root's configuration.
     pub root_extra: String,
     /// More lines for the leaves' configuration.
@@ -64,6 +66,7 @@ impl Default for Options {
             root_hop: Hop::default(),
             relay_hop: Hop::default(),
             viewer_hop: None,
+            viewer_host: "127.0.0.1",
             streams: vec![Stream { name: "demo".into(), codec: "H264" }],
             demo_ports: false,
             log: "info".into(),

@@ -128,11 +128,12 @@ impl Tree {
             let hop = Hop { emulate: self.options.viewer_hop, tap: false };
             self.leaf_emulators.extend(emulator(&hop, announce, ports.viewers)?);
         }
+        let media = self.options.viewer_host;
         let host = if self.options.demo_ports { "localhost" } else { "127.0.0.1" };
         let _ = write!(
             config,
             "\n[http]\nlisten = \"127.0.0.1:{}\"\npublic_url = \"http://{host}:{}\"\n\
-             [webrtc]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
+             [webrtc]\nlisten = \"{media}:{}\"\nannounce = [\"{media}:{}\"]\n\
              sessions_per_address = 5000\n{}",
             ports.http, ports.http, ports.viewers, announce, self.options.leaf_extra
         );
@@ -238,6 +239,7 @@ impl Tree {
         all.extend(self.relay_ports.iter().map(|p| ("relay overlay".to_owned(), p.overlay)));
         for p in &self.leaf_ports {
             all.push(("leaf http".to_owned(), p.http));
+            all.push(("leaf viewers".to_owned(), p.viewers));
         }
         all
     }
@@ -257,6 +259,12 @@ impl Tree {
             all.push(("leaf viewers".to_owned(), p.viewers));
         }
         all
+    }
+
+    /// The emulator in front of a leaf's viewers, with `viewer_hop`.
+    #[must_use]
+    pub fn viewer_hop(&self, leaf: usize) -> Option<&UdpEmulator> {
+        self.leaf_emulators.get(leaf)
     }
 
     /// Where configuration and data of the nodes are (`root.toml`, `relay-1.toml`, ...).

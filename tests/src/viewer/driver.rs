@@ -2,6 +2,7 @@
 //! and a few more that post offers. No thread, task or timer per viewer.
 
 use super::Options;
+use super::bridge::Bridge;
 use super::bulk::BulkOptions;
 use super::report::ViewerReport;
 use super::secure::Identity;
@@ -236,6 +237,8 @@ pub(super) struct Joiner {
     threads: Vec<JoinHandle<()>>,
     stop: Option<Sender<()>>,
     locations: Arc<Mutex<Vec<String>>>,
+    /// Of viewers over TCP; they end with this.
+    bridges: Arc<Mutex<Vec<Bridge>>>,
 }
 
 impl Joiner {
@@ -250,10 +253,12 @@ impl Joiner {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         let locations = Arc::new(Mutex::new(Vec::new()));
+        let bridges = Arc::new(Mutex::new(Vec::new()));
         let mut threads = Vec::new();
         for _ in 0..POSTERS.min(count.max(1)) {
             let (queue, shards) = (queue.clone(), shards.clone());
             let (url, options, locations) = (url.to_owned(), options.clone(), locations.clone());
+            let bridges = bridges.clone();
             threads.push(std::thread::Builder::new().name("viewer-post".into()).spawn(
                 move || {
                     loop {
@@ -264,6 +269,14 @@ impl Joiner {
                             let mut list = locations.lock().unwrap_or_else(PoisonError::into_inner);
                             list.extend(location);
                             sdp
+                        });
+                        let result = result.and_then(|sdp| {
+                            if !options.tcp {
+                                return Ok(sdp);
+                            }
+                            let (bridge, sdp) = Bridge::before(&sdp)?;
+                            bridges.lock().unwrap_or_else(PoisonError::into_inner).push(bridge);
+                            Ok(sdp)
                         });
                         let command = Command::Answer { id: job.id, posted, result };
                         with(&shards, job.shard, |s| s.send(command));
@@ -276,7 +289,7 @@ impl Joiner {
         threads.push(std::thread::Builder::new().name("viewer-join".into()).spawn(move || {
             join_all(&url, count, &options, clock, &shards, &Arc::new(identity), &jobs, &stopped);
         })?);
-        Ok(Self { threads, stop: Some(stop), locations })
+        Ok(Self { threads, stop: Some(stop), locations, bridges })
     }
 
     /// Where the sessions are, for deleting them.
@@ -290,6 +303,12 @@ impl Joiner {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Joiner {
+    fn drop(&mut self) {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -312,7 +331,8 @@ fn join_all(
     jobs: &Sender<Job>,
     stopped: &Receiver<()>,
 ) {
-    let local = local_address(url);
+    let towards = || local_address(url);
+    let local = options.local.map_or_else(towards, |ip| SocketAddr::new(ip, 0));
     let begin = clock.now().mono.0;
     for id in 0..count {
         let due = options.joins_per_second.map_or(0, |r| (id as f64 * 1e6 / r) as u64);
