@@ -55,9 +55,13 @@ describe('postOffer', () => {
     expect((await failure(answering(502, {}))).kind).toBe('trouble');
   });
 
-  it('shows a reason from JSON, and never a page of HTML', async () => {
+  it('shows a reason from JSON or SDP, and never a page of HTML', async () => {
     const json = { 'content-type': 'application/problem+json' };
     expect((await failure(answering(406, json, '{"detail":"no codec"}'))).detail).toBe('no codec');
+    const sdp = { 'content-type': 'application/sdp' };
+    const counter = 'v=0\r\ns=-\r\ni=no codec\r\nt=0 0\r\n';
+    expect((await failure(answering(406, sdp, counter))).detail).toBe('no codec');
+    expect((await failure(answering(406, sdp, 'v=0\r\n'))).detail).toBe('');
     expect((await failure(answering(500, {}, '<html>oops'))).detail).toBe('');
     expect((await failure(answering(500, {}, 'x'.repeat(9_999)))).detail).toHaveLength(200);
     expect((await failure(answering(500, json, '{broken'))).detail).toBe('');

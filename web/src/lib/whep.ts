@@ -78,7 +78,12 @@ export function parseIceServers(link: string | null): RTCIceServer[] {
 async function reason(response: Response): Promise<string> {
   try {
     const text = (await response.text()).trim();
-    if (/json/.test(response.headers.get('content-type') ?? '')) {
+    const type = response.headers.get('content-type') ?? '';
+    // A counter-offer says in its i= line why there is one; we offer all codecs that we have.
+    if (type.startsWith('application/sdp')) {
+      return (/^i=(.*?)\r?$/m.exec(text)?.[1] ?? '').slice(0, DETAIL_MAX);
+    }
+    if (/json/.test(type)) {
       const json: unknown = JSON.parse(text);
       if (typeof json === 'object' && json !== null) {
         for (const key of ['detail', 'message', 'error', 'title']) {
