@@ -9,6 +9,7 @@ mod whep_http;
 mod whep_ice;
 mod whep_layers;
 mod whep_setup;
+mod whep_table;
 
 use super::*;
 use crate::config::LeafConfig;

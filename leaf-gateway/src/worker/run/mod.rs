@@ -3,16 +3,16 @@
 mod media;
 mod moved;
 mod settle;
-mod tcp;
 mod start;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
 pub use media::MAX_RINGS;
 
 use media::Gather;
-use start::Starts;
 use moved::Moves;
+use start::Starts;
 
 use super::outbox::Outbox;
 use super::pool::Pool;
