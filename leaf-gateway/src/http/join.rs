@@ -116,9 +116,10 @@ pub(super) async fn join(
         Err(SdpError::NoCommonCodec(text)) => {
             site.metrics.refuse(Refusal::NoCommonCodec);
             // What the stream has, for the viewer to answer.
-            let counter = sdp::counter_offer(&pipeline, &options, &mut rng).map_err(|_| {
-                Problem::new(StatusCode::CONFLICT, text).retry_after(NOT_LIVE_RETRY)
-            })?;
+            let counter =
+                sdp::counter_offer(&pipeline, &options, &text, &mut rng).map_err(|_| {
+                    Problem::new(StatusCode::CONFLICT, text).retry_after(NOT_LIVE_RETRY)
+                })?;
             let status = StatusCode::NOT_ACCEPTABLE;
             let response = description(&site, status, counter.sdp, &location, &ufrag)?;
             let waiting = Waiting {

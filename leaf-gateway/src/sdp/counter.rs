@@ -16,14 +16,18 @@ const AUDIO_TYPE: u8 = 111;
 /// Id of the absolute-capture-time extension in our offers.
 const CAPTURE_EXT: u8 = 1;
 
+/// The longest reason in an offer.
+const MAX_REASON: usize = 200;
+
 /// Offers a pipeline: the first track of each kind (one MediaStream has one of each, WHEP section
-/// 4.5.2).
+/// 4.5.2). Why stands in its `i=` line, for whoever looks at an offer that nobody answers.
 ///
 /// # Errors
 /// [`SdpError::NoCommonCodec`] if the pipeline has no tracks.
 pub fn counter_offer(
     pipeline: &PipelineDef,
     options: &AnswerOptions<'_>,
+    why: &str,
     rng: &mut impl RngCore,
 ) -> Result<Answer, SdpError> {
     // As if the viewer had offered just what the stream has: the writer is the same.
@@ -38,6 +42,8 @@ pub fn counter_offer(
         return Err(no_common(pipeline));
     }
     let sdp = write(&media, &agreed, options, Side::Offer, rng).map_err(|_| no_common(pipeline))?;
+    let why: String = why.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
+    let sdp = sdp.replacen("s=-\r\n", &format!("s=-\r\ni={why}\r\n"), 1);
     let tracks: Vec<_> = agreed.into_iter().flatten().map(|a| a.setup).collect();
     Ok(Answer { sdp, lines: (0..tracks.len()).collect(), tracks })
 }

@@ -265,3 +265,68 @@ proptest! {
         }
     }
 }
+
+fn counter(pipeline: &PipelineDef) -> Result<Answer, SdpError> {
+    let addresses = [Candidate::udp("192.0.2.1:8190".parse().unwrap())];
+    let options = AnswerOptions {
+        ice_ufrag: "0abcdefg",
+        ice_pwd: "0123456789abcdefghijklmn",
+        fingerprint: [0xab; 32],
+        addresses: &addresses,
+        cname: "name",
+    };
+    counter_offer(pipeline, &options, "so\r\nit is", &mut StdRng::seed_from_u64(3))
+}
+
+#[test]
+fn a_counter_offer_has_what_a_browser_has_to_know() {
+    let pipeline = pipeline(vec![track(Codec::Opus, "", 2), track(Codec::H264, "", 0)]);
+    let c = counter(&pipeline).unwrap();
+    assert_eq!(c.lines, [0, 1]);
+    for line in [
+        "i=soit is",
+        "a=group:BUNDLE 0 1",
+        "m=video 8190 UDP/TLS/RTP/SAVPF 96 97",
+        "a=fmtp:96 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+        "a=rtcp-fb:96 nack pli",
+        "a=fmtp:97 apt=96",
+        "m=audio 0 UDP/TLS/RTP/SAVPF 111",
+        "a=rtpmap:111 opus/48000/2",
+        "a=setup:actpass",
+    ] {
+        assert!(has(&c, line), "{line} is not in\n{}", c.sdp);
+    }
+    // Another parser takes it, and ours, as an offer of somebody else's.
+    rtc_sdp::SessionDescription::try_from(c.sdp.clone()).unwrap();
+    let nothing = Offer::parse(&c.sdp).unwrap_err();
+    assert_eq!(
+        nothing,
+        SdpError::Bad("the offer has no section that receives audio or video".into())
+    );
+    let empty = super::tests::pipeline(vec![]);
+    assert!(counter(&empty).is_err());
+}
+
+#[test]
+fn an_answer_takes_what_it_names_of_a_counter_offer() {
+    let c = counter(&h264_and_opus()).unwrap();
+    let text = CHROMIUM
+        .replace("a=setup:actpass", "a=setup:active")
+        .replace("a=rtpmap:96 VP8", "a=rtpmap:96 H264");
+    let answer = Offer::parse_answer(&text).unwrap();
+    let (tracks, lines) = accept(&answer, &c.tracks).unwrap();
+    assert_eq!(lines, [0, 1]);
+    assert_eq!((tracks[0].payload_type, tracks[0].rtx), (96, c.tracks[0].rtx));
+    assert_eq!((tracks[1].payload_type, tracks[1].nack), (111, false));
+    assert_eq!(tracks[0].ssrc, c.tracks[0].ssrc, "as it was offered");
+    // Sound alone: the picture is rejected, or in another type.
+    for (from, to) in [("m=video 9", "m=video 0"), ("SAVPF 96", "SAVPF 95")] {
+        let answer = Offer::parse_answer(&text.replacen(from, to, 1)).unwrap();
+        let (tracks, lines) = accept(&answer, &c.tracks).unwrap();
+        assert_eq!((tracks.len(), lines.as_slice()), (1, &[1][..]), "{to}");
+    }
+    assert!(matches!(accept(&answer, &c.tracks[..1]), Err(SdpError::Bad(_))));
+    let swapped = [c.tracks[1].clone(), c.tracks[0].clone()];
+    assert!(matches!(accept(&answer, &swapped), Err(SdpError::Bad(_))));
+    assert!(Offer::parse_answer(CHROMIUM).is_err(), "an answer has a role");
+}

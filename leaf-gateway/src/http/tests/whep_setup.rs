@@ -43,6 +43,7 @@ async fn section_4_2_2_without_a_common_codec_there_is_a_counter_offer() {
     assert_eq!(header(&counter, "content-type"), Some("application/sdp"));
     assert!(header(&counter, "location").unwrap().starts_with("http://leaf.test/whep/layers/"));
     for line in [
+        "i=no codec in common: the stream has VP8 and opus",
         "m=video ",
         "a=rtpmap:96 VP8/90000",
         "a=rtpmap:97 rtx/90000",
