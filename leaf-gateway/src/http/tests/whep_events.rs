@@ -26,7 +26,7 @@ pub(super) struct Reader {
 impl Reader {
     async fn new(b: &Bench, path: &str) -> Self {
         let mut stream = TcpStream::connect(b.http).await.unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nHost: leaf.test\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: leaf.test\r\nConnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         Self { stream, text: String::new() }
     }
