@@ -3,6 +3,7 @@
 //! operators' endpoint is [`crate::ops`].
 
 mod guests;
+mod patience;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -13,6 +14,7 @@ use axum::{Extension, Router};
 use guests::Guests;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use patience::Patient;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +34,9 @@ pub const MAX_PER_ADDRESS: u32 = 512;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may leave its answer unread once the sockets between are full. Event streams
+/// have as much patience with those who do not read.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest request head.
 pub const MAX_HEAD: usize = 16 * 1024;
 /// How long open requests may go on when the server stops.
@@ -60,6 +65,8 @@ pub struct Limits {
     pub head: Duration,
     /// For a TLS handshake.
     pub handshake: Duration,
+    /// For a client that does not read.
+    pub write: Duration,
     /// Between two looks at the certificate's files.
     pub reload: Duration,
 }
@@ -71,6 +78,7 @@ impl Default for Limits {
             per_address: MAX_PER_ADDRESS,
             head: HEAD_TIMEOUT,
             handshake: HANDSHAKE_TIMEOUT,
+            write: WRITE_TIMEOUT,
             reload: RELOAD_INTERVAL,
         }
     }
@@ -176,6 +184,7 @@ async fn connection(
     limits: Limits,
 ) {
     let _ = stream.set_nodelay(true);
+    let stream = Patient::new(stream, limits.write);
     match acceptor {
         None => serve_stream(stream, router, stop, limits.head).await,
         Some(acceptor) => {

@@ -12,6 +12,8 @@ use tokio_rustls::{TlsConnector, rustls};
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(100);
+/// More than the sockets on both sides hold.
+const LARGE: usize = 32 * 1024 * 1024;
 
 struct Site {
     at: SocketAddr,
@@ -38,6 +40,7 @@ async fn site(limits: Limits, tls: Option<TlsFiles>) -> Site {
                 std::future::pending::<()>().await;
             }),
         )
+        .route("/large", get(|| async { vec![b'x'; LARGE] }))
         .route(
             "/wait",
             get(|| async move {
@@ -132,6 +135,17 @@ async fn an_idle_connection_is_closed_after_its_answer() {
     idle.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let answer = rest(&mut idle).await;
     assert!(answer.contains(" 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_let_go_and_its_place_free_again() {
+    let site = site(Limits { per_address: 1, write: SHORT, ..Limits::default() }, None).await;
+    let mut mute = TcpStream::connect(site.at).await.unwrap();
+    mute.write_all(request("/large").as_bytes()).await.unwrap();
+    // The answer has begun, so the place is taken.
+    soon(mute.readable()).await.unwrap();
+    soon(async { while !ask(&site, "/who").await.contains(" 200 ") {} }).await;
+    assert!(rest(&mut mute).await.len() < LARGE, "the answer was cut");
 }
 
 #[tokio::test]
