@@ -98,13 +98,13 @@ pub(super) fn describe(def: &PipelineDef, lines: &[Line], rates: &HashMap<Ssrc, 
 }
 
 /// What of the layers is news when it changes: all but how much an active one brings.
-pub(super) fn key(def: &PipelineDef, lines: &[Line], rates: &HashMap<Ssrc, u64>) -> String {
+pub(super) fn key(def: &PipelineDef, rates: &HashMap<Ssrc, u64>) -> String {
     let mut key = String::new();
-    for (line, layers) in pictures(def, lines) {
-        for l in layers {
+    for track in def.tracks.iter().filter(|t| t.codec.kind() == MediaKind::Video) {
+        for l in &track.layers {
             let active = rate(l, rates).is_some();
             let size = (l.width, l.height, l.bitrate);
-            let _ = write!(key, "{line} {} {active} {size:?};", l.ssrc.0);
+            let _ = write!(key, "{} {} {active} {size:?};", track.name, l.ssrc.0);
         }
     }
     key

@@ -3,7 +3,8 @@
 //! the requests in `handlers`.
 //!
 //! Whoever tells something takes the lock for a walk over the streams that there are (a few
-//! thousand at most, a push each); nobody waits under it.
+//! thousand at most, a push each); nobody waits under it. The viewer thread takes it as well when a
+//! session ends, so what is the same for all streams of a pipeline is worked out once.
 
 pub(super) mod handlers;
 mod queue;
@@ -16,7 +17,7 @@ use super::layers::{self, Line};
 use crate::worker::{PipelineFigures, SessionId};
 use queue::{Item, Queue};
 use relay_node::http_server::Hangup;
-use soleil_protocol::pipeline::PipelineDef;
+use soleil_protocol::pipeline::{MediaKind, PipelineDef};
 use soleil_protocol::{PipelineId, Ssrc};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -116,15 +117,23 @@ struct Stream {
     read_before: bool,
     /// What it has been told last.
     live: bool,
-    layers: String,
+    layers: Option<Arc<str>>,
     viewers: Option<u64>,
+}
+
+/// What holds now.
+#[derive(Debug, Default)]
+struct Known {
+    pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>,
+    rates: HashMap<Ssrc, u64>,
+    viewers: BTreeMap<PipelineId, u64>,
+    /// Of each pipeline, what of its layers is news when it changes.
+    keys: BTreeMap<PipelineId, Arc<str>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>,
-    rates: HashMap<Ssrc, u64>,
-    viewers: BTreeMap<PipelineId, u64>,
+    known: Known,
     sessions: HashMap<SessionId, Watched>,
     streams: HashMap<SessionId, Vec<Stream>>,
     count: usize,
@@ -178,7 +187,7 @@ impl Events {
     pub(super) fn session(&self, id: &SessionId) -> Option<(Option<PipelineDef>, Vec<Line>)> {
         let state = self.lock();
         let watched = state.sessions.get(id)?;
-        Some((state.pipelines.get(&watched.pipeline).cloned(), watched.lines.clone()))
+        Some((state.known.pipelines.get(&watched.pipeline).cloned(), watched.lines.clone()))
     }
 
     /// A new stream of a session, which begins with what holds now.
@@ -204,12 +213,11 @@ impl Events {
             queue: Arc::default(),
             read_before: false,
             live: false,
-            layers: String::new(),
+            layers: None,
             viewers: None,
         };
-        let def = state.pipelines.get(&watched.pipeline);
-        stream.tell_pipeline(def, &watched.lines, &state.rates);
-        stream.tell_viewers(state.viewers.get(&watched.pipeline).copied());
+        state.known.tell_pipeline(watched, &mut stream);
+        state.known.tell_viewers(watched, &mut stream);
         streams.push(stream);
         state.count += 1;
         Ok(())
@@ -223,12 +231,11 @@ impl Events {
         let stream = state.streams.get_mut(session)?.iter_mut().find(|s| s.id == id)?;
         let reader = stream.queue.attach(hangup);
         if std::mem::replace(&mut stream.read_before, true) {
-            let def = state.pipelines.get(&watched.pipeline);
-            stream.layers.clear();
-            stream.live = !def.is_some_and(|d| d.live);
+            stream.layers = None;
+            stream.live = !state.known.live(watched);
             stream.viewers = None;
-            stream.tell_pipeline(def, &watched.lines, &state.rates);
-            stream.tell_viewers(state.viewers.get(&watched.pipeline).copied());
+            state.known.tell_pipeline(watched, stream);
+            state.known.tell_viewers(watched, stream);
         }
         Some((stream.queue.clone(), reader))
     }
@@ -254,23 +261,20 @@ impl Events {
     /// The pipelines have changed.
     pub(crate) fn set_pipelines(&self, pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>) {
         let mut state = self.lock();
-        state.pipelines = pipelines;
-        state.tell(|state, watched, stream| {
-            let def = state.pipelines.get(&watched.pipeline);
-            stream.tell_pipeline(def, &watched.lines, &state.rates)
-        });
+        state.known.pipelines = pipelines;
+        state.known.make_keys();
+        state.tell(Known::tell_pipeline);
     }
 
     /// What each layer brings now, in bits per second, and how many watch each pipeline. Comes
     /// once a second, which is how often a stream hears of viewers at most.
     pub(crate) fn set_figures(&self, rates: HashMap<Ssrc, u64>, figures: &[PipelineFigures]) {
         let mut state = self.lock();
-        state.rates = rates;
-        state.viewers = figures.iter().map(|f| (f.pipeline, f.viewers)).collect();
-        state.tell(|state, watched, stream| {
-            let def = state.pipelines.get(&watched.pipeline);
-            stream.tell_viewers(state.viewers.get(&watched.pipeline).copied())
-                && stream.tell_pipeline(def, &watched.lines, &state.rates)
+        state.known.rates = rates;
+        state.known.viewers = figures.iter().map(|f| (f.pipeline, f.viewers)).collect();
+        state.known.make_keys();
+        state.tell(|known, watched, stream| {
+            known.tell_viewers(watched, stream) && known.tell_pipeline(watched, stream)
         });
     }
 
@@ -297,12 +301,12 @@ impl Events {
 
 impl State {
     /// Lets `what` tell each stream something; those that it says are over are out.
-    fn tell(&mut self, what: impl Fn(&State, &Watched, &mut Stream) -> bool) {
+    fn tell(&mut self, what: impl Fn(&Known, &Watched, &mut Stream) -> bool) {
         let mut streams = std::mem::take(&mut self.streams);
         let before: usize = streams.values().map(Vec::len).sum();
         streams.retain(|id, all| {
             let Some(watched) = self.sessions.get(id) else { return false };
-            all.retain_mut(|stream| what(self, watched, stream));
+            all.retain_mut(|stream| what(&self.known, watched, stream));
             !all.is_empty()
         });
         let after: usize = streams.values().map(Vec::len).sum();
@@ -312,42 +316,49 @@ impl State {
     }
 }
 
-/// Each says whether the stream goes on.
-impl Stream {
-    fn tell(&self, kind: Kind, data: impl FnOnce() -> String) -> bool {
-        !self.wants.has(kind) || self.queue.push(Item { kind, data: data() })
+/// What tells a stream something says whether the stream goes on.
+impl Known {
+    fn make_keys(&mut self) {
+        let key = |(id, def): (&PipelineId, _)| (*id, layers::key(def, &self.rates).into());
+        self.keys = self.pipelines.iter().map(key).collect();
+    }
+
+    fn live(&self, watched: &Watched) -> bool {
+        self.pipelines.get(&watched.pipeline).is_some_and(|d| d.live)
     }
 
     /// On air or not, and the layers, if that is news. A stream that has been told nothing yet
     /// hears nothing of a pipeline that is not on air (the text forbids a first `inactive`).
-    fn tell_pipeline(
-        &mut self,
-        def: Option<&PipelineDef>,
-        lines: &[Line],
-        rates: &HashMap<Ssrc, u64>,
-    ) -> bool {
+    fn tell_pipeline(&self, watched: &Watched, stream: &mut Stream) -> bool {
         let mut goes_on = true;
-        let live = def.is_some_and(|d| d.live);
-        if std::mem::replace(&mut self.live, live) != live {
+        let live = self.live(watched);
+        if std::mem::replace(&mut stream.live, live) != live {
             let kind = if live { Kind::Active } else { Kind::Inactive };
-            goes_on &= self.tell(kind, || "{}".to_owned());
+            goes_on &= stream.tell(kind, || "{}".to_owned());
         }
-        if let Some(def) = def {
-            let key = layers::key(def, lines, rates);
-            if key != self.layers {
-                self.layers = key;
-                goes_on &= self.tell(Kind::Layers, || layers::describe(def, lines, rates));
-            }
+        let (def, key) = (self.pipelines.get(&watched.pipeline), self.keys.get(&watched.pipeline));
+        if let Some(def) = def
+            && stream.layers.as_ref() != key
+            && watched.lines.iter().any(|l| l.kind == MediaKind::Video)
+        {
+            stream.layers = key.cloned();
+            goes_on &=
+                stream.tell(Kind::Layers, || layers::describe(def, &watched.lines, &self.rates));
         }
         goes_on
     }
 
-    fn tell_viewers(&mut self, viewers: Option<u64>) -> bool {
-        if viewers.is_none() || self.viewers == viewers {
+    fn tell_viewers(&self, watched: &Watched, stream: &mut Stream) -> bool {
+        let Some(viewers) = self.viewers.get(&watched.pipeline).copied() else { return true };
+        if stream.viewers.replace(viewers) == Some(viewers) {
             return true;
         }
-        self.viewers = viewers;
-        let n = viewers.unwrap_or_default();
-        self.tell(Kind::ViewerCount, || format!("{{\"viewercount\":{n}}}"))
+        stream.tell(Kind::ViewerCount, || format!("{{\"viewercount\":{viewers}}}"))
+    }
+}
+
+impl Stream {
+    fn tell(&self, kind: Kind, data: impl FnOnce() -> String) -> bool {
+        !self.wants.has(kind) || self.queue.push(Item { kind, data: data() })
     }
 }

@@ -115,3 +115,13 @@ fn names_of_events() {
     assert_eq!(Wants::named(Kind::ALL.map(Kind::name)), Ok(Wants::all()));
     assert_eq!(Wants::named(["active", "scte35"]), Err("scte35"));
 }
+
+#[tokio::test]
+async fn a_session_without_a_picture_hears_nothing_of_layers() {
+    let events = book();
+    let _listed = events.list(id(1), ONE, vec![]);
+    events.open(&id(1), "s".into(), Wants::all()).unwrap();
+    let (queue, reader) = events.read(&id(1), "s", Hangup::default()).unwrap();
+    events.set_figures(HashMap::from([(Ssrc(7), 900)]), &[viewers(1)]);
+    assert_eq!(told(&queue, reader).await, ["active {}", "viewercount {\"viewercount\":1}"]);
+}
