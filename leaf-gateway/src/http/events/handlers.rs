@@ -7,7 +7,7 @@ use crate::http::request::{JSON, base, need_type, new_id, no_session, read_body,
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use relay_node::http_server::Hangup;
@@ -37,7 +37,8 @@ pub(in crate::http) fn link(session: &str) -> String {
 /// `POST`: a stream of those events that the body names, or of all.
 pub(in crate::http) async fn open(
     State(site): State<Arc<Site>>,
-    Path((stream, session)): Path<(String, String)>,
+    Path((_, session)): Path<(String, String)>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -68,7 +69,8 @@ pub(in crate::http) async fn open(
         }
     })?;
     site.metrics.event_streams.add(1);
-    let location = format!("{}/whep/{stream}/{}/events/{id}", base(&site, &headers), session.0);
+    // As it came: the stream's name in it is the client's, escapes and all.
+    let location = format!("{}{}/{id}", base(&site, &headers), uri.path());
     Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
 }
 

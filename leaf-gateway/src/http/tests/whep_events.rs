@@ -69,6 +69,12 @@ async fn events_post_makes_a_stream_at_its_location() {
     assert_eq!(status(&all), 201, "{all}");
     let mut reader = Reader::new(&b, &path_of(&all)).await;
     reader.until("event: layers").await;
+    assert_eq!(status(&b.send("DELETE", &path_of(&all), "", "").await), 200);
+    // A session is known by its own name; what stands before it comes back as it was sent.
+    let odd = path.replace("/demo/", "/%0d%0a%20%C3%BC/");
+    let answer = b.send("POST", &format!("{odd}/events"), "", "").await;
+    assert_eq!(status(&answer), 201, "{answer}");
+    assert!(path_of(&answer).starts_with(&format!("{odd}/events/")));
     b.leaf.stop().await;
 }
 
