@@ -162,7 +162,7 @@ impl Leaf {
             clock: self.clock,
             occupancy: Occupancy::new(config.limits()),
             demand: demand.clone(),
-            metrics: self.metrics,
+            metrics: self.metrics.clone(),
             pipelines: node.pipelines.clone(),
             identity: node.identity.clone(),
             lack: node.lack.clone(),
@@ -189,6 +189,7 @@ impl Leaf {
             rates: Rates::new(self.bytes, self.clock.now().mono),
             counters,
             events,
+            metrics: self.metrics,
         };
         let tasks = vec![
             tokio::spawn(self.http.serve(http::router(site.clone()), stop.clone())),
@@ -264,6 +265,7 @@ struct Control {
     rates: Rates,
     counters: Arc<CounterOffers>,
     events: Arc<Events>,
+    metrics: Arc<Metrics>,
 }
 
 impl Control {
@@ -301,6 +303,7 @@ impl Control {
                     let now = self.clock.now().mono;
                     self.stop_lingering(now);
                     self.counters.expire(now);
+                    self.metrics.event_streams_cut.set(self.events.counts().1);
                 }
             }
         }

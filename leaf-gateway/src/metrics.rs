@@ -21,7 +21,8 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn set(&self, n: u64) {
+    /// Takes over what is counted elsewhere, or a gauge.
+    pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
 }
@@ -122,6 +123,7 @@ counters! {
     late, "soleil_leaf_packets_late_total", "Packets that came twice or too late for the ring.";
     overruns, "soleil_leaf_packets_overrun_total", "Packets that found the viewer thread behind.";
     event_streams, "soleil_leaf_event_streams_total", "Event streams created.";
+    event_streams_cut, "soleil_leaf_event_streams_cut_total", "Of these, cut: nobody read them.";
     limited, "soleil_leaf_requests_limited_total", "Requests over their address's rate.";
     strays, "soleil_leaf_packets_stray_total", "Packets of layers that nobody has defined.";
 }

@@ -40,6 +40,7 @@ fn control() -> Bench {
         rates: Rates::new(Bytes::default(), clock.now().mono),
         counters: Arc::default(),
         events: Arc::default(),
+        metrics: Arc::default(),
     };
     Bench { control, commands, demand, pipelines }
 }

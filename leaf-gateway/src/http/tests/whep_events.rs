@@ -239,6 +239,12 @@ async fn events_nobody_reads_end_the_stream() {
         b.leaf.events().set_figures(HashMap::new(), &[figures(1, 100 + n)]);
     }
     assert_eq!(b.leaf.events().counts(), (0, 1));
+    let until = b.clock.now().mono.after(DEADLINE);
+    // The control task brings it to the metrics with its next look.
+    while !b.leaf.metrics().render().contains("soleil_leaf_event_streams_cut_total 1\n") {
+        assert!(b.clock.now().mono < until);
+        tokio::task::yield_now().await;
+    }
     assert_eq!(status(&b.send("GET", &stream, "", "").await), 404);
     b.leaf.stop().await;
 }
