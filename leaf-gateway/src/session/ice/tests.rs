@@ -157,6 +157,10 @@ fn a_viewer_that_claims_our_role_is_told() {
     stun::request(&mut out, &[1; 12], "ours:theirs", 1, OURS);
     assert_eq!(b.feed(addr(1), &out), Outcome::Ignored);
     assert_eq!(stun::parse(&b.drain()[0].1).unwrap().kind, Kind::Error);
+    // It is no check: consent does not come by it, nor is the address known.
+    b.later(500);
+    assert_eq!(b.feed(addr(1), &out), Outcome::Ignored);
+    assert_eq!((b.agent.last_check(), b.agent.knows(addr(1))), (Mono(0), false));
 }
 
 #[test]
