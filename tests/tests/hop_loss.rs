@@ -42,6 +42,9 @@ fn hop_repairs_itself_and_the_relay_asks_once() {
     let all = seen(&after) - seen(&before);
     assert!(frames as f64 >= 0.98 * all as f64, "{frames} of {all}\n{after}");
     assert_eq!(after.failed, 0, "{after}");
+    // Frames that are lost whole are in neither number, but their packets are missing.
+    let (lost, got) = (after.video.lost - before.video.lost, after.video.packets);
+    assert!(lost as f64 <= 0.002 * (got - before.video.packets) as f64, "{lost} lost\n{after}");
 
     let now = tree.relays[0].metrics();
     let rise =

@@ -177,8 +177,21 @@ fn nobody_speaks_for_another() {
         let said = rig.message(CHILD, message(Some("c"), Some("me"), body));
         assert_eq!(said, [format!("10 error me>c unauthorized {kind}")]);
     }
-    let said = rig.message(PARENT, message(Some("p"), Some("me"), kill()));
-    assert_eq!(said, ["2 error me>p unauthorized kill"], "the parent is not the root");
+    let remove = RemovePipeline { pipeline: PipelineId(1), reason: String::new() };
+    let route = RoutePipeline { pipeline: PipelineId(1), path: vec![] };
+    for body in [
+        kill(),
+        redirect(SEC, vec![]),
+        pipe_def_message(1).body,
+        Body::RemovePipeline(remove),
+        Body::RoutePipeline(route),
+        Body::ReqFullStats(ReqFullStats { pipeline: None }),
+    ] {
+        let kind = body.kind();
+        let said = rig.message(PARENT, message(Some("p"), Some("me"), body));
+        let refused = format!("2 error me>p unauthorized {kind}");
+        assert_eq!(said, [refused], "the parent is not the root");
+    }
 }
 
 #[test]

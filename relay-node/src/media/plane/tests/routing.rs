@@ -93,6 +93,19 @@ fn duplicates_are_filtered() {
 }
 
 #[test]
+fn a_packet_from_before_the_replay_window_counts_as_seen() {
+    let mut net = Net::chain(3, 1);
+    let old = net.seal(VIDEO, 1, false);
+    net.deliver(1, address(0), net.seal(VIDEO, 1_000_000, false));
+    let before = net.layer(1);
+    net.log.clear();
+    // It is genuine, and was never seen: how should we know?
+    net.deliver(1, address(0), old);
+    assert_eq!(net.layer(1), LayerStats { too_old: before.too_old + 1, ..before });
+    assert!(net.sent(1, 2).is_empty());
+}
+
+#[test]
 fn what_is_no_packet_of_ours_is_counted_and_ignored() {
     let mut net = Net::chain(3, 1);
     let unknown = {
