@@ -117,7 +117,7 @@ test('waits for a stream that is not on air, and starts by itself', async () => 
 test('no room, and no codec in common', async () => {
   const busy = await open('/watch/busy');
   await phase(busy, 'busy');
-  assert.match(await status(busy), /^No free place at the moment/);
+  assert.match(await status(busy), /^Nobody can be let in at the moment/);
   const foreign = await open('/watch/foreign');
   await phase(foreign, 'refused');
   assert.match(await status(foreign), /No codec in common/);

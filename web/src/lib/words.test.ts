@@ -47,7 +47,7 @@ describe('words', () => {
 
   it('say nothing of other viewers where perhaps there is no leaf', () => {
     const busy = spoken(wordsFor(view('busy', { failure: failed('busy') }), 'demo', false));
-    expect(busy).toMatch(/^No free place at the moment\./);
+    expect(busy).toMatch(/^Nobody can be let in at the moment\./);
     expect(busy).not.toMatch(/full|viewer/i);
   });
 

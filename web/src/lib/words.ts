@@ -57,10 +57,10 @@ export function wordsFor(view: PlayerView, stream: string, offline: boolean): Wo
         retry: false,
       };
     case 'busy':
-      // True as well where there is no leaf at all.
+      // No place, or no server that gives one: the reason is the server's, the outcome the same.
       return {
-        title: 'No free place at the moment',
-        text: 'You are let in as soon as there is one.',
+        title: 'Nobody can be let in at the moment',
+        text: 'You are let in as soon as that changes; nothing to do for you.',
         busy: true,
         home: false,
         retry: true,
