@@ -2,10 +2,11 @@
 //! time between the world and the sessions ([`crate::session`]), which decide. A worker owns its
 //! sessions alone; others talk to it through [`WorkerHandle`].
 //!
-//! One worker is enough at present. The server's ICE user name fragment begins with a letter that
+//! A leaf has one worker at present. The server's ICE user name fragment begins with a letter that
 //! names the worker, and everything that a session needs is reached through its worker: more
 //! workers (`SO_REUSEPORT`) need a hand-over of datagrams that land elsewhere, nothing else.
 
+mod gather;
 mod outbox;
 mod pool;
 mod queue;

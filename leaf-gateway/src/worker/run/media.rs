@@ -6,6 +6,7 @@ use crate::rewriter::Source;
 use crate::ring::{PacketRing, Stored};
 use crate::session::Delivery;
 use crate::session::track::Forwarded;
+use crate::worker::gather::Part;
 use crate::worker::outbox::Outbox;
 use crate::worker::queue::Batch;
 use soleil_protocol::pipeline::{MediaKind, PipelineDef, Track};
@@ -21,38 +22,12 @@ pub const MAX_RINGS: usize = 256;
 /// A pipeline that is gone may come back (the root restarts): its viewers wait so long.
 pub(super) const PIPELINE_GRACE: Duration = Duration::from_secs(10);
 
-/// Fresh packets may wait for the rest of their frame, for this part of what the last pass took:
-/// one pass with all packets of a frame costs little more than one with the first of them.
-const GATHER_PART: u32 = 4;
-
-/// The longest such wait.
-const MAX_GATHER: Duration = Duration::from_millis(1);
-
 /// A packet that has come into a ring and goes out with the next pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fresh {
     pipeline: PipelineId,
     source: Source,
     index: PacketIndex,
-}
-
-/// Packets that wait for the next pass over the viewers.
-#[derive(Debug, Default)]
-pub(super) struct Gather {
-    fresh: Vec<Fresh>,
-    /// When they go at the latest.
-    until: Option<Mono>,
-    /// The frame that the last of them belongs to is complete.
-    complete: bool,
-    /// What the last pass took.
-    pass: Duration,
-}
-
-impl Gather {
-    /// When the next pass is due at the latest.
-    pub(super) fn due(&self) -> Option<Mono> {
-        self.until
-    }
 }
 
 impl Worker {
@@ -106,31 +81,20 @@ impl Worker {
                 self.metrics.late.add(1);
                 continue;
             }
-            let g = &mut self.gather;
-            g.fresh.push(Fresh {
-                pipeline: packet.pipeline,
-                source: ring.source(),
-                index: packet.index,
-            });
-            // The marker ends a frame. Sound has none, and is no reason to wait or to stop waiting.
-            if ring.frames() {
-                g.complete = packet.marker;
-            } else if g.until.is_none() {
-                g.complete = true;
-            }
-            let patience = (g.pass / GATHER_PART).min(MAX_GATHER);
-            g.until.get_or_insert(now.after(patience));
+            let part = match (ring.frames(), packet.marker) {
+                (true, true) => Part::Last,
+                (true, false) => Part::More,
+                (false, _) => Part::Alone,
+            };
+            let fresh =
+                Fresh { pipeline: packet.pipeline, source: ring.source(), index: packet.index };
+            self.gather.push(now, fresh, part);
         }
     }
 
     /// Goes over the viewers with what has come, if it need not wait for more.
     pub(super) fn pass(&mut self, now: Mono) {
-        let ready = self.gather.complete || self.gather.until.is_some_and(|at| at <= now);
-        if self.gather.fresh.is_empty() || !ready {
-            return;
-        }
-        self.gather.until = None;
-        let fresh = std::mem::take(&mut self.gather.fresh);
+        let Some(fresh) = self.gather.take(now) else { return };
         let mut rest = fresh.as_slice();
         while let Some(first) = rest.first() {
             // Packets of one pipeline stand together nearly always: the plane receives them so.
@@ -140,10 +104,8 @@ impl Worker {
             self.deliver(now, pipeline, these);
             rest = others;
         }
-        self.gather.fresh = fresh;
-        self.gather.fresh.clear();
         self.flush();
-        self.gather.pass = self.clock.now().mono.since(now);
+        self.gather.done(fresh, self.clock.now().mono.since(now));
     }
 
     fn deliver(&mut self, now: Mono, pipeline: PipelineId, fresh: &[Fresh]) {

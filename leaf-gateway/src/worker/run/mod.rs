@@ -10,10 +10,11 @@ mod tests;
 
 pub use media::MAX_RINGS;
 
-use media::Gather;
+use media::Fresh;
 use moved::Moves;
 use start::Starts;
 
+use super::gather::Gather;
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::queue::Inlet;
@@ -66,7 +67,7 @@ pub(super) struct Worker {
     pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>,
     gone: BTreeMap<PipelineId, Mono>,
     outbox: Outbox,
-    gather: Gather,
+    gather: Gather<Fresh>,
     starts: Starts,
     due: Vec<Key>,
     targets: Vec<Key>,
