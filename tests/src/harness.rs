@@ -3,6 +3,7 @@
 //! where a test wants them. Everything ends when the [`Tree`] is dropped.
 
 mod broadcast;
+mod holdings;
 mod launch;
 mod node;
 mod options;
@@ -11,6 +12,7 @@ mod ports;
 mod tree;
 
 pub use broadcast::Broadcast;
+pub use holdings::Holdings;
 pub use node::{Metrics, Process, Running};
 pub use options::{Hop, Options, Stream};
 pub use ports::Ports;
