@@ -77,6 +77,9 @@ const CAUSES: [EndCause; 9] = [
     EndCause::Drained,
 ];
 
+/// Bounds of the gauges of viewers' links, bits per second: the steps of usual ladders.
+const ESTIMATES: [u64; 6] = [250_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000];
+
 macro_rules! counters {
     ($($field:ident, $name:literal, $help:literal;)*) => {
         /// All counters of the process.
@@ -85,6 +88,7 @@ macro_rules! counters {
             $(#[doc = $help] pub $field: Counter,)*
             viewers: Counter,
             connecting: Counter,
+            estimates: [Counter; ESTIMATES.len() + 1],
             refusals: [Counter; REFUSALS.len()],
             ends: [Counter; CAUSES.len()],
         }
@@ -118,6 +122,12 @@ counters! {
     resends, "soleil_leaf_resends_total", "Packets sent again.";
     missed, "soleil_leaf_resends_missed_total", "Lost packets that the ring no longer has.";
     key_frames, "soleil_leaf_key_frame_requests_total", "Key-frame requests of viewers.";
+    feedback, "soleil_leaf_feedback_total", "Transport-wide feedback messages taken.";
+    feedback_refused, "soleil_leaf_feedback_refused_total", "Feedback that was malformed or too much.";
+    probes, "soleil_leaf_probes_total", "Probes for more bandwidth.";
+    layer_ups, "soleil_leaf_layer_ups_total", "Changes of a viewer to a better layer.";
+    layer_downs, "soleil_leaf_layer_downs_total", "Changes of a viewer to a lesser layer.";
+    pauses, "soleil_leaf_pauses_total", "Pictures left out so that the sound gets through.";
     starts, "soleil_leaf_cached_starts_total", "Beginnings out of the key-frame cache.";
     forged, "soleil_leaf_srtp_failures_total", "SRTCP that was not authentic or replayed.";
     late, "soleil_leaf_packets_late_total", "Packets that came twice or too late for the ring.";
@@ -159,6 +169,18 @@ impl Metrics {
         self.connecting.set(connecting);
     }
 
+    /// Sets the gauges of how much viewers' links are thought to carry (bits per second).
+    pub fn set_estimates(&self, estimates: impl Iterator<Item = u64>) {
+        let mut counts = [0; ESTIMATES.len() + 1];
+        for estimate in estimates {
+            let below = ESTIMATES.iter().position(|e| estimate < *e).unwrap_or(ESTIMATES.len());
+            counts[below] += 1;
+        }
+        for (gauge, count) in self.estimates.iter().zip(counts) {
+            gauge.set(count);
+        }
+    }
+
     /// Sessions at present.
     pub fn viewers(&self) -> u64 {
         self.viewers.get()
@@ -180,6 +202,13 @@ impl Metrics {
         ] {
             let head = family(name, help, "gauge");
             let _ = writeln!(out, "{head}{name} {value}");
+        }
+        let name = "soleil_leaf_estimate_viewers";
+        let help = "Viewers by what their links are thought to carry, up to so many bit/s.";
+        out.push_str(&family(name, help, "gauge"));
+        let labels = ESTIMATES.iter().map(u64::to_string).chain(["+Inf".to_owned()]);
+        for (label, gauge) in labels.zip(&self.estimates) {
+            let _ = writeln!(out, "{name}{{to=\"{label}\"}} {}", gauge.get());
         }
         let name = "soleil_leaf_join_failures_total";
         out.push_str(&family(name, "Joins refused, by reason.", "counter"));
@@ -206,10 +235,13 @@ mod tests {
         metrics.refuse(Refusal::Full);
         metrics.end(EndCause::Handshake(DtlsError::TimedOut));
         metrics.set_sessions(5, 2);
+        metrics.set_estimates([300_000, 2_500_000, 2_600_000, 90_000_000].into_iter());
         let text = metrics.render();
         for line in [
             "soleil_leaf_joins_total 3",
             "soleil_leaf_viewers 5",
+            "soleil_leaf_estimate_viewers{to=\"4000000\"} 2",
+            "soleil_leaf_estimate_viewers{to=\"+Inf\"} 1",
             "soleil_leaf_join_failures_total{reason=\"full\"} 1",
             "soleil_leaf_sessions_ended_total{cause=\"handshake_failed\"} 1",
         ] {

@@ -134,6 +134,8 @@ pub struct Rewriter {
     clock_rate: u32,
     ranges: VecDeque<Range>,
     next_out: u64,
+    /// The present range is over, and the next packet has to begin one.
+    closed: bool,
     start_timestamp: u32,
     newest: Option<(u32, u64)>,
     sent: [u64; (LATE_WINDOW / 64) as usize],
@@ -149,6 +151,7 @@ impl Rewriter {
             clock_rate,
             ranges: VecDeque::new(),
             next_out: u64::from(first_seq & 0x7fff),
+            closed: false,
             start_timestamp,
             newest: None,
             sent: [0; (LATE_WINDOW / 64) as usize],
@@ -170,12 +173,22 @@ impl Rewriter {
         self.ranges.back().is_some_and(|r| (r.first_in..=r.last_in).contains(&index.0))
     }
 
+    /// Ends the present range: what follows begins another, of the same source or not.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// The highest sequence number so far.
+    pub fn highest(&self) -> Option<u16> {
+        self.ranges.back()?;
+        self.next_out.checked_sub(1).map(|out| out as u16)
+    }
+
     /// Whether the packet continues the present range (or fills a hole in it); otherwise the
     /// user calls [`begin`](Self::begin) with a packet that a decoder can start from.
     pub fn continues(&self, source: Source, index: PacketIndex) -> bool {
-        self.ranges
-            .back()
-            .is_some_and(|r| r.source == source && index.0 <= r.last_in.saturating_add(MAX_HOLE))
+        let reach = |last: u64| index.0 <= last.saturating_add(MAX_HOLE);
+        !self.closed && self.ranges.back().is_some_and(|r| r.source == source && reach(r.last_in))
     }
 
     /// Begins a range with this packet: the output goes on right after the highest sequence number
@@ -183,6 +196,7 @@ impl Rewriter {
     ///
     /// With a squeeze, the capture time of `input` is the one of the present that it is moved to.
     pub fn begin(&mut self, input: Input, squeeze: Option<Squeeze>) {
+        self.closed = false;
         let timestamp = squeezed(squeeze, input.timestamp);
         let timestamp_offset = match (self.ranges.back(), self.newest) {
             // The same source goes on: so does its clock.

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::bandwidth::meter::Meter;
 use crate::rewriter::{LATE_WINDOW, Source};
 use relay_node::media::api::{FrameMarks, LocalPacket};
 use soleil_protocol::{Mono, PacketIndex, Ssrc};
@@ -24,6 +25,9 @@ pub const MAX_START_AGE: u32 = 4;
 
 /// And if something has come within this time: nobody starts with a picture that stands.
 const MAX_START_SILENCE: Duration = Duration::from_secs(1);
+
+/// What a viewer's datagram is longer than its payload: header, extensions, tag.
+const VIEWER_OVERHEAD: usize = 12 + 16 + 16;
 
 /// So many packets in a row that lie behind the whole ring mean that the index began anew: repair
 /// brings single ones, never a row without a new packet between.
@@ -59,6 +63,7 @@ pub struct PacketRing {
     /// The last packet that a decoder can start from, and the bytes from there on.
     key: Option<(u64, usize)>,
     behind: u32,
+    meter: Meter,
 }
 
 impl PacketRing {
@@ -74,7 +79,13 @@ impl PacketRing {
             at: Mono(0),
             key: None,
             behind: 0,
+            meter: Meter::default(),
         }
+    }
+
+    /// Bits per second that the layer takes on its way to a viewer, once that is known.
+    pub fn rate(&self, now: Mono) -> Option<u64> {
+        self.meter.rate(now)
     }
 
     /// The source that the packets belong to at present.
@@ -134,6 +145,7 @@ impl PacketRing {
         stored.marks = packet.marks;
         stored.payload.clear();
         stored.payload.extend_from_slice(packet.payload);
+        self.meter.push(now, packet.payload.len() + VIEWER_OVERHEAD);
         if self.highest.is_none_or(|highest| index > highest) {
             self.highest = Some(index);
             self.at = now;

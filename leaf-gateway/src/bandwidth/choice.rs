@@ -30,6 +30,10 @@ const PROOF: Duration = Duration::from_secs(60);
 const PAUSE_BELOW: u64 = 50;
 const PAUSE_HOLD: Duration = Duration::from_secs(2);
 
+/// A picture that was left out for so long is tried again where no probe can be made: what it would
+/// consist of is gone by then.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+
 /// What the viewer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wish {
@@ -61,6 +65,8 @@ pub struct Selector {
     current: usize,
     target: usize,
     paused: bool,
+    paused_at: Mono,
+    blind: bool,
     fits_since: Option<Mono>,
     starved_since: Option<Mono>,
     probed_at: Option<Mono>,
@@ -77,6 +83,8 @@ impl Selector {
             current: layer,
             target: layer,
             paused: false,
+            paused_at: Mono(0),
+            blind: false,
             fits_since: None,
             starved_since: None,
             probed_at: None,
@@ -113,6 +121,11 @@ impl Selector {
     /// A probe has shown that the link carries the estimate.
     pub fn probed(&mut self, now: Mono) {
         self.probed_at = Some(now);
+    }
+
+    /// Whether a probe was wanted and could not be made.
+    pub fn set_blind(&mut self, blind: bool) {
+        self.blind = blind;
     }
 
     /// Decides. `estimate` is what the link carries (`None` while nobody knows), `audio` what goes
@@ -203,7 +216,8 @@ impl Selector {
 
     fn pause(&mut self, now: Mono, estimate: u64, audio: u64, lowest: u64, on_lowest: bool) {
         if self.paused {
-            self.paused = estimate < lowest;
+            let over = self.blind && now.since(self.paused_at) >= MAX_PAUSE;
+            self.paused = estimate < lowest && !over;
             return;
         }
         let picture = lowest - audio;
@@ -213,7 +227,7 @@ impl Selector {
         }
         let since = *self.starved_since.get_or_insert(now);
         if now.since(since) >= PAUSE_HOLD {
-            (self.paused, self.starved_since) = (true, None);
+            (self.paused, self.paused_at, self.starved_since) = (true, now, None);
         }
     }
 }

@@ -178,8 +178,11 @@ impl Pilot {
         self.counts.feedback += 1;
         if let Some(outcome) = self.estimator.on_feedback(now, &feedback) {
             self.prober.done(now, outcome);
-            if matches!(outcome, Outcome::Carries(_)) {
-                self.lanes.iter_mut().for_each(|lane| lane.selector.probed(now));
+            for lane in &mut self.lanes {
+                lane.selector.set_blind(outcome == Outcome::Unsent);
+                if matches!(outcome, Outcome::Carries(_)) {
+                    lane.selector.probed(now);
+                }
             }
         }
     }
@@ -219,7 +222,7 @@ impl Pilot {
     }
 
     /// The probe to send now, if any: so many redundant packets, at once, each of which is told by
-    /// [`on_probe_sent`](Self::on_probe_sent).
+    /// [`on_probe_sent`](Self::on_probe_sent); none of them if there is nothing to send.
     pub fn probe(&mut self, now: Mono) -> Option<Probe> {
         self.goal?;
         let at_ease = self.estimator.at_ease(now, CALM);
@@ -227,11 +230,6 @@ impl Pilot {
         self.counts.probes += 1;
         self.estimator.begin_probe(now, probe.rate);
         Some(probe)
-    }
-
-    /// Nothing could be sent for it.
-    pub fn probe_failed(&mut self, now: Mono) {
-        self.prober.not_sent(now);
     }
 
     /// Bits per second that the link carries, once there was feedback.

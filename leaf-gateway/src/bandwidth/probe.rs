@@ -22,6 +22,10 @@ const PACKET: u64 = 1_100;
 /// Fewer packets tell nothing (five give four intervals), and more than a frame's worth would be
 /// felt by the viewer: 40 packets are 25 ms of 14 Mbit/s.
 pub const MIN_PACKETS: usize = 6;
+/// On a narrow link the sound would wait behind them for too long: then as many as leave within
+/// this time, but two intervals at least.
+const NARROW: Duration = Duration::from_millis(100);
+const FEWEST_PACKETS: usize = 3;
 /// See [`MIN_PACKETS`].
 pub const MAX_PACKETS: usize = 40;
 
@@ -65,6 +69,8 @@ pub enum Outcome {
     Carries(u64),
     /// Too little of it arrived.
     Lost,
+    /// Nothing of it could be sent.
+    Unsent,
 }
 
 /// A probe to be sent.
@@ -123,9 +129,11 @@ impl Cluster {
 
     /// Once feedback has spoken of everything below `reported`.
     pub(super) fn outcome(&self, now: Mono, reported: u64) -> Option<Outcome> {
-        if reported < self.end || self.sent_packets == 0 {
-            let over = now.since(self.begun) >= GIVE_UP;
-            return over.then_some(Outcome::Lost);
+        if self.sent_packets == 0 {
+            return (now > self.begun).then_some(Outcome::Unsent);
+        }
+        if reported < self.end {
+            return (now.since(self.begun) >= GIVE_UP).then_some(Outcome::Lost);
         }
         let received = f64::from(self.received);
         if self.received < 2 || received < MIN_RECEIVED * f64::from(self.sent_packets) {
@@ -173,14 +181,11 @@ impl Prober {
         }
         let rate = (goal as f64 * MARGIN).min(estimate as f64 * MAX_STEP) as u64;
         let bytes = u128::from(rate) * CLUSTER.as_micros() / 8_000_000;
-        let packets = (bytes.div_ceil(u128::from(PACKET)) as usize).clamp(MIN_PACKETS, MAX_PACKETS);
+        let narrow = u128::from(estimate) * NARROW.as_micros() / 8_000_000 / u128::from(PACKET);
+        let least = (narrow as usize).clamp(FEWEST_PACKETS, MIN_PACKETS);
+        let packets = (bytes.div_ceil(u128::from(PACKET)) as usize).clamp(least, MAX_PACKETS);
         self.under_way = Some(rate);
         Some(Probe { rate, packets })
-    }
-
-    /// Nothing could be sent for the probe that [`poll`](Self::poll) has told.
-    pub fn not_sent(&mut self, now: Mono) {
-        self.finish(now, false);
     }
 
     /// The outcome of the probe under way.

@@ -2,7 +2,7 @@
 
 use super::codec::{choose, rtx};
 use super::offer::{Offer, OfferedCodec, OfferedMedia};
-use super::{ABS_CAPTURE_TIME, SdpError};
+use super::{ABS_CAPTURE_TIME, SdpError, TRANSPORT_CC};
 use crate::reach::{Candidate, Transport};
 use crate::session::dtls::Fingerprint;
 use crate::session::track::{RtxSetup, TrackSetup};
@@ -128,6 +128,12 @@ pub(super) fn agree<'a>(
         let rtx = rtx(codec.payload_type, &media.codecs)
             .filter(|_| codec.nack)
             .map(|r| RtxSetup { ssrc: ssrc(rng), payload_type: r.payload_type });
+        // A resend without RTX is the same packet, so it cannot carry another number: repair comes
+        // before the estimate.
+        let repaired = rtx.is_some() || !codec.nack;
+        let twcc_ext = media
+            .twcc_ext
+            .filter(|id| codec.transport_cc && repaired && media.capture_ext != Some(*id));
         let setup = TrackSetup {
             name: track.name.clone(),
             kind,
@@ -138,6 +144,7 @@ pub(super) fn agree<'a>(
             rtx,
             nack: codec.nack,
             capture_ext: media.capture_ext,
+            twcc_ext,
         };
         return Some(Agreed { setup, track, codec });
     }
@@ -213,6 +220,9 @@ fn section(
     if let Some(id) = setup.capture_ext {
         write!(out, "a=extmap:{id} {ABS_CAPTURE_TIME}\r\n")?;
     }
+    if let Some(id) = setup.twcc_ext {
+        write!(out, "a=extmap:{id} {TRANSPORT_CC}\r\n")?;
+    }
     write!(out, "a=sendonly\r\na=msid:soleil {}\r\na=rtcp-mux\r\n", setup.name)?;
     if side == Side::Offer {
         // Not in answers (RFC 8858 section 4).
@@ -229,7 +239,12 @@ fn section(
         write!(out, "/{channels}")?;
     }
     write!(out, "\r\n")?;
-    for (on, what) in [(codec.nack, "nack"), (codec.pli, "nack pli"), (codec.fir, "ccm fir")] {
+    for (on, what) in [
+        (codec.nack, "nack"),
+        (codec.pli, "nack pli"),
+        (codec.fir, "ccm fir"),
+        (setup.twcc_ext.is_some(), "transport-cc"),
+    ] {
         if on {
             write!(out, "a=rtcp-fb:{pt} {what}\r\n")?;
         }

@@ -19,6 +19,9 @@ const CAPTURE_EXT: u8 = 1;
 /// The longest reason in an offer.
 const MAX_REASON: usize = 200;
 
+/// Id of the extension with the transport-wide number.
+const TWCC_EXT: u8 = 2;
+
 /// Offers a pipeline: the first track of each kind (one MediaStream has one of each, WHEP section
 /// 4.5.2). Why stands in its `i=` line, for whoever looks at an offer that nobody answers.
 ///
@@ -61,6 +64,7 @@ fn section(index: usize, track: &Track) -> OfferedMedia {
         nack: video,
         pli: video,
         fir: video,
+        transport_cc: true,
     };
     let mut codecs = Vec::new();
     let payload_type = if video { VIDEO_TYPE } else { AUDIO_TYPE };
@@ -78,6 +82,7 @@ fn section(index: usize, track: &Track) -> OfferedMedia {
         rtcp_rsize: true,
         codecs,
         capture_ext: Some(CAPTURE_EXT),
+        twcc_ext: Some(TWCC_EXT),
     }
 }
 
@@ -123,7 +128,12 @@ pub fn accept(
             codec.nack && media.codecs.iter().any(|c| c.payload_type == rtx.payload_type)
         });
         let capture_ext = setup.capture_ext.filter(|id| media.capture_ext == Some(*id));
-        tracks.push(TrackSetup { rtx, nack: codec.nack, capture_ext, ..setup.clone() });
+        let repaired = rtx.is_some() || !codec.nack;
+        let twcc_ext = setup
+            .twcc_ext
+            .filter(|id| media.twcc_ext == Some(*id) && codec.transport_cc && repaired);
+        let nack = codec.nack;
+        tracks.push(TrackSetup { rtx, nack, capture_ext, twcc_ext, ..setup.clone() });
         lines.push(line);
     }
     if tracks.is_empty() {

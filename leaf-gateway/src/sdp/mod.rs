@@ -25,6 +25,9 @@ pub const MAX_MEDIA: usize = 16;
 /// Lines of an offer: Chromium's has 200 for two sections.
 pub const MAX_LINES: usize = 2_000;
 
+/// The extension with the transport-wide number.
+pub use crate::bandwidth::twcc::EXTENSION_URI as TRANSPORT_CC;
+
 /// The absolute-capture-time extension.
 pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 

@@ -53,6 +53,8 @@ pub struct OfferedMedia {
     pub codecs: Vec<OfferedCodec>,
     /// Id of the absolute-capture-time extension.
     pub capture_ext: Option<u8>,
+    /// Id of the extension with the transport-wide number.
+    pub twcc_ext: Option<u8>,
 }
 
 /// One payload type.
@@ -74,6 +76,8 @@ pub struct OfferedCodec {
     pub pli: bool,
     /// FIR.
     pub fir: bool,
+    /// Feedback on transport-wide numbers.
+    pub transport_cc: bool,
 }
 
 impl OfferedCodec {
@@ -219,7 +223,8 @@ fn section(md: &MediaDescription) -> OfferedMedia {
         receives,
         rtcp_rsize: md.has_attribute("rtcp-rsize"),
         codecs: if receives { codecs(md) } else { Vec::new() },
-        capture_ext: capture_ext(&md.attributes),
+        capture_ext: extension(&md.attributes, super::ABS_CAPTURE_TIME),
+        twcc_ext: extension(&md.attributes, super::TRANSPORT_CC),
     }
 }
 
@@ -253,18 +258,19 @@ fn codecs(md: &MediaDescription) -> Vec<OfferedCodec> {
             nack: feedback("nack"),
             pli: feedback("nack pli"),
             fir: feedback("ccm fir"),
+            transport_cc: feedback("transport-cc"),
         });
     }
     codecs
 }
 
-/// The id of absolute-capture-time, if one-byte headers can carry it (RFC 8285: 1 to 14).
-fn capture_ext(attributes: &[Attribute]) -> Option<u8> {
+/// The id of a header extension, if one-byte headers can carry it (RFC 8285: 1 to 14).
+fn extension(attributes: &[Attribute], wanted: &str) -> Option<u8> {
     attributes.iter().filter(|a| a.key == "extmap").find_map(|a| {
         let mut words = a.value.as_deref()?.split_whitespace();
         let (id, uri) = (words.next()?, words.next()?);
         let id = id.split('/').next()?.parse::<u8>().ok()?;
-        (uri == super::ABS_CAPTURE_TIME && (1..=14).contains(&id)).then_some(id)
+        (uri == wanted && (1..=14).contains(&id)).then_some(id)
     })
 }
 

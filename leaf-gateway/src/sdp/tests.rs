@@ -94,6 +94,8 @@ fn answers_chromium_with_h264_and_stereo_opus() {
         "a=rtcp-fb:108 nack",
         "a=rtcp-fb:108 nack pli",
         "a=rtcp-fb:108 ccm fir",
+        "a=rtcp-fb:108 transport-cc",
+        "a=rtcp-fb:111 transport-cc",
         "a=fmtp:109 apt=108",
         "a=fmtp:111 minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
         "a=candidate:1 1 udp 2130706431 192.0.2.1 8190 typ host",
@@ -104,7 +106,9 @@ fn answers_chromium_with_h264_and_stereo_opus() {
     ] {
         assert!(has(&a, line), "{line} is not in\n{}", a.sdp);
     }
-    assert!(!a.sdp.contains("transport-cc") && !a.sdp.contains("extmap"));
+    // Of the extensions that it offers we take one.
+    assert_eq!(a.sdp.matches("a=extmap:").count(), 2);
+    assert_eq!(a.sdp.matches(&format!("a=extmap:4 {TRANSPORT_CC}\r\n")).count(), 2);
     // Another parser takes it.
     rtc_sdp::SessionDescription::try_from(a.sdp).unwrap();
 }
@@ -196,6 +200,23 @@ fn capture_time_is_taken_when_it_is_offered() {
     // Ids that one-byte headers can't carry are left alone.
     let with = with.replace("extmap:12", "extmap:15");
     assert_eq!(answer_to(&with, &h264_and_opus()).unwrap().tracks[0].capture_ext, None);
+}
+
+#[test]
+fn transport_wide_numbers_are_taken_where_resends_can_carry_them() {
+    let numbers = |offer: &str| {
+        let tracks = answer_to(offer, &h264_and_opus()).unwrap().tracks;
+        [tracks[0].twcc_ext, tracks[1].twcc_ext]
+    };
+    assert_eq!(numbers(CHROMIUM), [Some(4), Some(4)]);
+    // Without RTX a resend is the same packet; without NACK there is none.
+    let without_rtx = CHROMIUM.replace(" rtx/90000", " other/90000");
+    assert_eq!(numbers(&without_rtx), [None, Some(4)]);
+    assert_eq!(numbers(&without_rtx.replace("a=rtcp-fb:108 nack\r\n", "")), [Some(4); 2]);
+    // An extension without feedback, or feedback without the extension.
+    assert_eq!(numbers(&CHROMIUM.replace(" transport-cc", " other")), [None; 2]);
+    assert_eq!(numbers(&CHROMIUM.replace(TRANSPORT_CC, "urn:other")), [None; 2]);
+    assert_eq!(numbers(&CHROMIUM.replace("a=extmap:4 ", "a=extmap:15 ")), [None; 2]);
 }
 
 #[test]

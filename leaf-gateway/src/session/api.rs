@@ -3,6 +3,7 @@
 use super::dtls::{DtlsError, DtlsJob, Fingerprint};
 use super::ice::Credentials;
 use super::track::TrackSetup;
+use crate::bandwidth::pilot::Counts;
 use crate::rewriter::Original;
 use soleil_protocol::{PipelineId, Ssrc};
 use std::net::SocketAddr;
@@ -99,6 +100,8 @@ pub enum Action {
     KeyFrame(Ssrc),
     /// Look the original up and call [`Session::resend`].
     Resend(usize, Original),
+    /// Look the original up and call [`Session::probe`].
+    Probe(usize, Original),
     /// It is over: forget the session.
     Ended(EndCause),
 }
@@ -118,6 +121,8 @@ pub struct SessionStats {
     pub key_frames: u64,
     /// SRTCP that was not authentic, or replayed.
     pub forged: u64,
+    /// What its adaptation did.
+    pub adaptation: Counts,
     /// Whether the figures below are known.
     pub reported: bool,
     /// Worst of the tracks, 0 to 1.

@@ -13,8 +13,20 @@ pub enum Choice {
 }
 
 impl Session {
-    /// Lets a choice hold for a track. Left to itself it plays `best`.
+    /// Lets a choice hold for a track. Left to itself it plays what its link carries, or `best` if
+    /// nobody knows that.
     pub fn choose(&mut self, now: Mono, track: usize, choice: Choice, best: Ssrc) {
+        if let Some(pilot) = self.pilot.as_mut() {
+            let wish = match choice {
+                Choice::Auto => None,
+                Choice::Fixed(source) => Some(source),
+            };
+            pilot.set_wish(track, wish);
+            if wish.is_none() {
+                self.steer(now);
+                return;
+            }
+        }
         let source = match choice {
             Choice::Auto => best,
             Choice::Fixed(source) => source,

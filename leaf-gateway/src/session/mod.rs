@@ -11,6 +11,7 @@ pub mod dtls;
 pub mod ice;
 mod play;
 pub mod rtcp;
+mod steer;
 pub mod stun;
 mod timers;
 pub mod track;
@@ -22,6 +23,7 @@ pub use api::{Action, EndCause, SessionSetup, SessionStats, Timeouts};
 pub use choice::Choice;
 pub use play::{Delivery, RESEND_BURST, RESENDS_PER_SECOND};
 
+use crate::bandwidth::pilot::Pilot;
 use dtls::{Dtls, Fingerprint};
 use ice::{Credentials, IceAgent};
 use rand::SeedableRng;
@@ -76,6 +78,8 @@ pub struct Session {
     tokens: u64,
     tokens_at: Mono,
     key_frame_at: Option<Mono>,
+    /// For viewers that report on what arrives.
+    pilot: Option<Box<Pilot>>,
     stats: SessionStats,
     actions: VecDeque<Action>,
 }
@@ -91,6 +95,9 @@ impl Session {
     pub fn new(now: Mono, setup: SessionSetup, dtls: Box<dyn Dtls>, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let ice = IceAgent::new(now, setup.credentials, setup.offer_len, &mut rng);
+        let reports = setup.tracks.iter().any(|t| t.twcc_ext.is_some());
+        let kinds = setup.tracks.iter().map(|t| (t.kind, t.source));
+        let pilot = reports.then(|| Box::new(Pilot::new(now, kinds)));
         let tracks = setup.tracks.into_iter().map(|t| OutTrack::new(t, &mut rng)).collect();
         let mut timers = Timers::default();
         timers.set(Timer::Connect, now.after(setup.timeouts.connect));
@@ -115,6 +122,7 @@ impl Session {
             tokens: RESEND_BURST,
             tokens_at: now,
             key_frame_at: None,
+            pilot,
             stats: SessionStats::default(),
             actions: VecDeque::new(),
         }
@@ -163,6 +171,9 @@ impl Session {
     /// Its counters.
     pub fn stats(&self) -> SessionStats {
         let mut stats = self.stats;
+        if let Some(pilot) = &self.pilot {
+            stats.adaptation = pilot.counts();
+        }
         for report in self.tracks.iter().filter_map(|t| t.report) {
             stats.reported = true;
             stats.fraction_lost = stats.fraction_lost.max(report.fraction_lost);
@@ -232,6 +243,7 @@ impl Session {
                 Timer::Report => {
                     self.ice.handle_timeout(now);
                     self.send_reports(now);
+                    self.steer(now);
                     self.timers.set(Timer::Report, now.after(REPORT_INTERVAL));
                 }
                 Timer::KeyFrame => self.ask_key_frames(now),

@@ -4,6 +4,7 @@ use super::rtcp::{self, Feedback};
 use super::timers::{Timer, Timers};
 use super::track::{Forwarded, OutTrack};
 use super::{Action, EndCause, Session, SessionStats};
+use crate::bandwidth::pilot::Pilot;
 use crate::rewriter::{Original, Source};
 use crate::ring::{PacketRing, Stored};
 use relay_node::media::srtp::SrtpSealer;
@@ -33,6 +34,7 @@ pub struct Delivery<'s> {
     tracks: &'s mut [OutTrack],
     stats: &'s mut SessionStats,
     timers: &'s mut Timers,
+    pilot: Option<&'s mut Pilot>,
     woke: bool,
 }
 
@@ -49,13 +51,14 @@ impl Delivery<'_> {
 
     /// Appends the packet as the viewer gets it to `out`, if a track plays its source.
     pub fn forward(&mut self, source: Source, packet: &Stored, out: &mut Vec<u8>) -> Forwarded {
-        let track = self.tracks.iter_mut().find(|t| t.plays(source.ssrc));
-        let Some(track) = track else { return Forwarded::Nothing };
+        let track = self.tracks.iter_mut().enumerate().find(|(_, t)| t.plays(source.ssrc));
+        let Some((i, track)) = track else { return Forwarded::Nothing };
         let before = out.len();
         let waited = track.waiting;
-        let done = track.forward(self.now, self.sealer, source, packet, out);
+        let number = self.pilot.as_ref().map_or(0, |p| p.next_number());
+        let done = track.forward(self.now, self.sealer, source, packet, number, out);
         if done == Forwarded::Nothing {
-            if track.waiting && !waited {
+            if track.wants_start() && !waited {
                 // Fallen out of step: ask at the next opportunity.
                 self.timers.set(Timer::KeyFrame, self.now);
                 self.woke = true;
@@ -63,6 +66,12 @@ impl Delivery<'_> {
         } else {
             self.stats.packets += 1;
             self.stats.bytes += (out.len() - before) as u64;
+            if let Some(pilot) = self.pilot.as_mut().filter(|_| track.setup.twcc_ext.is_some()) {
+                pilot.on_sent(self.now, out.len() - before);
+                if done == Forwarded::Began {
+                    pilot.switched(self.now, i, source.ssrc);
+                }
+            }
         }
         done
     }
@@ -114,7 +123,11 @@ impl Session {
 
     /// Lets a track begin with the last key frame in the ring; `false` if it has to wait for one.
     pub fn start(&mut self, now: Mono, track: usize, ring: &PacketRing) -> bool {
-        self.tracks.get_mut(track).is_some_and(|t| t.start(now, ring))
+        let started = self.tracks.get_mut(track).is_some_and(|t| t.start(now, ring));
+        if let Some(pilot) = self.pilot.as_mut().filter(|_| started) {
+            pilot.switched(now, track, ring.source().ssrc);
+        }
+        started
     }
 
     /// The session's part in a pass over the viewers; `None` if no media flows to it now.
@@ -123,8 +136,9 @@ impl Session {
             return None;
         }
         let to = self.media_address(now)?;
-        let Self { keys, tracks, stats, timers, .. } = self;
-        Some(Delivery { now, to, sealer: &keys.as_ref()?.rtp, tracks, stats, timers, woke: false })
+        let Self { keys, tracks, stats, timers, pilot, .. } = self;
+        let (sealer, pilot) = (&keys.as_ref()?.rtp, pilot.as_deref_mut());
+        Some(Delivery { now, to, sealer, tracks, stats, timers, pilot, woke: false })
     }
 
     /// Appends a packet that the viewer has lost to `out` and returns where it goes.
@@ -136,17 +150,52 @@ impl Session {
         packet: &Stored,
         out: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
+        let to = self.send_again(now, track, original, packet, false, out)?;
+        self.stats.resends += 1;
+        Some(to)
+    }
+
+    /// The same for a packet of a probe, which the viewer need not have lost.
+    pub fn probe(
+        &mut self,
+        now: Mono,
+        track: usize,
+        original: &Original,
+        packet: &Stored,
+        out: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        self.send_again(now, track, original, packet, true, out)
+    }
+
+    fn send_again(
+        &mut self,
+        now: Mono,
+        track: usize,
+        original: &Original,
+        packet: &Stored,
+        probe: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
         if !self.live {
             return None;
         }
         let (keys, to) = (self.keys.as_ref()?, self.media_address(now)?);
         let before = out.len();
-        if !self.tracks.get_mut(track)?.resend(&keys.rtp, original, packet, out) {
+        let number = self.pilot.as_ref().map_or(0, |p| p.next_number());
+        let track = self.tracks.get_mut(track)?;
+        if !track.resend(&keys.rtp, original, packet, number, out) {
             return None;
         }
+        let size = out.len() - before;
+        if let Some(pilot) = self.pilot.as_mut().filter(|_| track.setup.twcc_ext.is_some()) {
+            if probe {
+                pilot.on_probe_sent(now, size);
+            } else {
+                pilot.on_sent(now, size);
+            }
+        }
         self.stats.packets += 1;
-        self.stats.resends += 1;
-        self.stats.bytes += (out.len() - before) as u64;
+        self.stats.bytes += size as u64;
         Some(to)
     }
 
@@ -181,7 +230,7 @@ impl Session {
     /// Wants a beginning for every picture that waits for one, and looks again later.
     pub(super) fn ask_key_frames(&mut self, now: Mono) {
         let mut waits = false;
-        for (i, t) in self.tracks.iter().enumerate().filter(|(_, t)| t.waiting) {
+        for (i, t) in self.tracks.iter().enumerate().filter(|(_, t)| t.wants_start()) {
             if t.setup.kind == MediaKind::Video {
                 waits = true;
                 self.actions.push_back(Action::Start(i, t.setup.source));
@@ -219,8 +268,15 @@ impl Session {
             self.tokens = self.tokens.saturating_add(earned).min(RESEND_BURST);
             self.tokens_at = now;
         }
-        let Self { tracks, stats, actions, tokens, key_frame_at, .. } = self;
+        let Self { tracks, stats, actions, tokens, key_frame_at, pilot, .. } = self;
+        let mut heard = false;
         rtcp::read(plain, |item| match item {
+            Feedback::Transport(packet) => {
+                if let Some(pilot) = pilot.as_mut() {
+                    pilot.on_feedback(now, packet);
+                    heard = true;
+                }
+            }
             Feedback::Report(block) => {
                 if let Some(t) = tracks.iter_mut().find(|t| t.setup.ssrc == block.ssrc) {
                     t.take_report(now, &block);
@@ -249,5 +305,8 @@ impl Session {
                 }
             }
         });
+        if heard {
+            self.steer(now);
+        }
     }
 }

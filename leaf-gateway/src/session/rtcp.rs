@@ -1,9 +1,11 @@
 //! The RTCP that a viewer and the leaf speak (RFC 3550, RFC 4585, RFC 5104): reads Receiver
-//! Reports, NACK, PLI and FIR, writes Sender Reports with SDES, and BYE. Plain packets:
+//! Reports, NACK, PLI, FIR and transport-wide feedback, writes Sender Reports with SDES, and BYE. Plain packets:
 //! protection is SRTCP's business. It allocates nothing when it reads.
 
 #[cfg(test)]
 mod tests;
+
+use crate::bandwidth::twcc;
 
 const SR: u8 = 200;
 const RR: u8 = 201;
@@ -31,7 +33,7 @@ pub struct ReportBlock {
 
 /// What a viewer's RTCP says, one item after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feedback {
+pub enum Feedback<'a> {
     /// From an SR or RR.
     Report(ReportBlock),
     /// One field of a generic NACK (RFC 4585 section 6.2.1).
@@ -48,10 +50,12 @@ pub enum Feedback {
         /// Of which stream.
         ssrc: u32,
     },
+    /// Transport-wide feedback, the whole RTCP packet, not looked into.
+    Transport(&'a [u8]),
 }
 
 /// Reads a compound packet. Stops quietly at what is malformed; unknown packets are skipped.
-pub fn read(mut data: &[u8], mut item: impl FnMut(Feedback)) {
+pub fn read<'a>(mut data: &'a [u8], mut item: impl FnMut(Feedback<'a>)) {
     while let Some((packet, rest)) = split(data) {
         data = rest;
         let count = packet[0] & 0x1f;
@@ -68,6 +72,7 @@ pub fn read(mut data: &[u8], mut item: impl FnMut(Feedback)) {
                     });
                 }
             }
+            TRANSPORT_FEEDBACK if count == twcc::FORMAT => item(Feedback::Transport(packet)),
             PAYLOAD_FEEDBACK if count == 1 => {
                 if let Some(ssrc) = be32(packet, 8) {
                     item(Feedback::KeyFrame { ssrc });
@@ -159,7 +164,7 @@ fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
     (len <= data.len()).then(|| data.split_at(len))
 }
 
-fn reports(blocks: Option<&[u8]>, count: u8, item: &mut impl FnMut(Feedback)) {
+fn reports<'a>(blocks: Option<&[u8]>, count: u8, item: &mut impl FnMut(Feedback<'a>)) {
     let blocks = blocks.unwrap_or_default().chunks_exact(24).take(usize::from(count));
     for b in blocks {
         let word = |at| be32(b, at).unwrap_or_default();

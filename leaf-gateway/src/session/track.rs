@@ -27,8 +27,12 @@ const REPORT_SILENCE: Duration = Duration::from_secs(5);
 
 /// RFC 3550 section 5.1, without contributors.
 const RTP_HEADER: usize = 12;
-/// The same with an extension block of three words.
+/// The same with an extension block of three words: a capture time (1 + 8 bytes) and a number (1 +
+/// 2 bytes) fill it, and one of them leaves the rest as padding. One length, or runs of equal
+/// datagrams would break.
 const EXTENDED_HEADER: usize = RTP_HEADER + 4 + 12;
+/// With a block of one word, for the number alone.
+const NUMBERED_HEADER: usize = RTP_HEADER + 4 + 4;
 
 /// The RTP extension profile of one-byte headers (RFC 8285 section 4.2).
 const ONE_BYTE_PROFILE: u16 = 0xbede;
@@ -63,6 +67,8 @@ pub struct TrackSetup {
     pub nack: bool,
     /// Id of the absolute-capture-time extension, if the viewer takes it.
     pub capture_ext: Option<u8>,
+    /// Id of the extension with the transport-wide number, if the viewer reports on it.
+    pub twcc_ext: Option<u8>,
 }
 
 /// The viewer's latest opinion of a track.
@@ -99,6 +105,8 @@ pub(super) struct OutTrack {
     pub(super) report: Option<TrackReport>,
     /// Whether it waits for a packet that a decoder can start from.
     pub(super) waiting: bool,
+    /// Left out for now: the link hardly carries the sound.
+    paused: bool,
     start: Option<Start>,
 }
 
@@ -137,6 +145,7 @@ impl OutTrack {
             next_report: 0,
             report: None,
             waiting: true,
+            paused: false,
             start: None,
             setup,
         }
@@ -154,7 +163,7 @@ impl OutTrack {
     pub(super) fn start(&mut self, now: Mono, ring: &PacketRing) -> bool {
         let source = ring.source();
         let other = self.rewriter.current().is_some_and(|s| s.ssrc != source.ssrc);
-        if other || !self.waiting || source.ssrc != self.setup.source {
+        if other || self.paused || !self.waiting || source.ssrc != self.setup.source {
             return false;
         }
         let Some((first, last)) = ring.start(now, self.setup.clock_rate) else { return false };
@@ -219,15 +228,43 @@ impl OutTrack {
         None
     }
 
-    /// Writes the packet for the viewer behind what `out` holds, sealed, if it is to have it.
+    /// Whether it wants to begin.
+    pub(super) fn wants_start(&self) -> bool {
+        self.waiting && !self.paused
+    }
+
+    /// Leaves the track out from now on.
+    pub(super) fn pause(&mut self) {
+        self.end_start();
+        (self.paused, self.waiting) = (true, true);
+    }
+
+    /// It is sent again, from a packet on that a decoder can start from.
+    pub(super) fn resume(&mut self) {
+        self.paused = false;
+        self.rewriter.close();
+    }
+
+    /// Sequence numbers of the packets that were sent last, the newest first.
+    pub(super) fn recent(&self) -> impl Iterator<Item = u16> {
+        let highest = self.rewriter.highest();
+        highest.into_iter().flat_map(|h| (0..=u16::MAX).map(move |back| h.wrapping_sub(back)))
+    }
+
+    /// Writes the packet for the viewer behind what `out` holds, sealed, if it is to have it, with
+    /// this transport-wide number, if the viewer takes one.
     pub(super) fn forward(
         &mut self,
         now: Mono,
         sealer: &SrtpSealer,
         source: Source,
         packet: &Stored,
+        number: u16,
         out: &mut Vec<u8>,
     ) -> Forwarded {
+        if self.paused {
+            return Forwarded::Nothing;
+        }
         let input = Input {
             source,
             index: packet.index,
@@ -253,21 +290,22 @@ impl OutTrack {
             self.waiting = false;
             began = true;
         }
-        let Some(number) = self.rewriter.rewrite(input) else { return Forwarded::Nothing };
+        let Some(place) = self.rewriter.rewrite(input) else { return Forwarded::Nothing };
         let header = Header {
             payload_type: self.setup.payload_type,
             marker: packet.marker,
-            index: number.index,
-            timestamp: number.timestamp,
+            index: place.index,
+            timestamp: place.timestamp,
             ssrc: self.setup.ssrc,
             capture: self.setup.capture_ext.map(|id| (id, packet.capture)),
+            number: self.setup.twcc_ext.map(|id| (id, number)),
         };
         if !write(sealer, &header, None, &packet.payload, out) {
             return Forwarded::Nothing;
         }
         self.count(packet.payload.len());
-        if self.last.is_none_or(|l| (number.natural.wrapping_sub(l.timestamp) as i32) >= 0) {
-            self.last = Some(Last { capture: packet.capture, timestamp: number.natural, at: now });
+        if self.last.is_none_or(|l| (place.natural.wrapping_sub(l.timestamp) as i32) >= 0) {
+            self.last = Some(Last { capture: packet.capture, timestamp: place.natural, at: now });
         }
         if began { Forwarded::Began } else { Forwarded::Sent }
     }
@@ -279,14 +317,19 @@ impl OutTrack {
 
     /// Writes a packet again: as RTX under a number of its own (RFC 4588 section 4), or without
     /// RTX the very same packet. The ring never holds other bytes under the same source and index,
-    /// so sealing those again gives the same datagram and no second one under its nonce.
+    /// so sealing those again gives the same datagram and no second one under its nonce; with a
+    /// transport-wide number it would be another datagram, so then there is none without RTX.
     pub(super) fn resend(
         &mut self,
         sealer: &SrtpSealer,
         original: &Original,
         packet: &Stored,
+        number: u16,
         out: &mut Vec<u8>,
     ) -> bool {
+        if self.setup.rtx.is_none() && self.setup.twcc_ext.is_some() {
+            return false;
+        }
         let mut header = Header {
             payload_type: self.setup.payload_type,
             marker: packet.marker,
@@ -294,6 +337,7 @@ impl OutTrack {
             timestamp: original.timestamp(packet.timestamp),
             ssrc: self.setup.ssrc,
             capture: self.setup.capture_ext.map(|id| (id, packet.capture)),
+            number: self.setup.twcc_ext.map(|id| (id, number)),
         };
         let osn = self.setup.rtx.map(|rtx| {
             header.payload_type = rtx.payload_type;
@@ -361,6 +405,7 @@ struct Header {
     timestamp: u32,
     ssrc: u32,
     capture: Option<(u8, u64)>,
+    number: Option<(u8, u16)>,
 }
 
 /// Appends a sealed packet; on failure `out` is as before.
@@ -374,18 +419,30 @@ fn write(
     let start = out.len();
     // Written as one piece: this runs once per viewer and packet.
     let mut fixed = [0; EXTENDED_HEADER];
-    let header_len = if header.capture.is_some() { EXTENDED_HEADER } else { RTP_HEADER };
-    fixed[0] = if header.capture.is_some() { 0x90 } else { 0x80 };
+    let header_len = match (header.capture, header.number) {
+        (Some(_), _) => EXTENDED_HEADER,
+        (None, Some(_)) => NUMBERED_HEADER,
+        (None, None) => RTP_HEADER,
+    };
+    fixed[0] = if header_len > RTP_HEADER { 0x90 } else { 0x80 };
     fixed[1] = (u8::from(header.marker) << 7) | (header.payload_type & 0x7f);
     fixed[2..4].copy_from_slice(&header.index.seq().to_be_bytes());
     fixed[4..8].copy_from_slice(&header.timestamp.to_be_bytes());
     fixed[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
-    if let Some((id, capture)) = header.capture {
-        // Constant length, or runs of equal datagrams would break: 1 + 8 bytes, padded to 12.
+    if header_len > RTP_HEADER {
+        let words = (header_len - RTP_HEADER - 4) / 4;
         fixed[12..14].copy_from_slice(&ONE_BYTE_PROFILE.to_be_bytes());
-        fixed[14..16].copy_from_slice(&3u16.to_be_bytes());
+        fixed[14..16].copy_from_slice(&(words as u16).to_be_bytes());
+    }
+    let mut at = 16;
+    if let Some((id, capture)) = header.capture {
         fixed[16] = (id << 4) | 7;
         fixed[17..25].copy_from_slice(&capture.to_be_bytes());
+        at = 25;
+    }
+    if let Some((id, number)) = header.number {
+        fixed[at] = (id << 4) | 1;
+        fixed[at + 1..at + 3].copy_from_slice(&number.to_be_bytes());
     }
     out.extend_from_slice(&fixed[..header_len]);
     if let Some(osn) = osn {

@@ -134,6 +134,12 @@ fn the_sound_outlives_the_picture() {
     assert_eq!((d.paused, d.goal), (true, Some(364_000)));
     assert!(rig.run(5, 363_000).paused);
     assert!(!rig.run(1, 364_000).paused);
+    // Left out again, and tried now and then only if nothing else can tell.
+    assert!(rig.run(10, 200_000).paused);
+    assert!((0..60).all(|_| rig.run(1, 200_000).paused));
+    rig.selector.set_blind(true);
+    let tries = (0..60).filter(|_| !rig.run(1, 200_000).paused).count();
+    assert!((4..=12).contains(&tries), "{tries}");
 }
 
 #[test]

@@ -128,6 +128,11 @@ impl Rate {
             // The link has become faster: look for its new end.
             self.capacity = Capacity::default();
         }
+        if let Some(acked) = acked.filter(|_| self.decreased.is_none()) {
+            // We send what a layer takes, not what is allowed: as long as nothing was too much, the
+            // link carries what has come, whatever the guess at the beginning was.
+            self.target = self.target.max(acked).min(self.max);
+        }
         let limit = acked.map_or(self.target, |a| MAX_ABOVE_ACKED * a + ABOVE_ACKED);
         if self.target >= limit {
             return;

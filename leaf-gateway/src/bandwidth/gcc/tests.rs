@@ -155,6 +155,15 @@ fn what_is_not_sent_is_not_claimed() {
 }
 
 #[test]
+fn a_guess_that_was_too_low_gives_way_to_what_arrives() {
+    for seed in SEEDS {
+        let mut sim = Sim::new(Path::steady(8_000_000), config(1_000_000), seed);
+        let all = sim.run(3_000, Some(2_500_000));
+        within(seed, "after two seconds", all[2_000], 2_500_000, 1_000, 1_600);
+    }
+}
+
+#[test]
 fn silence_brings_it_down_and_feedback_back() {
     let rates = vec![(0, 3_000_000), (10_000, 0), (20_000, 3_000_000)];
     let mut sim = Sim::new(Path { rates, ..Path::steady(0) }, config(1_000_000), 1);

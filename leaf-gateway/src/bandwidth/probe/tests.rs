@@ -40,6 +40,8 @@ fn what_is_lost_tells_nothing() {
     arrivals[5] = None;
     assert_eq!(outcome(900_000, &arrivals), Some(Outcome::Lost));
     let mut cluster = Cluster::new(Mono(0), 0, 1_000);
+    assert_eq!(cluster.outcome(Mono(0), 0), None);
+    assert_eq!(cluster.outcome(Mono(1), 0), Some(Outcome::Unsent));
     cluster.sent(0);
     assert_eq!(cluster.outcome(Mono(1_999_999), 0), None);
     assert_eq!(cluster.outcome(Mono(2_000_000), 0), Some(Outcome::Lost));
@@ -64,6 +66,10 @@ fn probes_only_for_something_better_and_at_ease() {
     assert_eq!(prober.poll(now, 2_000_000, Some(3_000_000), true), None);
     let probe = prober.poll(now.after(NEXT_STEP), 2_000_000, Some(3_000_000), true);
     assert_eq!(probe, Some(Probe { rate: 3_300_000, packets: 10 }));
+    // On a narrow link the sound waits no longer than need be.
+    let narrow = |estimate| Prober::default().poll(now, estimate, Some(3_000_000), true);
+    assert_eq!(narrow(100_000), Some(Probe { rate: 200_000, packets: 3 }));
+    assert_eq!(narrow(400_000), Some(Probe { rate: 800_000, packets: 4 }));
     assert_eq!(
         Prober::default().poll(now, 90_000_000, Some(99_000_000), true).unwrap().packets,
         MAX_PACKETS
@@ -82,7 +88,7 @@ fn probes_in_vain_become_rare() {
         now = now.after(Duration::from_millis(100));
     }
     assert_eq!(times, [0, 2, 6, 14, 24, 34, 44, 54]);
-    prober.not_sent(now);
+    prober.done(now, Outcome::Unsent);
     prober.reset(now);
     assert!(prober.poll(now.after(PAUSE), 1_000_000, Some(3_000_000), true).is_some());
 }

@@ -14,7 +14,7 @@ use rtc_rtcp::source_description::SourceDescription;
 use rtc_rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack};
 use rtc_shared::marshal::Marshal;
 
-fn all(data: &[u8]) -> Vec<Feedback> {
+fn all(data: &[u8]) -> Vec<Feedback<'_>> {
     let mut items = vec![];
     read(data, |f| items.push(f));
     items

@@ -66,6 +66,7 @@ pub(super) struct Bench {
     pub key_frames: Vec<Mono>,
     /// Tracks begin with what the ring has.
     pub cached: bool,
+    pub probed: usize,
     pub jobs: usize,
     pub resends: usize,
     /// Bytes sent, by address; those of media by address.
@@ -98,6 +99,7 @@ pub(crate) fn setup(rtx: bool) -> SessionSetup {
         rtx: None,
         nack: kind == MediaKind::Video,
         capture_ext: Some(3),
+        twcc_ext: None,
     };
     let mut video = track("video", MediaKind::Video, VIDEO, VIDEO_OUT, 96);
     video.rtx = rtx.then_some(RtxSetup { ssrc: RTX_OUT, payload_type: 97 });
@@ -138,6 +140,7 @@ impl Bench {
             ended: None,
             key_frames: Vec::new(),
             cached: false,
+            probed: 0,
             jobs: 0,
             resends: 0,
             sent: HashMap::new(),
@@ -208,6 +211,13 @@ impl Bench {
                 Action::Start(_, ssrc) | Action::KeyFrame(ssrc) => {
                     assert_eq!(ssrc, VIDEO);
                     self.key_frames.push(self.now);
+                }
+                Action::Probe(track, original) => {
+                    let packet = self.video.get(original.source, original.index).cloned();
+                    let (packet, mut out) = (packet.unwrap(), Vec::new());
+                    let to = self.session.probe(self.now, track, &original, &packet, &mut out);
+                    self.probed += 1;
+                    self.send(to.unwrap(), out);
                 }
                 Action::Resend(track, original) => {
                     let ring = if track == 0 { &self.video } else { &self.audio };

@@ -27,6 +27,9 @@ use std::time::Duration;
 pub(crate) const GCM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
 pub(crate) const CM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
 
+/// Id of the transport-wide extension.
+pub(crate) const TWCC_EXT: u8 = 5;
+
 /// Where the session is, as the viewer's DTLS sees it.
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
 
@@ -91,6 +94,8 @@ pub(crate) struct Seen {
     pub seq: u16,
     pub timestamp: u32,
     pub payload: Vec<u8>,
+    /// Transport-wide number: the last element of its extension block, by its id.
+    pub number: Option<u16>,
 }
 
 struct Srtp {
@@ -222,13 +227,18 @@ impl Viewer {
         } else {
             0
         };
+        let end = 12 + extension;
+        let (id, element) = ((TWCC_EXT << 4) | 1, plain.get(end.max(3) - 3..end));
+        let element = element.filter(|e| extension > 0 && e[0] == id);
+        let number = element.map(|e| u16::from_be_bytes([e[1], e[2]]));
         let word = |at: usize| u32::from_be_bytes(plain[at..at + 4].try_into().unwrap());
         self.seen.push(Seen {
             ssrc: word(8),
             payload_type: plain[1] & 0x7f,
             seq: u16::from_be_bytes([plain[2], plain[3]]),
             timestamp: word(4),
-            payload: plain[12 + extension..].to_vec(),
+            payload: plain[end..].to_vec(),
+            number,
         });
     }
 

@@ -9,6 +9,7 @@ mod ending;
 mod handshake;
 mod media;
 mod start;
+mod steer;
 
 use proptest::prelude::ProptestConfig;
 

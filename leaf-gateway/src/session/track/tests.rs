@@ -14,6 +14,9 @@ fn keys() -> SrtpKeys {
     SrtpKeys::new([7; 16], [8; 12])
 }
 
+/// A transport-wide number.
+const NUMBER: u16 = 0xabcd;
+
 fn setup(kind: MediaKind, rtx: bool, capture_ext: Option<u8>) -> TrackSetup {
     TrackSetup {
         name: "video".into(),
@@ -25,6 +28,7 @@ fn setup(kind: MediaKind, rtx: bool, capture_ext: Option<u8>) -> TrackSetup {
         rtx: rtx.then_some(RtxSetup { ssrc: 78, payload_type: 97 }),
         nack: true,
         capture_ext,
+        twcc_ext: None,
     }
 }
 
@@ -44,7 +48,7 @@ fn stored(index: u64, key: bool, payload: &[u8]) -> Stored {
 }
 
 fn forward(t: &mut OutTrack, packet: &Stored, out: &mut Vec<u8>) -> Forwarded {
-    t.forward(Mono(0), &SrtpSealer::new(&keys()), SOURCE, packet, out)
+    t.forward(Mono(0), &SrtpSealer::new(&keys()), SOURCE, packet, NUMBER, out)
 }
 
 fn open(data: &[u8]) -> (usize, Vec<u8>) {
@@ -87,7 +91,7 @@ fn the_largest_payload_fits_into_a_viewers_datagram() {
     assert!(out.len() <= 1_200, "{}", out.len());
     let original = t.original(u16::from_be_bytes([out[2], out[3]])).unwrap();
     out.clear();
-    assert!(t.resend(&SrtpSealer::new(&keys()), &original, &packet, &mut out));
+    assert!(t.resend(&SrtpSealer::new(&keys()), &original, &packet, NUMBER, &mut out));
     assert!(out.len() <= 1_200, "{} as RTX", out.len());
 }
 
@@ -125,7 +129,7 @@ fn each_resend_has_an_rtx_number_of_its_own() {
     let mut numbers = Vec::new();
     for _ in 0..3 {
         out.clear();
-        assert!(t.resend(&sealer, &original, &packet, &mut out));
+        assert!(t.resend(&sealer, &original, &packet, NUMBER, &mut out));
         assert_eq!(out[8..12], 78u32.to_be_bytes());
         let (_, body) = open(&out);
         assert_eq!(body[..2], seq.to_be_bytes());
@@ -196,4 +200,59 @@ proptest! {
             last = Some((seq, timestamp));
         }
     }
+}
+
+fn numbered(rtx: bool, capture_ext: Option<u8>) -> OutTrack {
+    let setup = TrackSetup { twcc_ext: Some(5), ..setup(MediaKind::Video, rtx, capture_ext) };
+    OutTrack::new(setup, &mut StdRng::seed_from_u64(4))
+}
+
+#[test]
+fn a_capture_time_and_a_number_fill_the_block() {
+    let mut t = numbered(true, Some(3));
+    let mut out = Vec::new();
+    forward(&mut t, &stored(4, true, b"payload"), &mut out);
+    assert_eq!(out[12..17], [0xbe, 0xde, 0, 3, (3 << 4) | 7]);
+    assert_eq!(out[25..28], [(5 << 4) | 1, 0xab, 0xcd]);
+    assert_eq!(open(&out), (28, b"payload".to_vec()));
+    let mut t = numbered(true, None);
+    out.clear();
+    forward(&mut t, &stored(4, true, b"payload"), &mut out);
+    assert_eq!(out[12..20], [0xbe, 0xde, 0, 1, (5 << 4) | 1, 0xab, 0xcd, 0]);
+    assert_eq!(open(&out), (20, b"payload".to_vec()));
+}
+
+#[test]
+fn a_numbered_packet_is_never_sealed_twice() {
+    let packet = stored(1, true, b"payload");
+    for (rtx, again) in [(true, true), (false, false)] {
+        let (mut t, mut out) = (numbered(rtx, Some(3)), Vec::new());
+        forward(&mut t, &packet, &mut out);
+        let original = t.original(u16::from_be_bytes([out[2], out[3]])).unwrap();
+        out.clear();
+        let sealer = SrtpSealer::new(&keys());
+        assert_eq!(t.resend(&sealer, &original, &packet, NUMBER + 1, &mut out), again);
+        assert_eq!(out.is_empty(), !again);
+        if again {
+            assert_eq!(out[25..28], [(5 << 4) | 1, 0xab, 0xce]);
+        }
+    }
+}
+
+#[test]
+fn a_pause_ends_with_a_key_frame() {
+    let mut t = numbered(true, None);
+    let mut out = Vec::new();
+    forward(&mut t, &stored(1, true, b"x"), &mut out);
+    t.pause();
+    assert!(!t.wants_start());
+    assert_eq!(forward(&mut t, &stored(2, true, b"x"), &mut out), Forwarded::Nothing);
+    t.resume();
+    assert!(t.wants_start());
+    assert_eq!(forward(&mut t, &stored(3, false, b"x"), &mut out), Forwarded::Nothing);
+    let len = out.len();
+    assert_eq!(forward(&mut t, &stored(4, true, b"x"), &mut out), Forwarded::Began);
+    let seq = |at: usize| u16::from_be_bytes([out[at + 2], out[at + 3]]);
+    assert_eq!(seq(len), seq(0).wrapping_add(1));
+    assert_eq!(t.recent().take(2).collect::<Vec<_>>(), [seq(len), seq(0)]);
 }

@@ -1,5 +1,6 @@
 //! The worker's loop: waits, takes what came, does what the sessions say, sends.
 
+mod layers;
 mod media;
 mod moved;
 mod settle;
@@ -224,6 +225,7 @@ impl Worker {
         let NewSession { id, setup, permit, wanted, seed } = new;
         let mut session = Session::new(now, setup, Box::new(self.dtls.server()), seed);
         session.set_client(permit.client());
+        self.set_layers(now, &mut session);
         let key = self.sessions.insert(Entry {
             session,
             id,

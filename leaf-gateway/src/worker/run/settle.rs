@@ -36,6 +36,16 @@ impl Worker {
                     let upcall = Upcall::KeyFrame(entry.session.pipeline(), ssrc);
                     let _ = self.upcalls.try_send(upcall);
                 }
+                Action::Probe(track, original) => {
+                    let ring = self.rings.get(&original.source.ssrc);
+                    let packet = ring.and_then(|r| r.get(original.source, original.index));
+                    let Some(packet) = packet else { continue };
+                    let start = self.outbox.bytes.len();
+                    let bytes = &mut self.outbox.bytes;
+                    if let Some(to) = entry.session.probe(now, track, &original, packet, bytes) {
+                        self.outbox.commit(to, start);
+                    }
+                }
                 Action::Resend(track, original) => {
                     let ring = self.rings.get(&original.source.ssrc);
                     let packet = ring.and_then(|r| r.get(original.source, original.index));
@@ -93,6 +103,7 @@ impl Worker {
                 self.close(now, key, EndCause::StreamEnded);
             }
         }
+        self.tell_layers(now);
         let mut figures = Figures::default();
         let (mut all, mut connecting) = (0, 0);
         for entry in self.sessions.entries_mut() {
@@ -105,6 +116,8 @@ impl Worker {
             entry.counted = stats;
         }
         self.metrics.set_sessions(all, connecting);
+        let pilots = self.sessions.entries_mut().filter_map(|entry| entry.session.pilot());
+        self.metrics.set_estimates(pilots.filter_map(|pilot| pilot.estimate(now)));
         let _ = self.upcalls.try_send(Upcall::Figures(figures.take()));
     }
 }
@@ -116,4 +129,11 @@ fn count(metrics: &Metrics, now: &SessionStats, before: &SessionStats) {
     metrics.resends.add(now.resends - before.resends);
     metrics.key_frames.add(now.key_frames - before.key_frames);
     metrics.forged.add(now.forged - before.forged);
+    let (after, before) = (&now.adaptation, &before.adaptation);
+    metrics.feedback.add(after.feedback - before.feedback);
+    metrics.feedback_refused.add(after.refused - before.refused);
+    metrics.probes.add(after.probes - before.probes);
+    metrics.layer_ups.add(after.ups - before.ups);
+    metrics.layer_downs.add(after.downs - before.downs);
+    metrics.pauses.add(after.pauses - before.pauses);
 }

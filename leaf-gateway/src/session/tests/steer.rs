@@ -1,0 +1,137 @@
+//! A viewer that reports on what arrives: numbers, layers, probes, floods.
+
+use super::bench::*;
+use super::client::{GCM, TWCC_EXT, nack};
+use crate::bandwidth::twcc::tests::encode;
+use crate::session::Action;
+use soleil_protocol::Ssrc;
+use std::time::Duration;
+
+const LOW: Ssrc = Ssrc(11);
+
+/// Connected, with numbers on all tracks and two layers of the picture.
+fn reporting() -> Bench {
+    let mut setup = setup(true);
+    setup.tracks.iter_mut().for_each(|t| t.twcc_ext = Some(TWCC_EXT));
+    let mut b = Bench::with(setup, &[GCM], 1);
+    b.connect();
+    assert!(b.live, "{:?}", b.ended);
+    b.session.set_layers(0, &[(VIDEO, 500_000), (LOW, 60_000)]);
+    b.session.set_layers(1, &[(AUDIO, 10_000)]);
+    b
+}
+
+impl Bench {
+    /// A tenth of a second of the stream, thirty packets, and a report that they took so long
+    /// beyond the usual: ticks of 250 µs.
+    fn tenth(&mut self, serial: u8, late: impl Fn(i64) -> i64) {
+        let from = self.viewer.seen.len();
+        let start = self.now;
+        let mut arrivals = Vec::new();
+        for i in 0..10 {
+            self.step(Duration::from_millis(10));
+            self.video(3, i == 0);
+            let ticks = self.now.since(start).as_micros() as i64 / 250;
+            arrivals.resize(self.viewer.seen.len() - from, Some(ticks + late(ticks)));
+        }
+        let base = self.viewer.seen[from].number.unwrap();
+        let reference = (start.0 / 64_000) as u32;
+        let offset = (start.0 % 64_000) as i64 / 250;
+        arrivals.iter_mut().flatten().for_each(|at| *at += offset);
+        let report = encode(base, reference, serial, &arrivals);
+        self.rtcp_without_settling(&report);
+    }
+}
+
+#[test]
+fn every_packet_has_the_next_number_whatever_it_is() {
+    let mut b = reporting();
+    b.video(2, true);
+    b.audio(2);
+    b.deaf = true;
+    b.video(1, false);
+    b.deaf = false;
+    b.audio(1);
+    let lost = b.seqs(VIDEO_OUT)[1].wrapping_add(1);
+    b.rtcp(&nack(VIDEO_OUT, &[(lost, 0)]));
+    b.exchange();
+    let numbers: Vec<u16> = b.viewer.seen.iter().map(|s| s.number.unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 5, 6]);
+    assert_eq!(b.viewer.seen.last().unwrap().ssrc, RTX_OUT);
+}
+
+#[test]
+fn a_queue_that_grows_brings_the_lower_layer() {
+    let mut b = reporting();
+    b.video(1, true);
+    for i in 0..10 {
+        b.tenth(i, |_| 0);
+        assert!(b.layers().is_empty());
+    }
+    let full = b.session.pilot().unwrap().estimate(b.now).unwrap();
+    assert!(full > 510_000, "{full}");
+    // Each packet takes half as long again as the one before.
+    let mut asked = Vec::new();
+    for i in 10..30i64 {
+        b.tenth(i as u8, |ticks| (i - 10) * 200 + ticks / 2);
+        asked.extend(b.layers());
+        if !asked.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(asked, [LOW], "{:?}", b.session.pilot().unwrap().state());
+    assert!(b.session.sources().any(|(track, source)| (track, source) == (0, LOW)));
+}
+
+#[test]
+fn a_better_layer_is_probed_for_with_packets_that_were_sent() {
+    let mut b = reporting();
+    b.video(1, true);
+    b.tenth(0, |_| 0);
+    // What the better one takes is far beyond what was ever sent.
+    b.session.set_layers(0, &[(Ssrc(12), 40_000_000), (VIDEO, 500_000)]);
+    let before = b.viewer.seen.len();
+    for i in 1..12 {
+        b.tenth(i, |_| 0);
+        b.settle();
+        b.exchange();
+    }
+    assert!(b.probed >= 6, "{} packets of probes", b.probed);
+    let seen = &b.viewer.seen[before..];
+    let redundant: Vec<_> = seen.iter().filter(|s| s.ssrc == RTX_OUT).collect();
+    assert_eq!(redundant.len(), b.probed);
+    let sent = b.seqs(VIDEO_OUT);
+    assert!(
+        redundant
+            .iter()
+            .all(|s| { sent.contains(&u16::from_be_bytes([s.payload[0], s.payload[1]])) })
+    );
+    assert!(seen.windows(2).all(|w| w[1].number.unwrap() == w[0].number.unwrap().wrapping_add(1)));
+}
+
+#[test]
+fn feedback_without_an_agreement_is_passed_over() {
+    let mut b = Bench::connected(true);
+    b.video(2, true);
+    assert!(b.session.pilot().is_none());
+    b.rtcp(&encode(0, 1, 0, &[Some(1), Some(2)]));
+    assert!(b.ended.is_none() && b.viewer.seen[0].number.is_none());
+}
+
+impl Bench {
+    fn rtcp_without_settling(&mut self, plain: &[u8]) {
+        let mut sealed = self.viewer.seal(plain).unwrap();
+        self.session.handle_datagram(self.now, self.at, &mut sealed);
+    }
+
+    /// Layers that the session asks for; does the rest of what it wants.
+    fn layers(&mut self) -> Vec<Ssrc> {
+        let mut layers = Vec::new();
+        while let Some(action) = self.session.poll_action() {
+            if let Action::Start(0, ssrc) = action {
+                layers.push(ssrc);
+            }
+        }
+        layers
+    }
+}
