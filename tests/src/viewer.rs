@@ -2,6 +2,7 @@
 //! process. It measures join times, loss after repair, delay and whole frames, and it is the load
 //! generator of the benchmarks. It works with any WHEP server.
 
+mod arrivals;
 mod bridge;
 mod bulk;
 mod driver;
@@ -60,6 +61,8 @@ pub struct Options {
     pub open_one_in: u32,
     /// Asks for lost packets again.
     pub nack: bool,
+    /// Time between transport-wide feedback in microseconds, if the viewer gives any.
+    pub feedback_us: Option<u64>,
     /// Time between consent checks in microseconds.
     pub consent_us: u64,
     /// Time between Receiver Reports in microseconds.
@@ -85,6 +88,8 @@ impl Default for Options {
             threads: 1,
             open_one_in: 1,
             nack: true,
+            // Browsers: 50 to 250 ms.
+            feedback_us: Some(100_000),
             // RFC 7675 says 5 s less up to 20%; twice as often notices sooner, as browsers do.
             consent_us: 2_500_000,
             report_us: 1_000_000,

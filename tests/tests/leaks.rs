@@ -46,6 +46,7 @@ fn offer(codec: Codec, n: u64) -> String {
         fingerprint: &["AB"; 32].join(":"),
         video: &[codec],
         audio: true,
+        feedback: true,
         candidate: "127.0.0.1:9".parse().unwrap(),
     }
     .to_sdp()

@@ -23,6 +23,7 @@ fn offer(video: &[Codec]) -> String {
         fingerprint: &["AB"; 32].join(":"),
         video,
         audio: true,
+        feedback: true,
         candidate: "127.0.0.1:9".parse().unwrap(),
     }
     .to_sdp()

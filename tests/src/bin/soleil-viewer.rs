@@ -42,6 +42,9 @@ struct Arguments {
     /// Ask for nothing again.
     #[arg(long)]
     no_nack: bool,
+    /// Give no transport-wide feedback: the server does not know what the link carries.
+    #[arg(long)]
+    no_feedback: bool,
     /// Media over TCP (ICE-TCP) instead of UDP.
     #[arg(long)]
     tcp: bool,
@@ -57,6 +60,7 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     soleil_tests::log_to_stderr();
     let a = Arguments::parse();
+    let usual = Options::default();
     let options = Options {
         joins_per_second: a.rate,
         video: a.video,
@@ -66,8 +70,9 @@ async fn main() -> anyhow::Result<()> {
         threads: a.threads,
         open_one_in: a.open_one_in.unwrap_or(if a.viewers <= 200 { 1 } else { 10 }),
         nack: !a.no_nack,
+        feedback_us: usual.feedback_us.filter(|_| !a.no_feedback),
         tcp: a.tcp,
-        ..Options::default()
+        ..usual
     };
     let mut term = signal(SignalKind::terminate()).context("SIGTERM")?;
     let viewers = Viewers::start(&a.url, a.viewers, &options)?;

@@ -44,20 +44,8 @@ impl Header {
         if first >> 6 != 2 {
             return None;
         }
-        let mut size = 12 + 4 * usize::from(first & 0x0F);
-        let mut capture = None;
-        if first & 0x10 != 0 {
-            let profile = be16(data, size)?;
-            let length = 4 * usize::from(be16(data, size + 2)?);
-            let block = data.get(size + 4..size + 4 + length)?;
-            // One-byte headers (RFC 8285 section 4.2); two-byte ones are not offered.
-            if profile == 0xBEDE
-                && let Some(id) = capture_id
-            {
-                capture = extension(block, id).and_then(be64);
-            }
-            size += 4 + length;
-        }
+        let (block, size) = extensions(data)?;
+        let capture = capture_id.and_then(|id| extension(block, id)).and_then(be64);
         data.get(size..)?;
         Some(Self {
             marker: second & 0x80 != 0,
@@ -81,6 +69,26 @@ impl Header {
         let padding = usize::from(*payload.last()?);
         payload.get(..payload.len().checked_sub(padding)?)
     }
+}
+
+/// The packet's transport-wide number, in the extension with this id.
+#[must_use]
+pub fn transport_number(data: &[u8], id: u8) -> Option<u16> {
+    be16(extension(extensions(data)?.0, id)?, 0)
+}
+
+/// The extension block (empty if there is none) and where the payload begins.
+fn extensions(data: &[u8]) -> Option<(&[u8], usize)> {
+    let first = *data.first()?;
+    let size = 12 + 4 * usize::from(first & 0x0F);
+    if first & 0x10 == 0 {
+        return Some((&[], size));
+    }
+    let profile = be16(data, size)?;
+    let length = 4 * usize::from(be16(data, size + 2)?);
+    let block = data.get(size + 4..size + 4 + length)?;
+    // One-byte headers (RFC 8285 section 4.2); two-byte ones are not offered.
+    Some((if profile == 0xBEDE { block } else { &[] }, size + 4 + length))
 }
 
 fn extension(block: &[u8], wanted: u8) -> Option<&[u8]> {

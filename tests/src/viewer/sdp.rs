@@ -71,6 +71,7 @@ impl Codec {
 pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 /// Its number in our offers.
 const ABS_CAPTURE_TIME_ID: u8 = 1;
+const TWCC_ID: u8 = 3;
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const MID_ID: u8 = 4;
 
@@ -89,6 +90,8 @@ pub struct Offer<'a> {
     pub video: &'a [Codec],
     /// Whether sound is wanted.
     pub audio: bool,
+    /// Whether we report on every packet's arrival.
+    pub feedback: bool,
     /// Where we receive.
     pub candidate: SocketAddr,
 }
@@ -124,6 +127,9 @@ impl Offer<'_> {
                          a=rtcp-fb:{pt} nack pli\r\n"
                     );
                 }
+                if self.feedback {
+                    maps += &format!("a=rtcp-fb:{pt} transport-cc\r\n");
+                }
                 if !fmtp.is_empty() {
                     maps += &format!("a=fmtp:{pt} {fmtp}\r\n");
                 }
@@ -133,6 +139,9 @@ impl Offer<'_> {
                     maps += &format!("a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={pt}\r\n");
                 }
             }
+        }
+        if self.feedback {
+            maps += &format!("a=extmap:{TWCC_ID} {}\r\n", super::arrivals::EXTENSION_URI);
         }
         let port = self.candidate.port();
         let address = self.candidate.ip();
@@ -173,6 +182,8 @@ pub struct Answer {
     pub payloads: Vec<(u8, Payload)>,
     /// Number of the capture time extension, if it was accepted.
     pub capture_id: Option<u8>,
+    /// Number of the transport-wide extension, if it was accepted.
+    pub twcc_id: Option<u8>,
     /// The server says that it begins the DTLS handshake.
     pub active: bool,
 }
@@ -191,7 +202,8 @@ impl Answer {
         let mut rtpmaps = Vec::new();
         let mut apts = Vec::new();
         let (mut ufrag, mut pwd, mut fingerprint) = (None, None, None);
-        let (mut candidates, mut capture_id, mut active) = (Vec::new(), None, false);
+        let (mut candidates, mut active) = (Vec::new(), false);
+        let (mut capture_id, mut twcc_id) = (None, None);
         let mut rejected = false;
         for line in sdp.lines() {
             let line = line.trim_end();
@@ -233,10 +245,13 @@ impl Answer {
                     }
                 }
                 "extmap" => {
-                    if let Some((id, uri)) = value.split_once(' ')
-                        && uri.starts_with(ABS_CAPTURE_TIME)
-                    {
-                        capture_id = id.split('/').next().and_then(|id| id.parse().ok());
+                    if let Some((id, uri)) = value.split_once(' ') {
+                        let id = id.split('/').next().and_then(|id| id.parse().ok());
+                        match uri.trim_end() {
+                            ABS_CAPTURE_TIME => capture_id = id,
+                            super::arrivals::EXTENSION_URI => twcc_id = id,
+                            _ => {}
+                        }
                     }
                 }
                 _ => {}
@@ -266,6 +281,7 @@ impl Answer {
             candidates,
             payloads,
             capture_id,
+            twcc_id,
             active,
         })
     }
@@ -300,6 +316,7 @@ mod tests {
             fingerprint: "AA:BB",
             video: &[Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1],
             audio: true,
+            feedback: true,
             candidate: "127.0.0.1:4000".parse().unwrap(),
         }
         .to_sdp()
@@ -318,6 +335,7 @@ mod tests {
         let answer = "v=0\r\na=ice-lite\r\na=fingerprint:sha-256 aa:0b\r\nm=video 9 UDP/TLS/RTP/SAVPF 102 103\r\n\
             a=ice-ufrag:u\r\na=ice-pwd:p\r\na=setup:passive\r\na=rtpmap:102 H264/90000\r\n\
             a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\na=extmap:1 http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time\r\n\
+            a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n\
             a=candidate:1 1 UDP 1 127.0.0.1 8191 typ host\r\na=candidate:2 1 TCP 1 127.0.0.1 8191 typ host tcptype passive\r\n\
             m=audio 0 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\n";
         let answer = Answer::parse(answer).unwrap();
@@ -326,7 +344,7 @@ mod tests {
         assert_eq!(answer.payload(102), Some(Payload::Media(Codec::H264)));
         assert_eq!(answer.payload(103), Some(Payload::Rtx(102)));
         assert_eq!(answer.payload(111), None);
-        assert_eq!((answer.capture_id, answer.active), (Some(1), false));
+        assert_eq!((answer.capture_id, answer.twcc_id, answer.active), (Some(1), Some(3), false));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod connect;
 mod play;
 
 use super::Options;
+use super::arrivals::Arrivals;
 use super::bulk::Bulk;
 use super::report::{State, ViewerReport};
 use super::rtp::{self, Header, Rtcp};
@@ -66,6 +67,7 @@ pub(super) struct Session {
     streams: HashMap<u32, (Codec, Stream)>,
     /// The picture of a load test, from its first key frame on.
     bulk: Option<Bulk>,
+    arrivals: Arrivals,
     rtcp_ssrc: u32,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
     timers: Timers,
@@ -81,6 +83,7 @@ struct Timers {
     consent: Option<Mono>,
     repair: Option<Mono>,
     reports: Option<Mono>,
+    feedback: Option<Mono>,
     key_frame: Option<Mono>,
     give_up: Option<Mono>,
 }
@@ -122,6 +125,7 @@ impl Session {
             srtp: None,
             streams: HashMap::new(),
             bulk: None,
+            arrivals: Arrivals::default(),
             rtcp_ssrc,
             out: VecDeque::new(),
             timers: Timers::default(),
@@ -140,6 +144,7 @@ impl Session {
             fingerprint: &self.identity.fingerprint,
             video: &self.options.video,
             audio: self.options.audio,
+            feedback: self.options.feedback_us.is_some(),
             candidate: self.local,
         }
         .to_sdp()
@@ -198,7 +203,7 @@ impl Session {
             let start = self.clock.instant(Mono(0));
             Some(Mono(at.saturating_duration_since(start).as_micros() as u64))
         });
-        [t.check, t.consent, t.repair, t.reports, t.key_frame, t.give_up, dtls]
+        [t.check, t.consent, t.repair, t.reports, t.feedback, t.key_frame, t.give_up, dtls]
             .into_iter()
             .flatten()
             .min()
@@ -247,6 +252,12 @@ impl Session {
                 self.send_rtcp(&rtp::receiver_report(self.rtcp_ssrc, &blocks));
             }
             self.timers.reports = Some(after(now.mono, self.options.report_us));
+        }
+        if due(&mut self.timers.feedback) {
+            if let Some(message) = self.arrivals.feedback(self.rtcp_ssrc, 0) {
+                self.send_rtcp(&message);
+            }
+            self.timers.feedback = self.options.feedback_us.map(|us| after(now.mono, us));
         }
         if due(&mut self.timers.key_frame) {
             let wanting =

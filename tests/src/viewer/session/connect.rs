@@ -87,6 +87,9 @@ impl Session {
                 self.timers.give_up = None;
                 self.timers.repair = Some(after(now.mono, REPAIR_EVERY_US));
                 self.timers.reports = Some(after(now.mono, self.options.report_us));
+                if self.answer.as_ref().is_some_and(|a| a.twcc_id.is_some()) {
+                    self.timers.feedback = self.options.feedback_us.map(|us| after(now.mono, us));
+                }
                 self.timers.key_frame = Some(after(now.mono, PLI_PATIENCE_US));
             }
             Err(error) => self.fail(&error),

@@ -28,6 +28,12 @@ impl Session {
     }
 
     pub(super) fn handle_rtp(&mut self, now: Now, data: &[u8]) {
+        if self.timers.feedback.is_some()
+            && let Some(id) = self.answer.as_ref().and_then(|a| a.twcc_id)
+            && let Some(number) = rtp::transport_number(data, id)
+        {
+            self.arrivals.add(now.mono, number);
+        }
         if self.handle_bulk(now, data) {
             return;
         }
