@@ -39,6 +39,8 @@ pub struct Options {
     pub viewer_hop: Option<LinkConfig>,
     /// Streams; each has ports of its own.
     pub streams: Vec<Stream>,
+    /// Layers of each stream's picture.
+    pub layers: u16,
     /// INTERFACE's demo ports instead of free ones.
     pub demo_ports: bool,
     /// Log directives of all nodes.
@@ -68,6 +70,7 @@ impl Default for Options {
             viewer_hop: None,
             viewer_host: "127.0.0.1",
             streams: vec![Stream { name: "demo".into(), codec: "H264" }],
+            layers: 1,
             demo_ports: false,
             log: "info".into(),
             root_extra: String::new(),

@@ -41,8 +41,10 @@ impl Plan {
         let root = node()?;
         let relays = (0..options.relays).map(|_| node()).collect::<Result<Vec<_>, _>>()?;
         let leaves = (0..options.leaves).map(|_| node()).collect::<Result<Vec<_>, _>>()?;
+        // A port for each layer and one for the sound, each with its RTCP.
+        let ports = 2 * (options.layers.max(1) + 1);
         let streams =
-            options.streams.iter().map(|_| free.take(4)).collect::<Result<Vec<_>, _>>()?;
+            options.streams.iter().map(|_| free.take(ports)).collect::<Result<Vec<_>, _>>()?;
         let mut hop = |hop: &Hop, p: NodePorts| -> Result<(u16, u16), HarnessError> {
             let media = if hop.emulate.is_some() { free.take(1)? } else { p.media };
             let overlay = if hop.tap { free.take(1)? } else { p.overlay };
@@ -120,15 +122,27 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
         options.root_extra,
     );
     for (stream, port) in options.streams.iter().zip(&plan.streams) {
+        let layers: Vec<_> =
+            (0..options.layers.max(1)).map(|n| layer_port(*port, n).to_string()).collect();
         let _ = write!(
             config,
             "\n[[stream]]\nname = \"{}\"\n\
-             [[stream.track]]\nname = \"video\"\ncodec = \"{}\"\npayload_type = 96\nports = [{port}]\n\
+             [[stream.track]]\nname = \"video\"\ncodec = \"{}\"\npayload_type = 96\nports = [{}]\n\
              [[stream.track]]\nname = \"audio\"\ncodec = \"opus\"\npayload_type = 111\nports = [{}]\n",
             stream.name,
             stream.codec,
+            layers.join(", "),
             port + 2
         );
     }
     config
+}
+
+/// The port of a layer of the picture, for the stream whose ports begin here: the best layer, the
+/// sound, then the other layers, each with its RTCP.
+pub(super) fn layer_port(first: u16, layer: u16) -> u16 {
+    match layer {
+        0 => first,
+        more => first + 2 * (more + 1),
+    }
 }

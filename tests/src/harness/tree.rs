@@ -4,7 +4,7 @@ use super::broadcast::Broadcast;
 use super::launch::{emulator, start, tap, write};
 use super::node::{Process, Running};
 use super::options::{Hop, Options};
-use super::plan::{NodePorts, Plan, root_config};
+use super::plan::{NodePorts, Plan, layer_port, root_config};
 use super::ports::Ports;
 use super::{HarnessError, binary, io_error};
 use crate::emulator::{TcpTap, UdpEmulator};
@@ -227,6 +227,12 @@ impl Tree {
         let port = self.stream_ports[stream];
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         (at(port), at(port + 2))
+    }
+
+    /// Where the root takes one layer of a stream's picture, the best being 0.
+    #[must_use]
+    pub fn ingest_layer(&self, stream: usize, layer: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, layer_port(self.stream_ports[stream], layer)).into()
     }
 
     /// All TCP ports of the nodes, with names.
