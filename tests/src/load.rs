@@ -3,15 +3,19 @@
 
 mod cell;
 pub mod cpu;
+mod crowd;
 pub mod limit;
 mod sink;
 mod source;
+mod stage;
 mod stamp;
 
 pub use cell::{Cell, CellError, CellResult};
+pub use crowd::{ChurnResult, Crowd, CrowdError, StormResult};
 pub use sink::Sinks;
 pub(crate) use sink::{MESSAGES, RECEIVE_BUFFER, yield_to_others};
 pub use source::{LoadSource, Pattern};
+pub use stage::StageError;
 pub use stamp::Stamp;
 
 /// Keeps the calling thread, and what it starts from now on, on one core.

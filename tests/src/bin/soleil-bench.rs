@@ -3,9 +3,9 @@
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use relay_node::clock::Clock;
-use soleil_tests::load::{Cell, CellResult, limit};
+use soleil_tests::load::{Cell, CellResult, Crowd, limit};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Benchmarks of Soleil. docs/benchmarks.md says how to read them.
 #[derive(Debug, Parser)]
@@ -42,6 +42,9 @@ enum What {
         /// Viewers' sockets take no merged datagrams.
         #[arg(long)]
         no_gro: bool,
+        /// Viewers give transport-wide feedback, ten times a second, and the leaf estimates.
+        #[arg(long)]
+        twcc: bool,
         /// Core of the leaf; everything else runs on the next one.
         #[arg(long, default_value_t = 0)]
         core: usize,
@@ -49,9 +52,87 @@ enum What {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// A storm of joins: that many viewers within a second, beside those who are there.
+    Storm {
+        #[command(flatten)]
+        crowd: CrowdArguments,
+        /// How many join within a second.
+        #[arg(long, default_value_t = 500)]
+        joins: usize,
+    },
+    /// Viewers come and go for minutes: does memory stay where it is?
+    Churn {
+        #[command(flatten)]
+        crowd: CrowdArguments,
+        /// How many come and go each second.
+        #[arg(long, default_value_t = 50)]
+        joins: usize,
+        /// For how long.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// The machine's limit by itself: the job comes as JSON on stdin. For internal use.
     #[command(hide = true)]
     Limit,
+}
+
+#[derive(Debug, clap::Args)]
+struct CrowdArguments {
+    /// Viewers who are there all the time.
+    #[arg(short = 'n', long, default_value_t = 200)]
+    viewers: usize,
+    /// Bits a second of the stream.
+    #[arg(long, default_value_t = 2_500_000)]
+    bitrate: u64,
+    /// Core of the leaf; everything else runs on the next one.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Where the figures go as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl CrowdArguments {
+    fn crowd(&self, joins: usize) -> Crowd {
+        Crowd { before: self.viewers, joins, bitrate: self.bitrate, server_core: self.core }
+    }
+}
+
+fn storm(arguments: &CrowdArguments, joins: usize) -> anyhow::Result<()> {
+    soleil_tests::load::stay_on(arguments.core + 1)?;
+    let r = arguments.crowd(joins).storm(Clock::start())?;
+    println!("{} viewers, {joins} join within a second", r.crowd.before);
+    println!("  connected {} with a key frame after {:.0} ms", r.connected, r.all_ms);
+    println!("  POST to key frame p50/p95 {:.1}/{:.1} ms", r.first_key.p50, r.first_key.p95);
+    println!("  the leaf's CPU meanwhile {:.0} ms", r.cpu_ms);
+    println!("  key frames asked for {}", r.key_requests);
+    println!("  those who were there lost {:.3}%", r.loss_percent);
+    println!("  and had a delay p50/p99 of {:.1}/{:.1} ms", r.delay.p50, r.delay.p99);
+    write_json(arguments.json.as_deref(), &r)
+}
+
+fn churn(arguments: &CrowdArguments, joins: usize, seconds: u64) -> anyhow::Result<()> {
+    soleil_tests::load::stay_on(arguments.core + 1)?;
+    let r = arguments.crowd(joins).churn(seconds, Clock::start(), |second, memory| {
+        println!("  {second:>4} s  {:>7} KiB", memory / 1024);
+    })?;
+    println!("{} viewers, {joins} come and go a second, for {seconds} s", r.crowd.before);
+    println!("  came {}, failed {}", r.joined, r.failed);
+    println!("  memory before {} KiB, after {} KiB", r.before / 1024, r.after / 1024);
+    println!("  growth from the first minute to the last {:.1}%", r.growth_percent());
+    println!("  those who were there lost {:.3}%", r.loss_percent);
+    write_json(arguments.json.as_deref(), &r)
+}
+
+fn write_json(path: Option<&Path>, result: &impl serde::Serialize) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    std::fs::write(path, serde_json::to_vec_pretty(result)?)
+        .with_context(|| path.display().to_string())?;
+    println!("figures: {}", path.display());
+    Ok(())
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,7 +144,9 @@ fn main() -> anyhow::Result<()> {
             let result = limit::run(&serde_json::from_str(&job).context("the job")?)?;
             println!("{}", serde_json::to_string(&result)?);
         }
-        What::Leaf { viewers, bitrate, join_rate, seconds, paced, no_gro, core, json } => {
+        What::Storm { crowd, joins } => storm(&crowd, joins)?,
+        What::Churn { crowd, joins, seconds } => churn(&crowd, joins, seconds)?,
+        What::Leaf { viewers, bitrate, join_rate, seconds, paced, no_gro, twcc, core, json } => {
             soleil_tests::load::stay_on(core + 1)?;
             let clock = Clock::start();
             let mut results = Vec::new();
@@ -76,6 +159,7 @@ fn main() -> anyhow::Result<()> {
                     bitrate,
                     paced,
                     gro: !no_gro,
+                    twcc,
                     seconds,
                     server_core: core,
                 };
@@ -87,14 +171,7 @@ fn main() -> anyhow::Result<()> {
                     Err(error) => println!("{viewers:>5}  {error}"),
                 }
             }
-            if let Some(path) = json {
-                if let Some(directory) = path.parent() {
-                    std::fs::create_dir_all(directory)?;
-                }
-                std::fs::write(&path, serde_json::to_vec_pretty(&results)?)
-                    .with_context(|| path.display().to_string())?;
-                println!("figures: {}", path.display());
-            }
+            write_json(json.as_deref(), &results)?;
         }
     }
     Ok(())

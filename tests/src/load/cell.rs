@@ -2,8 +2,8 @@
 //! viewers in this process on the other one; then the limit with as many destinations.
 
 use super::limit::{LimitJob, LimitResult};
-use super::{LoadSource, Pattern, Sinks, cpu};
-use crate::harness::{HarnessError, Options, Stream, Tree};
+use super::stage::{Stage, StageError};
+use super::{Pattern, Sinks};
 use crate::viewer::{self, BulkOptions, Codec, Percentiles, SrtpOffer, ViewerError, Viewers};
 use relay_node::clock::Clock;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(40);
 /// One packet in so many is opened.
 const OPEN_ONE_IN: u32 = 32;
+/// Time between two messages of transport-wide feedback, in microseconds: what browsers do.
+const FEEDBACK_US: Option<u64> = Some(100_000);
 /// The limit runs for so long.
 const LIMIT_SECONDS: u64 = 5;
 
@@ -33,6 +35,8 @@ pub struct Cell {
     pub paced: bool,
     /// Viewers' sockets take merged datagrams.
     pub gro: bool,
+    /// Viewers give transport-wide feedback.
+    pub twcc: bool,
     /// Seconds that are measured.
     pub seconds: u64,
     /// Core of the leaf.
@@ -87,9 +91,9 @@ impl CellResult {
 /// Why a cell was not measured.
 #[derive(Debug, thiserror::Error)]
 pub enum CellError {
-    /// The tree.
+    /// Tree or source.
     #[error("{0}")]
-    Tree(#[from] HarnessError),
+    Stage(#[from] StageError),
     /// The viewers.
     #[error("{0}")]
     Viewers(#[from] ViewerError),
@@ -117,20 +121,10 @@ impl Cell {
     /// # Errors
     /// If something does not start, or viewers do not come.
     pub fn run(&self, clock: Clock) -> Result<CellResult, CellError> {
-        let tree = Tree::start(&Options {
-            relays: 0,
-            streams: vec![Stream { name: "load".into(), codec: "VP8" }],
-            leaf_core: Some(self.server_core),
-            // The root counts tickets that are under way as viewers.
-            leaf_viewers: Some(2 * self.viewers + 500),
-            log: "warn".into(),
-            ..Options::default()
-        })?;
-        let leaf = tree.leaves[0].process.id();
         let pattern = Pattern { bitrate: self.bitrate, paced: self.paced, ..Pattern::default() };
-        let source = LoadSource::start(tree.ingest(0).0, pattern, clock)?;
-        crate::wait::until("the stream", JOIN_TIMEOUT, || tree.is_live("load"));
-        let empty = cpu::memory(leaf)?;
+        let stage = Stage::start(self.server_core, self.viewers, pattern, clock)?;
+        let source = &stage.source;
+        let empty = stage.memory()?;
         let options = viewer::Options {
             joins_per_second: Some(self.join_rate),
             video: vec![Codec::Vp8],
@@ -138,11 +132,12 @@ impl Cell {
             srtp: SrtpOffer::Both,
             open_one_in: OPEN_ONE_IN,
             nack: false,
+            feedback_us: FEEDBACK_US.filter(|_| self.twcc),
             bulk: Some(BulkOptions { spin: true, gro: self.gro }),
             ..viewer::Options::default()
         };
         let asked = source.key_requests();
-        let viewers = Viewers::start(&tree.whep_url("load"), self.viewers, &options)?;
+        let viewers = Viewers::start(&stage.url(), self.viewers, &options)?;
         let last = Duration::from_secs_f64(self.viewers as f64 / self.join_rate);
         let there = viewers.wait(last + JOIN_TIMEOUT, |r| {
             r.connected + r.failed == self.viewers && r.with_first_key() + r.failed == self.viewers
@@ -158,18 +153,17 @@ impl Cell {
         }
         let key_requests = source.key_requests() - asked;
         super::pause(SETTLE);
-        let memory = cpu::memory(leaf)?.saturating_sub(empty) as f64 / self.viewers.max(1) as f64;
+        let memory = stage.memory()?.saturating_sub(empty) as f64 / self.viewers.max(1) as f64;
         viewers.mark();
-        let (began, cpu, sent) = (clock.now().mono, cpu::time_ns(leaf)?, source.packets());
+        let (began, cpu, sent) = (clock.now().mono, stage.cpu_ns()?, source.packets());
         super::pause(Duration::from_secs(self.seconds));
         let report = viewers.report();
         let elapsed = clock.now().mono.since(began).as_secs_f64();
-        let cpu = (cpu::time_ns(leaf)? - cpu) as f64;
+        let cpu = (stage.cpu_ns()? - cpu) as f64;
         let sent = source.packets() - sent;
         let got = report.bulk.packets.max(1) as f64;
         drop(viewers);
-        drop(source);
-        drop(tree);
+        drop(stage);
         let limit = self.limit()?;
         Ok(CellResult {
             cell: self.clone(),

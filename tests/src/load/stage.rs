@@ -1,0 +1,74 @@
+//! What every measurement begins with: a root and a leaf as processes, the leaf alone on its core,
+//! and the synthetic source on the air.
+
+use super::{LoadSource, Pattern, cpu};
+use crate::harness::{HarnessError, Options, Stream, Tree};
+use relay_node::clock::Clock;
+use std::io;
+use std::time::Duration;
+
+/// The stream is on the air within this time.
+const AIR_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A leaf to be measured.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// The processes.
+    pub tree: Tree,
+    /// What is on the air.
+    pub source: LoadSource,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The tree.
+    #[error("{0}")]
+    Tree(#[from] HarnessError),
+    /// The source.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl Stage {
+    /// With room for so many viewers.
+    pub fn start(
+        core: usize,
+        viewers: usize,
+        pattern: Pattern,
+        clock: Clock,
+    ) -> Result<Self, StageError> {
+        let tree = Tree::start(&Options {
+            relays: 0,
+            streams: vec![Stream { name: "load".into(), codec: "VP8" }],
+            leaf_core: Some(core),
+            // The root counts tickets that are under way as viewers.
+            leaf_viewers: Some(2 * viewers + 500),
+            log: "warn".into(),
+            ..Options::default()
+        })?;
+        let source = LoadSource::start(tree.ingest(0).0, pattern, clock)?;
+        crate::wait::until("the stream", AIR_TIMEOUT, || tree.is_live("load"));
+        Ok(Self { tree, source })
+    }
+
+    /// Where viewers go.
+    pub fn url(&self) -> String {
+        self.tree.whep_url("load")
+    }
+
+    /// Resident memory of the leaf in bytes.
+    pub fn memory(&self) -> io::Result<u64> {
+        cpu::memory(self.tree.leaves[0].process.id())
+    }
+
+    /// CPU time of the leaf so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> io::Result<u64> {
+        cpu::time_ns(self.tree.leaves[0].process.id())
+    }
+
+    /// Sessions of the leaf.
+    pub fn sessions(&self) -> u64 {
+        self.tree.leaves[0].metrics().sum("soleil_leaf_viewers", &[]) as u64
+    }
+}
