@@ -1,17 +1,20 @@
 //! The headless viewer: what a browser does to a WHEP server, without decoding, hundreds per
 //! process. It measures join times, loss after repair, delay and whole frames, and it is the load
-//! generator of the benchmarks. It works with any WHEP server.
+//! generator of the benchmarks. It works with any WHEP server, and with Janus' streaming plugin.
 
+mod answer;
 mod arrivals;
 mod bridge;
 mod bulk;
 mod driver;
 mod histogram;
+mod janus;
 mod report;
 mod rtp;
 mod sdp;
 mod secure;
 mod session;
+mod signalling;
 mod stream;
 mod stun;
 
@@ -20,7 +23,6 @@ pub use histogram::Histogram;
 pub use report::{Percentiles, Report, State, StreamReport, ViewerReport};
 pub use sdp::{Answer, Codec, Offer};
 
-use crate::http;
 use driver::{Command, Joiner, Shard, with};
 use relay_node::clock::Clock;
 use secure::Identity;
@@ -42,6 +44,19 @@ pub enum SrtpOffer {
     Both,
 }
 
+/// How viewers and server find together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signalling {
+    /// The viewers offer (draft-ietf-wish-whep).
+    #[default]
+    Whep,
+    /// Janus' HTTP interface, where the streaming plugin offers.
+    Janus {
+        /// Number of the mountpoint.
+        mountpoint: u64,
+    },
+}
+
 /// How the viewers behave.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -53,6 +68,8 @@ pub struct Options {
     pub audio: bool,
     /// SRTP profiles offered.
     pub srtp: SrtpOffer,
+    /// How the server is spoken to.
+    pub signalling: Signalling,
     /// Bearer token for the server.
     pub token: Option<String>,
     /// Threads that receive.
@@ -84,6 +101,7 @@ impl Default for Options {
             video: vec![Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1],
             audio: true,
             srtp: SrtpOffer::Both,
+            signalling: Signalling::Whep,
             token: None,
             threads: 1,
             open_one_in: 1,
@@ -127,7 +145,7 @@ impl std::fmt::Debug for Viewers {
 }
 
 impl Viewers {
-    /// Lets `count` viewers join at the WHEP endpoint `url`.
+    /// Lets `count` viewers join at `url`: a WHEP endpoint, or Janus' HTTP interface.
     ///
     /// # Errors
     /// If threads or the DTLS identity cannot be made. Refused joins are in the report.
@@ -182,27 +200,19 @@ impl Viewers {
         if held { Ok(last) } else { Err(Box::new(last)) }
     }
 
-    /// Session resources that the server gave.
+    /// Session resources that a WHEP server gave.
     #[must_use]
     pub fn locations(&self) -> Vec<String> {
         self.joiner.locations()
     }
 
-    /// Leaves properly: DELETE for every session. Gives the final report and how many sessions
-    /// were deleted with success.
+    /// Leaves properly: DELETE for every session (Janus: destroy). Gives the final report and how
+    /// many sessions were ended with success.
     #[must_use]
     pub fn stop(mut self) -> (Report, usize) {
         self.joiner.stop();
         let report = self.report();
-        let deleted = self
-            .joiner
-            .locations()
-            .iter()
-            .filter(|location| {
-                http::request("DELETE", location, &[], &[])
-                    .is_ok_and(|answer| (200..300).contains(&answer.status))
-            })
-            .count();
+        let deleted = self.joiner.leave();
         self.end(true);
         (report, deleted)
     }

@@ -2,11 +2,11 @@
 //! and a few more that post offers. No thread, task or timer per viewer.
 
 use super::Options;
-use super::bridge::Bridge;
 use super::bulk::BulkOptions;
 use super::report::ViewerReport;
 use super::secure::Identity;
 use super::session::Session;
+use super::signalling::{self, Description, Hello, Place};
 use crate::http;
 use crate::load::{MESSAGES, RECEIVE_BUFFER, yield_to_others};
 use mio::unix::SourceFd;
@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,15 +31,17 @@ const IDLE: Duration = Duration::from_millis(100);
 const TIMER_EVERY_US: u64 = 5_000;
 /// Receive calls for one socket before the others have their turn.
 const BURST: usize = 4;
+/// Servers that end silent sessions (Janus: after 60 s) hear from ours this often.
+const KEEP_EVERY: Duration = Duration::from_secs(20);
 /// Token of the waker; sockets have their index.
 const WAKE: Token = Token(usize::MAX);
 
 pub(super) enum Command {
     Add(Box<Session>, UdpBatch),
-    Answer {
+    Described {
         id: usize,
         posted: Mono,
-        result: Result<String, String>,
+        result: Result<Description, String>,
     },
     Report(Sender<Vec<ViewerReport>>),
     /// Load tests count anew.
@@ -164,11 +166,13 @@ impl Work {
                     Err(error) => tracing::error!(%error, "viewer socket"),
                 }
             }
-            Command::Answer { id, posted, result } => {
+            Command::Described { id, posted, result } => {
                 let member = self.by_id.get(&id).and_then(|m| self.members.get_mut(*m));
                 if let Some((session, socket)) = member {
                     match result {
-                        Ok(sdp) => session.handle_answer(self.clock.now(), posted, &sdp),
+                        Ok(description) => {
+                            session.handle_description(self.clock.now(), posted, &description);
+                        }
                         Err(error) => session.handle_refusal(&error),
                     }
                     flush(session, socket);
@@ -225,20 +229,19 @@ fn flush(session: &mut Session, socket: &UdpBatch) {
     }
 }
 
-/// An offer that waits for being posted.
+/// A viewer that waits for its turn at the server.
 struct Job {
     id: usize,
     shard: usize,
-    offer: String,
+    hello: Hello,
 }
 
-/// Sends joins at their rate, posts offers, remembers where the sessions are.
+/// Sends joins at their rate, talks to the server, remembers what the viewers have there.
 pub(super) struct Joiner {
     threads: Vec<JoinHandle<()>>,
     stop: Option<Sender<()>>,
-    locations: Arc<Mutex<Vec<String>>>,
-    /// Of viewers over TCP; they end with this.
-    bridges: Arc<Mutex<Vec<Bridge>>>,
+    /// The bridges of viewers over TCP end with these.
+    places: Arc<Mutex<Vec<Place>>>,
 }
 
 impl Joiner {
@@ -252,49 +255,50 @@ impl Joiner {
     ) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
-        let locations = Arc::new(Mutex::new(Vec::new()));
-        let bridges = Arc::new(Mutex::new(Vec::new()));
+        let places = Arc::new(Mutex::new(Vec::new()));
         let mut threads = Vec::new();
         for _ in 0..POSTERS.min(count.max(1)) {
             let (queue, shards) = (queue.clone(), shards.clone());
-            let (url, options, locations) = (url.to_owned(), options.clone(), locations.clone());
-            let bridges = bridges.clone();
+            let (url, options, places) = (url.to_owned(), options.clone(), places.clone());
             threads.push(std::thread::Builder::new().name("viewer-post".into()).spawn(
                 move || {
                     loop {
-                        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let job = locked(&queue).recv();
                         let Ok(job) = job else { return };
                         let posted = clock.now().mono;
-                        let result = post(&url, &job.offer, &options).map(|(sdp, location)| {
-                            let mut list = locations.lock().unwrap_or_else(PoisonError::into_inner);
-                            list.extend(location);
-                            sdp
-                        });
-                        let result = result.and_then(|sdp| {
-                            if !options.tcp {
-                                return Ok(sdp);
-                            }
-                            let (bridge, sdp) = Bridge::before(&sdp)?;
-                            bridges.lock().unwrap_or_else(PoisonError::into_inner).push(bridge);
-                            Ok(sdp)
-                        });
-                        let command = Command::Answer { id: job.id, posted, result };
-                        with(&shards, job.shard, |s| s.send(command));
+                        let tell = |result| {
+                            let command = Command::Described { id: job.id, posted, result };
+                            with(&shards, job.shard, |s| s.send(command));
+                        };
+                        match signalling::join(&url, &job.hello, &options, |d| tell(Ok(d))) {
+                            Ok(place) => locked(&places).push(place),
+                            Err(error) => tell(Err(error)),
+                        }
                     }
                 },
             )?);
         }
         let (stop, stopped) = mpsc::channel();
         let (options, shards, url) = (options.clone(), shards.clone(), url.to_owned());
+        let kept = places.clone();
         threads.push(std::thread::Builder::new().name("viewer-join".into()).spawn(move || {
             join_all(&url, count, &options, clock, &shards, &Arc::new(identity), &jobs, &stopped);
+            drop(jobs);
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(KEEP_EVERY) {
+                locked(&kept).iter().for_each(Place::keep);
+            }
         })?);
-        Ok(Self { threads, stop: Some(stop), locations, bridges })
+        Ok(Self { threads, stop: Some(stop), places })
     }
 
-    /// Where the sessions are, for deleting them.
+    /// Where the WHEP sessions are.
     pub fn locations(&self) -> Vec<String> {
-        self.locations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.places).iter().filter_map(Place::location).map(str::to_owned).collect()
+    }
+
+    /// Leaves all places properly; how many of them agree.
+    pub fn leave(&self) -> usize {
+        locked(&self.places).iter().filter(|place| place.leave()).count()
     }
 
     /// Joins no more and waits for requests under way.
@@ -308,8 +312,13 @@ impl Joiner {
 
 impl Drop for Joiner {
     fn drop(&mut self) {
-        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // A bridge's threads hold no reference to it, the posters' do.
+        locked(&self.places).clear();
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn with<R>(
@@ -317,7 +326,7 @@ pub(super) fn with<R>(
     index: usize,
     use_it: impl FnOnce(&mut Shard) -> R,
 ) -> R {
-    use_it(&mut shards[index].lock().unwrap_or_else(PoisonError::into_inner))
+    use_it(&mut locked(&shards[index]))
 }
 
 #[allow(clippy::too_many_arguments)] // One thread's whole world, used once.
@@ -350,7 +359,7 @@ fn join_all(
         };
         let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(id as u64);
         let session = Session::new(id, clock, options.clone(), identity.clone(), address, seed);
-        let job = Job { id, shard: id % shards.len(), offer: session.offer() };
+        let job = Job { id, shard: id % shards.len(), hello: session.hello() };
         with(shards, job.shard, |s| s.send(Command::Add(Box::new(session), socket)));
         if jobs.send(job).is_err() {
             return;
@@ -376,21 +385,4 @@ fn socket(local: SocketAddr, bulk: Option<BulkOptions>) -> io::Result<(UdpBatch,
     let socket = UdpBatch::bind(local, &options)?;
     let address = socket.local_addr();
     Ok((socket, address))
-}
-
-/// Posts an offer; gives the answer and where the session is.
-fn post(url: &str, offer: &str, options: &Options) -> Result<(String, Option<String>), String> {
-    let bearer = options.token.as_ref().map(|token| format!("Bearer {token}"));
-    let mut headers = vec![("Content-Type", "application/sdp"), ("Accept", "application/sdp")];
-    headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
-    let response =
-        http::follow("POST", url, &headers, offer.as_bytes()).map_err(|e| e.to_string())?;
-    if response.status != 201 {
-        let text = response.text();
-        return Err(format!("HTTP {} {}", response.status, text.trim()));
-    }
-    let location = response
-        .header("location")
-        .and_then(|location| http::resolve(&response.url, location).ok());
-    Ok((response.text(), location))
 }

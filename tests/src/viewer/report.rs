@@ -4,7 +4,7 @@ use super::bulk::BulkReport;
 use super::histogram::Histogram;
 use super::sdp::Codec;
 use super::stream::Stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use soleil_protocol::Mono;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -153,7 +153,7 @@ impl ViewerReport {
 }
 
 /// Percentiles in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// How many samples.
     pub count: u64,

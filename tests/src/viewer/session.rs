@@ -1,18 +1,20 @@
-//! One headless viewer as a state machine: ICE (controlling), DTLS (client), SRTP, RTCP. Pure:
-//! datagrams, an answer and time go in, datagrams come out.
+//! One headless viewer as a state machine: ICE (controlling if it offers, controlled if it answers),
+//! DTLS (client), SRTP, RTCP. Pure: datagrams, an answer or offer and time go in, datagrams come out.
 
 mod connect;
 mod play;
 
 use super::Options;
+use super::answer::Answering;
 use super::arrivals::Arrivals;
 use super::bulk::Bulk;
 use super::report::{State, ViewerReport};
 use super::rtp::{self, Header, Rtcp};
 use super::sdp::{Answer, Codec, Offer, Payload};
 use super::secure::{self, Identity};
+use super::signalling::{Description, Hello};
 use super::stream::Stream;
-use super::stun::{Incoming, Secrets, Transaction};
+use super::stun::{Incoming, Role, Secrets, Transaction};
 use bytes::BytesMut;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -56,7 +58,11 @@ pub(super) struct Session {
     secrets: Secrets,
     tie_breaker: u64,
     local: SocketAddr,
+    /// What the server says of itself, in an answer or an offer.
     answer: Option<Answer>,
+    role: Role,
+    /// The path that a controlling server has chosen.
+    nominated: Option<SocketAddr>,
     checks: HashMap<Transaction, (SocketAddr, Mono)>,
     check_interval: u64,
     remote: Option<SocketAddr>,
@@ -116,6 +122,8 @@ impl Session {
             tie_breaker,
             local,
             answer: None,
+            role: Role::Controlling,
+            nominated: None,
             checks: HashMap::new(),
             check_interval: CHECK_FIRST_US,
             remote: None,
@@ -135,10 +143,11 @@ impl Session {
         }
     }
 
-    /// The offer to post.
-    pub fn offer(&self) -> String {
-        Offer {
-            id: self.tie_breaker >> 2,
+    /// What to say to the server.
+    pub fn hello(&self) -> Hello {
+        let id = self.tie_breaker >> 2;
+        let offer = Offer {
+            id,
             ufrag: &self.secrets.local_ufrag,
             pwd: &self.secrets.local_pwd,
             fingerprint: &self.identity.fingerprint,
@@ -147,27 +156,46 @@ impl Session {
             feedback: self.options.feedback_us.is_some(),
             candidate: self.local,
         }
-        .to_sdp()
+        .to_sdp();
+        let answering = Answering {
+            id,
+            ufrag: self.secrets.local_ufrag.clone(),
+            pwd: self.secrets.local_pwd.clone(),
+            fingerprint: self.identity.fingerprint.clone(),
+            video: self.options.video.clone(),
+            audio: self.options.audio,
+            feedback: self.options.feedback_us.is_some(),
+            candidate: self.local,
+        };
+        Hello { offer, answering }
     }
 
-    /// The WHEP server answered a request that was posted at `posted`.
-    pub fn handle_answer(&mut self, now: Now, posted: Mono, sdp: &str) {
+    /// The server described itself, asked by a request of `posted`.
+    pub fn handle_description(&mut self, now: Now, posted: Mono, description: &Description) {
         self.posted = posted;
         self.report.post_ms = Some(ms(now.mono, posted));
-        let answer = match Answer::parse(sdp) {
+        let (sdp, role) = match description {
+            Description::Answer(sdp) => (sdp, Role::Controlling),
+            Description::Offer(sdp) => (sdp, Role::Controlled),
+        };
+        let mut answer = match Answer::parse(sdp) {
             Ok(answer) if answer.active => return self.fail("the server wants to be DTLS client"),
             Ok(answer) => answer,
             Err(error) => return self.fail(&error.to_string()),
         };
+        // The others cannot be reached from our socket.
+        answer.candidates.retain(|to| to.is_ipv4() == self.local.is_ipv4());
+        self.role = role;
         self.secrets.remote_ufrag.clone_from(&answer.ufrag);
         self.secrets.remote_pwd.clone_from(&answer.pwd);
         self.answer = Some(answer);
         self.timers.check = Some(now.mono);
         self.timers.give_up = Some(after(now.mono, CONNECT_TIMEOUT_US));
+        self.follow_nomination(now);
         self.handle_timeout(now);
     }
 
-    /// The request to the WHEP server failed.
+    /// The server did not let it in.
     pub fn handle_refusal(&mut self, error: &str) {
         self.fail(error);
     }

@@ -1,9 +1,9 @@
-//! STUN for the controlling side of ICE: connectivity checks to an ICE-lite (or full) server and
-//! answers to the server's own checks (RFC 8445 section 7, RFC 7675).
+//! STUN for the viewer's side of ICE: connectivity checks to an ICE-lite (or full) server and answers
+//! to the server's own checks (RFC 8445 section 7, RFC 7675).
 
 use rtc_dtls::crypto_provider::RTCCrypto;
 use rtc_stun::attributes::{
-    ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME,
+    ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME,
 };
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
@@ -23,12 +23,26 @@ pub type Transaction = [u8; 12];
 /// What a STUN message from the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// The server checks us: send this back.
-    Request(Vec<u8>),
+    /// The server checks us.
+    Request {
+        /// Goes back to it.
+        answer: Vec<u8>,
+        /// It says that this is the path.
+        nominates: bool,
+    },
     /// Our request was answered.
     Success(Transaction),
     /// Our request was refused.
     Failure(Transaction),
+}
+
+/// Who chooses the path (RFC 8445 section 6.1.1): who has offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// We do, with each check.
+    Controlling,
+    /// The server does.
+    Controlled,
 }
 
 /// The four secrets of a session.
@@ -45,12 +59,13 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// A check with USE-CANDIDATE; the same one keeps consent alive.
+    /// A check, from the controlling side with USE-CANDIDATE; the same one keeps consent alive.
     #[must_use]
     pub fn request(
         &self,
         crypto: &dyn RTCCrypto,
         transaction: Transaction,
+        role: Role,
         tie_breaker: u64,
     ) -> Option<Vec<u8>> {
         let mut message = Message::new();
@@ -59,9 +74,14 @@ impl Secrets {
         message.write_header();
         let user = format!("{}:{}", self.remote_ufrag, self.local_ufrag);
         message.add(ATTR_USERNAME, user.as_bytes());
-        message.add(ATTR_ICE_CONTROLLING, &tie_breaker.to_be_bytes());
         message.add(ATTR_PRIORITY, &PRFLX_PRIORITY.to_be_bytes());
-        message.add(ATTR_USE_CANDIDATE, &[]);
+        match role {
+            Role::Controlling => {
+                message.add(ATTR_ICE_CONTROLLING, &tie_breaker.to_be_bytes());
+                message.add(ATTR_USE_CANDIDATE, &[]);
+            }
+            Role::Controlled => message.add(ATTR_ICE_CONTROLLED, &tie_breaker.to_be_bytes()),
+        }
         sealed(message, &self.remote_pwd, crypto)
     }
 
@@ -75,12 +95,14 @@ impl Secrets {
         }
         if message.typ.class == CLASS_REQUEST {
             MessageIntegrity::check(&mut message, self.local_pwd.as_bytes(), crypto).ok()?;
+            let nominates = message.contains(ATTR_USE_CANDIDATE);
             let mut answer = Message::new();
             answer.set_type(BINDING_SUCCESS);
             answer.transaction_id = message.transaction_id;
             answer.write_header();
             XorMappedAddress { ip: from.ip(), port: from.port() }.add_to(&mut answer).ok()?;
-            return Some(Incoming::Request(sealed(answer, &self.local_pwd, crypto)?));
+            let answer = sealed(answer, &self.local_pwd, crypto)?;
+            return Some(Incoming::Request { answer, nominates });
         }
         let transaction = message.transaction_id.0;
         if message.typ.class == CLASS_SUCCESS_RESPONSE {
@@ -118,11 +140,18 @@ mod tests {
         let crypto = provider.crypto();
         let from = "127.0.0.1:5000".parse().unwrap();
         let (a, b) = (secrets("a", "b"), secrets("b", "a"));
-        let request = a.request(crypto, [7; 12], 1).unwrap();
-        let Some(Incoming::Request(answer)) = b.read(crypto, from, &request) else {
-            panic!("no answer");
-        };
-        assert_eq!(a.read(crypto, from, &answer), Some(Incoming::Success([7; 12])));
+        let mut request = Vec::new();
+        for role in [Role::Controlled, Role::Controlling] {
+            request = a.request(crypto, [7; 12], role, 1).unwrap();
+            let Some(Incoming::Request { answer, nominates }) = b.read(crypto, from, &request)
+            else {
+                panic!("no answer");
+            };
+            assert_eq!(nominates, role == Role::Controlling);
+            assert_eq!(a.read(crypto, from, &answer), Some(Incoming::Success([7; 12])));
+        }
+        let answered = b.read(crypto, from, &request);
+        let Some(Incoming::Request { answer, .. }) = answered else { panic!("no answer") };
         // Whoever does not know the password is not heard.
         assert_eq!(secrets("c", "d").read(crypto, from, &request), None);
         assert_eq!(secrets("a", "c").read(crypto, from, &answer), None);

@@ -6,9 +6,13 @@ impl Session {
     pub(super) fn handle_stun(&mut self, now: Now, from: SocketAddr, data: &[u8]) {
         let provider = self.identity.provider.clone();
         match self.secrets.read(provider.crypto(), from, data) {
-            Some(Incoming::Request(answer)) => {
+            Some(Incoming::Request { answer, nominates }) => {
                 self.report.server_checks += 1;
                 self.out.push_back((from, answer));
+                if nominates && self.remote.is_none() {
+                    self.nominated = Some(from);
+                    self.follow_nomination(now);
+                }
             }
             Some(Incoming::Success(transaction)) => {
                 let Some((to, sent)) = self.checks.remove(&transaction) else { return };
@@ -16,16 +20,31 @@ impl Session {
                 self.report.consents += 1;
                 self.rtt_us = now.mono.0 - sent.0;
                 self.checks.retain(|_, (_, sent)| now.mono.0 - sent.0 < CONSENT_EXPIRES_US);
-                if self.remote.is_none() {
-                    self.remote = Some(to);
-                    self.timers.check = None;
-                    self.timers.consent = Some(after(now.mono, self.options.consent_us));
-                    self.start_dtls(now, to);
+                if self.remote.is_none() && self.role == Role::Controlling {
+                    self.select(now, to);
                 }
             }
             Some(Incoming::Failure(_)) => self.report.strange += 1,
             None => self.report.strange += 1,
         }
+    }
+
+    /// Takes the path that a controlling server has chosen, once its description is here.
+    pub(super) fn follow_nomination(&mut self, now: Now) {
+        if self.role == Role::Controlled
+            && self.answer.is_some()
+            && let Some(to) = self.nominated.take()
+        {
+            self.select(now, to);
+        }
+    }
+
+    fn select(&mut self, now: Now, to: SocketAddr) {
+        self.remote = Some(to);
+        self.last_consent = now.mono;
+        self.timers.check = None;
+        self.timers.consent = Some(after(now.mono, self.options.consent_us));
+        self.start_dtls(now, to);
     }
 
     pub(super) fn start_dtls(&mut self, now: Now, remote: SocketAddr) {
@@ -101,7 +120,7 @@ impl Session {
         self.rng.fill(&mut transaction);
         let provider = self.identity.provider.clone();
         if let Some(request) =
-            self.secrets.request(provider.crypto(), transaction, self.tie_breaker)
+            self.secrets.request(provider.crypto(), transaction, self.role, self.tie_breaker)
         {
             self.checks.insert(transaction, (to, now.mono));
             self.out.push_back((to, request));
