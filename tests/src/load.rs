@@ -1,17 +1,23 @@
-//! Load: the synthetic source, the machine's limit, and the runs of many viewers that `make bench`
-//! is made of. The viewers themselves are those of [`crate::viewer`].
+//! Load: the synthetic source, the machine's limit, the peer, and the runs of many viewers that
+//! `make bench` is made of. The viewers themselves are those of [`crate::viewer`].
 
 mod cell;
 pub mod cpu;
 mod crowd;
 pub mod limit;
+mod measure;
+mod peer;
+pub mod plot;
+pub mod results;
 mod sink;
 mod source;
 mod stage;
 mod stamp;
 
-pub use cell::{Cell, CellError, CellResult};
+pub use cell::{Cell, CellError, CellResult, Setting, foreign};
 pub use crowd::{ChurnResult, Crowd, CrowdError, StormResult};
+pub use measure::{Audience, Figures, MeasureError, Subject};
+pub use peer::PeerError;
 pub use sink::Sinks;
 pub(crate) use sink::{MESSAGES, RECEIVE_BUFFER, yield_to_others};
 pub use source::{LoadSource, Pattern};

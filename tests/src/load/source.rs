@@ -1,6 +1,6 @@
 //! A broadcaster without an encoder: VP8-shaped RTP of a given rate, with bursts per frame as
 //! encoders make them, large key frames and a stamp in every packet. It makes a key frame when it
-//! is asked for one (PLI over RTCP on the same port), and counts how often.
+//! is asked for one (PLI over RTCP, on the same port if not told otherwise), and counts how often.
 
 use super::stamp::{FRAME_HEADER, STAMP_LEN, Stamp};
 use relay_node::clock::Clock;
@@ -93,14 +93,33 @@ impl LoadSource {
     /// # Errors
     /// If there is no socket or thread.
     pub fn start(to: SocketAddr, pattern: Pattern, clock: Clock) -> io::Result<Self> {
-        let socket = UdpSocket::bind((if to.is_ipv4() { "0.0.0.0" } else { "::" }, 0))?;
-        socket.connect(to)?;
-        socket.set_nonblocking(true)?;
+        Self::begin(connected(to)?, None, pattern, clock)
+    }
+
+    /// Begins to send to `to`, and RTCP to `rtcp`.
+    ///
+    /// # Errors
+    /// If there is no socket or thread.
+    pub fn start_with_rtcp(
+        to: SocketAddr,
+        rtcp: SocketAddr,
+        pattern: Pattern,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        Self::begin(connected(to)?, Some(connected(rtcp)?), pattern, clock)
+    }
+
+    fn begin(
+        socket: UdpSocket,
+        rtcp: Option<UdpSocket>,
+        pattern: Pattern,
+        clock: Clock,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name("load-source".into()).spawn(move || {
-            Sender { socket, pattern, clock, shared: theirs, number: 0, packets: 0, octets: 0 }
-                .run();
+            let (number, packets, octets) = (0, 0, 0);
+            Sender { socket, rtcp, pattern, clock, shared: theirs, number, packets, octets }.run();
         })?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -118,6 +137,13 @@ impl LoadSource {
     }
 }
 
+fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((if to.is_ipv4() { "0.0.0.0" } else { "::" }, 0))?;
+    socket.connect(to)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 impl Drop for LoadSource {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -129,6 +155,8 @@ impl Drop for LoadSource {
 
 struct Sender {
     socket: UdpSocket,
+    /// Where RTCP has a port of its own.
+    rtcp: Option<UdpSocket>,
     pattern: Pattern,
     clock: Clock,
     shared: Arc<Shared>,
@@ -162,10 +190,14 @@ impl Sender {
             }
             if self.clock.now().mono.0 >= next_report {
                 next_report += REPORT_EVERY_US;
-                let _ = self.socket.send(&self.report(timestamp));
+                let _ = self.rtcp().send(&self.report(timestamp));
             }
             frame += 1;
         }
+    }
+
+    fn rtcp(&self) -> &UdpSocket {
+        self.rtcp.as_ref().unwrap_or(&self.socket)
     }
 
     fn sleep_until(&self, due: u64) {
@@ -217,7 +249,7 @@ impl Sender {
     fn requests(&self) -> bool {
         let mut buffer = [0; 1_500];
         let mut asked = false;
-        while let Ok(size) = self.socket.recv(&mut buffer) {
+        while let Ok(size) = self.rtcp().recv(&mut buffer) {
             let mut rest = &buffer[..size];
             while let [head, kind, high, low, ..] = *rest {
                 // PLI: RFC 4585 section 6.3.1.
@@ -241,6 +273,27 @@ mod tests {
     fn the_default_is_what_the_peers_were_measured_with() {
         let rate = Pattern::default().rate();
         assert!((280.0..310.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn rtcp_may_have_a_port_of_its_own() {
+        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let [media, rtcp] = &sockets;
+        rtcp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let to = |socket: &UdpSocket| socket.local_addr().unwrap();
+        let pattern = Pattern::default();
+        let source =
+            LoadSource::start_with_rtcp(to(media), to(rtcp), pattern, Clock::start()).unwrap();
+        let mut buffer = [0; 1_500];
+        let (size, from) = rtcp.recv_from(&mut buffer).unwrap();
+        assert_eq!((size, buffer[1]), (28, 200));
+        let pli = [0x81, 206, 0, 2, 0, 0, 0, 1, 0x50, 0x4c, 0x4f, 0x44];
+        rtcp.send_to(&pli, from).unwrap();
+        let deadline = Duration::from_secs(5);
+        assert!(crate::wait::holds_within(deadline, || source.key_requests() == 1));
+        media.set_read_timeout(Some(deadline)).unwrap();
+        let (size, _) = media.recv_from(&mut buffer).unwrap();
+        assert_eq!((size, buffer[1] & 0x7f), (12 + Pattern::default().payload, 96));
     }
 
     #[test]

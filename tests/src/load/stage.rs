@@ -57,14 +57,19 @@ impl Stage {
         self.tree.whep_url("load")
     }
 
+    /// The leaf's process.
+    pub fn process(&self) -> u32 {
+        self.tree.leaves[0].process.id()
+    }
+
     /// Resident memory of the leaf in bytes.
     pub fn memory(&self) -> io::Result<u64> {
-        cpu::memory(self.tree.leaves[0].process.id())
+        cpu::memory(self.process())
     }
 
     /// CPU time of the leaf so far, in nanoseconds.
     pub fn cpu_ns(&self) -> io::Result<u64> {
-        cpu::time_ns(self.tree.leaves[0].process.id())
+        cpu::time_ns(self.process())
     }
 
     /// Sessions of the leaf.

@@ -1,102 +1,17 @@
-//! The benchmarks of `make bench`: the leaf under load, with the machine's limit beside it.
+//! The benchmarks of `make bench`: the leaf under load with the machine's limit beside it, a peer, any
+//! other server, and the picture of it all.
+
+mod arguments;
+mod table;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use arguments::{Arguments, CrowdArguments, What};
+use clap::Parser;
 use relay_node::clock::Clock;
-use soleil_tests::load::{Cell, CellResult, Crowd, limit};
+use soleil_tests::load::{self, CellResult, Subject, limit, plot, results};
+use soleil_tests::viewer::Signalling;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-
-/// Benchmarks of Soleil. docs/benchmarks.md says how to read them.
-#[derive(Debug, Parser)]
-#[command(name = "soleil-bench", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// Viewers of one leaf on one core: CPU, loss, delay, joins, memory.
-    Leaf {
-        /// How many viewers, one measurement each.
-        #[arg(
-            short = 'n',
-            long,
-            value_delimiter = ',',
-            default_value = "10,50,100,200,400,800,1600"
-        )]
-        viewers: Vec<usize>,
-        /// Bits a second of the stream.
-        #[arg(long, default_value_t = 2_500_000)]
-        bitrate: u64,
-        /// Joins a second; 50, and 200 from 400 viewers on, if not given.
-        #[arg(long)]
-        join_rate: Option<f64>,
-        /// Seconds of each measurement.
-        #[arg(long, default_value_t = 8)]
-        seconds: u64,
-        /// The source spreads its frames instead of sending them at once.
-        #[arg(long)]
-        paced: bool,
-        /// Viewers' sockets take no merged datagrams.
-        #[arg(long)]
-        no_gro: bool,
-        /// Viewers give transport-wide feedback, ten times a second, and the leaf estimates.
-        #[arg(long)]
-        twcc: bool,
-        /// Core of the leaf; everything else runs on the next one.
-        #[arg(long, default_value_t = 0)]
-        core: usize,
-        /// Where the figures go as JSON.
-        #[arg(long)]
-        json: Option<PathBuf>,
-    },
-    /// A storm of joins: that many viewers within a second, beside those who are there.
-    Storm {
-        #[command(flatten)]
-        crowd: CrowdArguments,
-        /// How many join within a second.
-        #[arg(long, default_value_t = 500)]
-        joins: usize,
-    },
-    /// Viewers come and go for minutes: does memory stay where it is?
-    Churn {
-        #[command(flatten)]
-        crowd: CrowdArguments,
-        /// How many come and go each second.
-        #[arg(long, default_value_t = 50)]
-        joins: usize,
-        /// For how long.
-        #[arg(long, default_value_t = 600)]
-        seconds: u64,
-    },
-    /// The machine's limit by itself: the job comes as JSON on stdin. For internal use.
-    #[command(hide = true)]
-    Limit,
-}
-
-#[derive(Debug, clap::Args)]
-struct CrowdArguments {
-    /// Viewers who are there all the time.
-    #[arg(short = 'n', long, default_value_t = 200)]
-    viewers: usize,
-    /// Bits a second of the stream.
-    #[arg(long, default_value_t = 2_500_000)]
-    bitrate: u64,
-    /// Core of the leaf; everything else runs on the next one.
-    #[arg(long, default_value_t = 0)]
-    core: usize,
-    /// Where the figures go as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
-
-impl CrowdArguments {
-    fn crowd(&self, joins: usize) -> Crowd {
-        Crowd { before: self.viewers, joins, bitrate: self.bitrate, server_core: self.core }
-    }
-}
+use std::path::Path;
 
 fn storm(arguments: &CrowdArguments, joins: usize) -> anyhow::Result<()> {
     soleil_tests::load::stay_on(arguments.core + 1)?;
@@ -135,8 +50,62 @@ fn write_json(path: Option<&Path>, result: &impl serde::Serialize) -> anyhow::Re
     Ok(())
 }
 
+/// Runs the measurements one after the other. One that fails does not keep the others from running,
+/// but a run in which all failed has failed.
+fn measure<C, E: std::fmt::Display>(
+    cells: impl Iterator<Item = C>,
+    json: Option<&Path>,
+    viewers: impl Fn(&C) -> usize,
+    run: impl Fn(&C) -> Result<CellResult, E>,
+) -> anyhow::Result<()> {
+    let (mut done, mut failed) = (Vec::new(), None);
+    println!("{}", table::HEADING);
+    for cell in cells {
+        match run(&cell) {
+            Ok(result) => {
+                println!("{}", table::row(&result));
+                done.push(result);
+            }
+            Err(error) => {
+                println!("{:>5}  {error}", viewers(&cell));
+                failed = Some(error.to_string());
+            }
+        }
+    }
+    if let Some(error) = failed.filter(|_| done.is_empty()) {
+        anyhow::bail!("nothing was measured: {error}");
+    }
+    write_json(json, &done)
+}
+
+fn draw(figures: &Path, svg: Option<&Path>) -> anyhow::Result<()> {
+    let beside = figures.join("bench.svg");
+    let path = svg.unwrap_or(&beside);
+    std::fs::write(path, plot::svg(&results::read(figures)?)?)
+        .with_context(|| path.display().to_string())?;
+    println!("picture: {}", path.display());
+    Ok(())
+}
+
+fn compare(figures: &Path, viewers: usize) -> anyhow::Result<()> {
+    let found = results::compare(&results::read(figures)?, viewers);
+    anyhow::ensure!(!found.is_empty(), "no peer was measured with {viewers} viewers beside ours");
+    for c in found {
+        let gro = if c.gro { "viewers with GRO" } else { "viewers without GRO" };
+        println!(
+            "{viewers} viewers, {gro}: ours {:.2} us, {} {:.2} us a packet: 1/{:.1}",
+            c.ours_us,
+            c.peer,
+            c.theirs_us,
+            1.0 / c.ratio()
+        );
+    }
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     soleil_tests::log_to_stderr();
+    let clock = Clock::start();
     match Arguments::parse().command {
         What::Limit => {
             let mut job = String::new();
@@ -146,61 +115,41 @@ fn main() -> anyhow::Result<()> {
         }
         What::Storm { crowd, joins } => storm(&crowd, joins)?,
         What::Churn { crowd, joins, seconds } => churn(&crowd, joins, seconds)?,
-        What::Leaf { viewers, bitrate, join_rate, seconds, paced, no_gro, twcc, core, json } => {
-            soleil_tests::load::stay_on(core + 1)?;
-            let clock = Clock::start();
-            let mut results = Vec::new();
-            println!("{HEADING}");
-            for viewers in viewers {
-                let rate = join_rate.unwrap_or(if viewers < 400 { 50.0 } else { 200.0 });
-                let cell = Cell {
-                    viewers,
-                    join_rate: rate,
-                    bitrate,
-                    paced,
-                    gro: !no_gro,
-                    twcc,
-                    seconds,
-                    server_core: core,
-                };
-                match cell.run(clock) {
-                    Ok(result) => {
-                        println!("{}", row(&result));
-                        results.push(result);
-                    }
-                    Err(error) => println!("{viewers:>5}  {error}"),
-                }
-            }
-            write_json(json.as_deref(), &results)?;
+        What::Plot { figures, svg } => draw(&figures, svg.as_deref())?,
+        What::Compare { figures, viewers } => compare(&figures, viewers)?,
+        What::Leaf { watch, setting } => {
+            load::stay_on(setting.core + 1)?;
+            let setting = setting.setting();
+            measure(
+                watch.audiences(),
+                watch.json.as_deref(),
+                |a| a.viewers,
+                |audience| setting.leaf(audience, clock),
+            )?;
+        }
+        What::Janus { watch, setting, event_loops } => {
+            load::stay_on(setting.core + 1)?;
+            let setting = setting.setting();
+            measure(
+                watch.audiences(),
+                watch.json.as_deref(),
+                |a| a.viewers,
+                |audience| setting.janus(event_loops, audience, clock),
+            )?;
+        }
+        What::Whep { url, watch, pid, janus, video, token, local, core } => {
+            core.map(load::stay_on).transpose()?;
+            let signalling =
+                janus.map_or(Signalling::Whep, |mountpoint| Signalling::Janus { mountpoint });
+            let source = None;
+            let subject = Subject { url, signalling, token, local, video, process: pid, source };
+            measure(
+                watch.audiences(),
+                watch.json.as_deref(),
+                |a| a.viewers,
+                |audience| load::foreign(audience, &subject, clock),
+            )?;
         }
     }
     Ok(())
-}
-
-const HEADING: &str = "    N  us/pkt   limit  ratio  core%   loss%  rate/source  delay p50/p99  key p50/p99  \
-                       answer  packet p50/p95  key p50/p95  KB/viewer  PLI";
-
-fn row(r: &CellResult) -> String {
-    format!(
-        "{:>5}  {:>6.2}  {:>6.2}  {:>5.2}  {:>5.1}  {:>6.3}  {:>5.1}/{:<5.1}  {:>5.1}/{:<7.1}  {:>4.1}/{:<6.1}  {:>6.1}  {:>6.1}/{:<7.1}  {:>5.1}/{:<5.1}  {:>9.1}  {:>3}",
-        r.cell.viewers,
-        r.cpu_us,
-        r.limit_us,
-        r.ratio(),
-        100.0 * r.core,
-        r.loss_percent,
-        r.rate,
-        r.source_rate,
-        r.delay.p50,
-        r.delay.p99,
-        r.key_delay.p50,
-        r.key_delay.p99,
-        r.answer.p50,
-        r.first_packet.p50,
-        r.first_packet.p95,
-        r.first_key.p50,
-        r.first_key.p95,
-        r.memory / 1024.0,
-        r.key_requests,
-    )
 }

@@ -1,0 +1,43 @@
+//! Measurements as lines of a table. What a server does not tell is a dash.
+
+use soleil_tests::load::CellResult;
+use soleil_tests::viewer::Percentiles;
+
+pub const HEADING: &str = "    N  us/pkt   limit  ratio  core%   loss%  rate/source  delay p50/p99  key p50/p99  \
+                           answer  packet p50/p95  key p50/p95  KB/viewer  PLI";
+
+pub fn row(r: &CellResult) -> String {
+    let f = &r.figures;
+    let pair = |p: Option<Percentiles>| (number(p.map(|p| p.p50), 1), number(p.map(|p| p.p99), 1));
+    let (delay, key_delay) = (pair(f.delay), pair(f.key_delay));
+    let source_rate = number(f.source_rate, 1);
+    let requests = f.key_requests.map_or_else(dash, |n| n.to_string());
+    format!(
+        "{:>5}  {:>6}  {:>6}  {:>5}  {:>5}  {:>6.3}  {:>5.1}/{source_rate:<5}  {:>5}/{:<7}  {:>4}/{:<6}  {:>6.1}  {:>6.1}/{:<7.1}  {:>5.1}/{:<5.1}  {:>9}  {requests:>3}",
+        r.cell.audience.viewers,
+        number(f.cpu_us, 2),
+        number(r.limit_us, 2),
+        number(r.ratio(), 2),
+        number(f.core.map(|core| 100.0 * core), 1),
+        f.loss_percent,
+        f.rate,
+        delay.0,
+        delay.1,
+        key_delay.0,
+        key_delay.1,
+        f.answer.p50,
+        f.first_packet.p50,
+        f.first_packet.p95,
+        f.first_key.p50,
+        f.first_key.p95,
+        number(f.memory.map(|bytes| bytes / 1024.0), 1),
+    )
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn number(value: Option<f64>, places: usize) -> String {
+    value.map_or_else(dash, |v| format!("{v:.places$}"))
+}
