@@ -34,7 +34,7 @@ e2e: web ## Only the tests that start a whole tree of processes
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test -p soleil-tests -- --test-threads=1
 
-bench: ## Viewers of one leaf on one core, beside the machine's limit; figures in target/bench
+bench: ## Viewers of one leaf on one core, beside the machine's limit (PEERS=janus: and Janus); figures in target/bench
 	@scripts/setup.sh build
 	@scripts/bench.sh
 
