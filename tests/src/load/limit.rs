@@ -73,7 +73,7 @@ pub fn run(job: &LimitJob) -> io::Result<LimitResult> {
     let mut before = (0, 0, 0);
     for frame in 0..end {
         if frame == warm {
-            before = (out.sent, out.dropped, super::cpu::time_ns(std::process::id())?);
+            before = (out.sent, out.dropped, super::cpu::own_ns()?);
         }
         let now = clock.now().mono.0;
         let due = begin + frame * interval;
@@ -94,7 +94,7 @@ pub fn run(job: &LimitJob) -> io::Result<LimitResult> {
     Ok(LimitResult {
         packets: out.sent - before.0,
         dropped: out.dropped - before.1,
-        cpu_ns: super::cpu::time_ns(std::process::id())? - before.2,
+        cpu_ns: super::cpu::own_ns()? - before.2,
     })
 }
 
