@@ -152,7 +152,8 @@ impl Viewers {
     pub fn start(url: &str, count: usize, options: &Options) -> Result<Self, ViewerError> {
         let clock = Clock::start();
         let options = Arc::new(options.clone());
-        let identity = Identity::new(options.srtp).map_err(ViewerError::Identity)?;
+        let identity =
+            Identity::new(options.srtp, options.signalling).map_err(ViewerError::Identity)?;
         let shards = (0..options.threads.max(1))
             .map(|_| Shard::start(clock, options.bulk).map(Mutex::new))
             .collect::<Result<Vec<_>, _>>()?;

@@ -1,7 +1,7 @@
 //! DTLS identity of the viewers and their SRTP contexts. The codec is `rtc-srtp`, which shares
 //! nothing with the one that the nodes seal with: an independent witness.
 
-use super::SrtpOffer;
+use super::{Signalling, SrtpOffer};
 use ring::digest::{SHA256, digest};
 use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::crypto::Certificate;
@@ -14,6 +14,12 @@ use rtc_srtp::protection_profile::ProtectionProfile;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A flight of the handshake is sent again after this time.
+const FLIGHT: Duration = Duration::from_millis(200);
+/// The same towards Janus, as Chromium does on a short path: Janus makes its end of the handshake only
+/// when it has chosen the path, and misses a first flight that is faster.
+const FLIGHT_JANUS: Duration = Duration::from_millis(50);
+
 /// One certificate for all viewers of a process: making thousands would cost more than the test.
 pub(super) struct Identity {
     pub provider: Arc<dyn RTCCryptoProvider>,
@@ -23,7 +29,11 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub fn new(offer: SrtpOffer) -> Result<Self, String> {
+    pub fn new(offer: SrtpOffer, signalling: Signalling) -> Result<Self, String> {
+        let flight = match signalling {
+            Signalling::Whep => FLIGHT,
+            Signalling::Janus { .. } => FLIGHT_JANUS,
+        };
         let provider = default_provider().map_err(|e| e.to_string())?;
         let certificate =
             Certificate::generate_self_signed(vec!["viewer".to_owned()], provider.crypto())
@@ -44,7 +54,7 @@ impl Identity {
             .with_certificates(vec![certificate])
             .with_srtp_protection_profiles(profiles)
             .with_extended_master_secret(ExtendedMasterSecretType::Require)
-            .with_flight_interval(Duration::from_millis(200))
+            .with_flight_interval(flight)
             // The certificate is checked against the answer's fingerprint instead.
             .with_insecure_skip_verify(true)
             .build(true, None)
