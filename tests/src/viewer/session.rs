@@ -30,6 +30,9 @@ use std::sync::Arc;
 /// First repeat of a connectivity check; doubled each time up to the next constant.
 const CHECK_FIRST_US: u64 = 50_000;
 const CHECK_MAX_US: u64 = 800_000;
+/// First repeat of the handshake's beginning to a server that has just chosen the path, doubled each
+/// time, as Chromium does: Janus makes its end of the handshake only now, and may miss the beginning.
+const HELLO_FIRST_US: u64 = 50_000;
 /// No answer to any check for so long: the path is dead (RFC 7675 section 5.1).
 const CONSENT_EXPIRES_US: u64 = 30_000_000;
 /// No connection within this time: failed.
@@ -69,6 +72,9 @@ pub(super) struct Session {
     last_consent: Mono,
     rtt_us: u64,
     dtls: Option<Endpoint>,
+    /// The beginning of a handshake that the server has not answered, and the time to its next repeat.
+    hello: Vec<Vec<u8>>,
+    hello_interval: u64,
     srtp: Option<Srtp>,
     streams: HashMap<u32, (Codec, Stream)>,
     /// The picture of a load test, from its first key frame on.
@@ -87,6 +93,7 @@ pub(super) struct Session {
 struct Timers {
     check: Option<Mono>,
     consent: Option<Mono>,
+    hello: Option<Mono>,
     repair: Option<Mono>,
     reports: Option<Mono>,
     feedback: Option<Mono>,
@@ -130,6 +137,8 @@ impl Session {
             last_consent: Mono(0),
             rtt_us: 0,
             dtls: None,
+            hello: Vec::new(),
+            hello_interval: HELLO_FIRST_US,
             srtp: None,
             streams: HashMap::new(),
             bulk: None,
@@ -231,7 +240,7 @@ impl Session {
             let start = self.clock.instant(Mono(0));
             Some(Mono(at.saturating_duration_since(start).as_micros() as u64))
         });
-        [t.check, t.consent, t.repair, t.reports, t.feedback, t.key_frame, t.give_up, dtls]
+        [t.check, t.consent, t.hello, t.repair, t.reports, t.feedback, t.key_frame, t.give_up, dtls]
             .into_iter()
             .flatten()
             .min()
@@ -260,6 +269,13 @@ impl Session {
             }
             self.check(now, to);
             self.timers.consent = Some(after(now.mono, self.options.consent_us));
+        }
+        if due(&mut self.timers.hello)
+            && let Some(to) = self.remote
+        {
+            self.out.extend(self.hello.iter().map(|data| (to, data.clone())));
+            self.hello_interval *= 2;
+            self.timers.hello = Some(after(now.mono, self.hello_interval));
         }
         if let (Some(remote), Some(dtls), None) = (self.remote, &mut self.dtls, &self.srtp) {
             if let Err(error) = dtls.handle_timeout(remote, self.clock.instant(now.mono)) {

@@ -54,7 +54,12 @@ impl Session {
             return self.fail(&format!("DTLS: {error}"));
         }
         self.dtls = Some(dtls);
+        let before = self.out.len();
         self.flush_dtls();
+        if self.role == Role::Controlled {
+            self.hello = self.out.range(before..).map(|(_, data)| data.clone()).collect();
+            self.timers.hello = Some(after(now.mono, HELLO_FIRST_US));
+        }
     }
 
     pub(super) fn flush_dtls(&mut self) {
@@ -66,6 +71,7 @@ impl Session {
     }
 
     pub(super) fn handle_dtls(&mut self, now: Now, from: SocketAddr, data: &[u8]) {
+        self.timers.hello = None;
         let Some(dtls) = &mut self.dtls else { return };
         let events = dtls.read(self.clock.instant(now.mono), from, None, BytesMut::from(data));
         match events {

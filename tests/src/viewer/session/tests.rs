@@ -72,6 +72,25 @@ fn the_handshake_begins_on_the_path_that_the_server_names() {
 }
 
 #[test]
+fn a_beginning_that_the_server_has_missed_comes_again() {
+    let mut session = session();
+    session.handle_description(at(0), Mono(0), &Description::Offer(OFFER.into()));
+    let naming = check(&session, Role::Controlling);
+    session.handle_datagram(at(0), server(), &naming);
+    let (mut hellos, mut times) = (sent(&mut session).len(), Vec::new());
+    assert_eq!(hellos, 3);
+    for ms in 1..400 {
+        session.handle_timeout(at(ms));
+        hellos = sent(&mut session).iter().filter(|(_, what)| *what == "hello").count();
+        times.extend((hellos > 0).then_some(ms));
+    }
+    assert_eq!(times, [50, 150, 350]);
+    // Whatever comes from its end shows that it has heard.
+    session.handle_datagram(at(400), server(), &[22, 0]);
+    assert_eq!(session.timers.hello, None);
+}
+
+#[test]
 fn a_path_that_is_named_before_the_offer_is_here_counts() {
     let mut session = session();
     let naming = check(&session, Role::Controlling);
