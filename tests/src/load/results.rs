@@ -71,7 +71,7 @@ impl Comparison {
     }
 }
 
-/// Our leaf beside each peer with that many viewers, where both were measured.
+/// Our leaf beside each peer with that many viewers, where both were measured; those with GRO first.
 #[must_use]
 pub fn compare(cells: &[CellResult], viewers: usize) -> Vec<Comparison> {
     let alike = |a: &CellResult, b: &CellResult| {
@@ -83,7 +83,7 @@ pub fn compare(cells: &[CellResult], viewers: usize) -> Vec<Comparison> {
     };
     let with_setting = |c: &&CellResult| c.cell.setting.is_some();
     let peers = cells.iter().filter(with_setting).filter(|c| c.server != OURS);
-    peers
+    let mut found: Vec<Comparison> = peers
         .filter(|peer| peer.cell.audience.viewers == viewers)
         .filter_map(|peer| {
             let ours = cells.iter().find(|c| c.server == OURS && alike(c, peer))?;
@@ -94,7 +94,9 @@ pub fn compare(cells: &[CellResult], viewers: usize) -> Vec<Comparison> {
                 theirs_us: peer.figures.cpu_us?,
             })
         })
-        .collect()
+        .collect();
+    found.sort_by_key(|c| !c.gro);
+    found
 }
 
 #[cfg(test)]
@@ -127,7 +129,7 @@ pub(super) mod tests {
         write("leaf.json", &vec![cell(OURS, 100, true, 1.4), cell(OURS, 200, true, 1.5)]);
         write("leaf-no-gro.json", &vec![paced, cell(OURS, 200, false, 2.5)]);
         let peer = "janus, event_loops=1";
-        write("peer.json", &vec![cell(peer, 200, true, 12.0), cell(peer, 200, false, 12.5)]);
+        write("peer.json", &vec![cell(peer, 200, false, 12.5), cell(peer, 200, true, 12.0)]);
         let mut foreign = cell("http://elsewhere/whep", 200, true, 1.0);
         foreign.cell.setting = None;
         foreign.figures.cpu_us = None;
