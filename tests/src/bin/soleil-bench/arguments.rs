@@ -45,6 +45,7 @@ pub enum What {
         #[arg(long)]
         pid: Option<u32>,
         /// The URL is Janus' HTTP interface, like http://localhost:8088/janus, and this the mountpoint.
+        /// On this machine it needs --local, with another address than loopback's.
         #[arg(long, value_name = "MOUNTPOINT")]
         janus: Option<u64>,
         /// Video codecs that viewers take, best first.
