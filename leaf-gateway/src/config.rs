@@ -4,7 +4,7 @@ use crate::http::ice_servers::IceServer;
 use crate::occupancy::Limits;
 use crate::reach::Announced;
 use crate::session::Timeouts;
-use crate::worker::{MAX_FRESH_TCP, TcpLimits};
+use crate::worker::{MAX_FRESH_TCP, MAX_WORKERS, TcpLimits};
 use clap::Parser;
 use relay_node::config::flags::CommonFlags;
 use relay_node::config::sections::{
@@ -116,6 +116,8 @@ pub struct WebrtcSection {
     /// Whether there is the TCP port (true or 1, false or 0).
     #[serde(deserialize_with = "switch")]
     pub tcp: bool,
+    /// Threads that serve viewers; 0: one for each core.
+    pub workers: usize,
     /// Where viewers reach it; default: the bound address, or those of all interfaces.
     pub announce: Vec<Announced>,
     /// STUN and TURN servers that viewers are told.
@@ -154,6 +156,8 @@ impl Default for WebrtcSection {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8190),
             tcp: true,
+            // One serves a thousand viewers and more; small machines have other things to do.
+            workers: 1,
             announce: Vec::new(),
             ice_servers: Vec::new(),
             sessions_per_address: DEFAULT_PER_ADDRESS,
@@ -234,6 +238,9 @@ impl LeafConfig {
         for server in &self.webrtc.ice_servers {
             server.check().map_err(|message| ("webrtc.ice_servers", message))?;
         }
+        if self.webrtc.workers > MAX_WORKERS {
+            return Err(("webrtc.workers", format!("at most {MAX_WORKERS}")));
+        }
         let one = Duration::from_secs(1);
         if self.webrtc.consent_timeout < 5 * one {
             // Browsers check every 2.5 s.
@@ -260,6 +267,15 @@ impl LeafConfig {
             viewers: self.capacity.viewers as usize,
             per_address: self.webrtc.sessions_per_address,
             connecting: self.webrtc.connecting,
+        }
+    }
+
+    /// How many threads serve viewers.
+    pub fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        match self.webrtc.workers {
+            0 => cores().min(MAX_WORKERS),
+            workers => workers,
         }
     }
 
@@ -353,6 +369,19 @@ mod tests {
     }
 
     #[test]
+    fn workers_are_as_many_as_said_or_as_there_are_cores() {
+        let mut config = LeafConfig::default();
+        assert_eq!(config.workers(), 1);
+        for (said, workers) in [(3, 3), (MAX_WORKERS, MAX_WORKERS)] {
+            config.webrtc.workers = said;
+            assert!(config.check().is_ok());
+            assert_eq!(config.workers(), workers);
+        }
+        config.webrtc.workers = 0;
+        assert!(config.check().is_ok() && (1..=MAX_WORKERS).contains(&config.workers()));
+    }
+
+    #[test]
     fn nonsense_is_refused_by_key() {
         let refused = |change: fn(&mut LeafConfig)| {
             let mut config = LeafConfig::default();
@@ -361,6 +390,7 @@ mod tests {
         };
         assert_eq!(refused(|c| c.http.public_url = Some("leaf".into())), "http.public_url");
         assert_eq!(refused(|c| c.webrtc.connecting = 0), "webrtc.connecting");
+        assert_eq!(refused(|c| c.webrtc.workers = MAX_WORKERS + 1), "webrtc.workers");
         assert_eq!(
             refused(
                 |c| c.http.tls = Some(TlsSection { cert: "no.pem".into(), key: "no.key".into() })

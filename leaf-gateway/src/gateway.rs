@@ -3,6 +3,7 @@
 //! function and two watches, so that this can be tested without one.
 
 mod meter;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::occupancy::Occupancy;
 use crate::reach::Reach;
 use crate::session::dtls::DtlsContext;
-use crate::worker::{self, PipelineFigures, Upcall, WorkerConfig, WorkerHandle};
+use crate::worker::{self, PipelineFigures, Upcall, WorkerConfig, Workers};
 use anyhow::Context;
 use meter::{Bytes, Meter, Rates};
 use relay_node::clock::Clock;
@@ -32,6 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tally::Tally;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +50,7 @@ const MAX_UPCALLS: usize = 256;
 
 /// What the leaf has bound, not running yet.
 pub struct Leaf {
-    worker: WorkerHandle,
+    workers: Workers,
     http: HttpServer,
     http_addr: SocketAddr,
     upcalls: mpsc::Receiver<Upcall>,
@@ -106,22 +108,23 @@ impl Leaf {
             HttpServer::bind(listen, tls).await.with_context(|| format!("http.listen {listen}"))?;
         let http_addr = http.local_addr()?;
         let listen = config.webrtc.listen;
-        let worker = WorkerConfig {
+        let workers = WorkerConfig {
             listen,
+            workers: config.workers(),
             clock,
             dtls,
             handshake_threads: config.webrtc.handshake_threads,
             metrics: metrics.clone(),
             upcalls: upcalls_in,
         };
-        let (worker, sink) = worker::start_with_tcp(worker, config.tcp_limits())
+        let (workers, sink) = worker::start_with_tcp(workers, config.tcp_limits())
             .with_context(|| format!("webrtc.listen {listen}"))?;
         let (sink, bytes) = Meter::new(sink);
-        let bound = worker.local_addr();
+        let bound = workers.local_addr();
         let interfaces = reach::interfaces().unwrap_or_default();
         let reach = Reach::new(&config.webrtc.announce, bound, &interfaces, config.webrtc.tcp);
         let leaf = Self {
-            worker,
+            workers,
             http,
             http_addr,
             upcalls,
@@ -142,7 +145,7 @@ impl Leaf {
 
     /// Where the viewer port is bound.
     pub fn viewer_addr(&self) -> SocketAddr {
-        self.worker.local_addr()
+        self.workers.local_addr()
     }
 
     /// Its counters.
@@ -157,7 +160,7 @@ impl Leaf {
         let events = Arc::<Events>::default();
         events.set_pipelines(node.pipelines.borrow().clone());
         let site = Arc::new(Site {
-            worker: self.worker.clone(),
+            workers: self.workers.clone(),
             fingerprint: self.fingerprint,
             clock: self.clock,
             occupancy: Occupancy::new(config.limits()),
@@ -180,13 +183,14 @@ impl Leaf {
         let stop = CancellationToken::new();
         let control = Control {
             clock: self.clock,
-            worker: self.worker,
+            workers: self.workers,
             node,
             wanted: demand.watch(),
             upcalls: self.upcalls,
             playing: BTreeMap::new(),
             totals: BTreeMap::new(),
             rates: Rates::new(self.bytes, self.clock.now().mono),
+            tally: Tally::default(),
             counters,
             events,
             metrics: self.metrics,
@@ -212,7 +216,7 @@ impl RunningLeaf {
 
     /// Why viewers can't be served any more, once that is so.
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.site.worker.failure()
+        self.site.workers.failure()
     }
 
     /// The event streams.
@@ -222,8 +226,8 @@ impl RunningLeaf {
 
     /// What drives the sessions.
     #[cfg(test)]
-    pub(crate) fn worker(&self) -> &WorkerHandle {
-        &self.site.worker
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.site.workers
     }
 
     /// Takes nobody new and tells every viewer that its session is over (the page then asks the
@@ -232,7 +236,7 @@ impl RunningLeaf {
         self.site.draining.store(true, Ordering::Relaxed);
         self.site.events.reconnect();
         self.site.counters.clear();
-        self.site.worker.drain().await;
+        self.site.workers.drain().await;
     }
 
     /// Ends everything.
@@ -242,7 +246,7 @@ impl RunningLeaf {
         for task in self.tasks {
             let _ = task.await;
         }
-        self.site.worker.stop();
+        self.site.workers.stop();
     }
 }
 
@@ -255,7 +259,7 @@ struct Totals {
 
 struct Control {
     clock: Clock,
-    worker: WorkerHandle,
+    workers: Workers,
     node: NodeSide,
     wanted: watch::Receiver<BTreeMap<PipelineId, usize>>,
     upcalls: mpsc::Receiver<Upcall>,
@@ -263,6 +267,7 @@ struct Control {
     playing: BTreeMap<PipelineId, Option<Mono>>,
     totals: BTreeMap<PipelineId, Totals>,
     rates: Rates,
+    tally: Tally,
     counters: Arc<CounterOffers>,
     events: Arc<Events>,
     metrics: Arc<Metrics>,
@@ -295,8 +300,12 @@ impl Control {
                     Some(Upcall::KeyFrame(pipeline, ssrc)) => {
                         (self.node.command)(NodeCommand::KeyFrame(pipeline, ssrc));
                     }
-                    Some(Upcall::Figures(figures)) => self.report(&figures),
-                    // The viewer thread has ended; what its viewers wanted lingers and stops.
+                    Some(Upcall::Figures { worker, figures }) => {
+                        if let Some(figures) = self.tally.add(worker, figures) {
+                            self.report(&figures);
+                        }
+                    }
+                    // The workers have ended; what their viewers wanted lingers and stops.
                     None => serving = false,
                 },
                 _ = check.tick() => {
@@ -310,7 +319,7 @@ impl Control {
     }
 
     fn set_pipelines(&mut self, now: Mono, pipelines: Arc<BTreeMap<PipelineId, PipelineDef>>) {
-        self.worker.pipelines(pipelines.clone());
+        self.workers.pipelines(&pipelines);
         self.events.set_pipelines(pipelines.clone());
         // What comes back after it was gone has to be asked for again.
         self.playing.retain(|id, _| pipelines.contains_key(id));

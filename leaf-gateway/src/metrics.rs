@@ -1,8 +1,9 @@
-//! The leaf's counters (Prometheus text is made in [`Metrics::render`]). Counters only, plus two
-//! gauges; rates are the reader's business.
+//! The leaf's counters (Prometheus text is made in [`Metrics::render`]). Counters only, and some
+//! gauges of each worker; rates are the reader's business.
 
 use crate::session::EndCause;
 use crate::session::dtls::DtlsError;
+use crate::worker::MAX_WORKERS;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -80,15 +81,38 @@ const CAUSES: [EndCause; 9] = [
 /// Bounds of the gauges of viewers' links, bits per second: the steps of usual ladders.
 const ESTIMATES: [u64; 6] = [250_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000];
 
+/// Gauges that each worker sets for itself.
+#[derive(Debug, Default)]
+struct Gauges {
+    viewers: Counter,
+    connecting: Counter,
+    estimates: [Counter; ESTIMATES.len() + 1],
+}
+
+/// The gauges of all workers that there may be.
+#[derive(Debug)]
+struct Workers([Gauges; MAX_WORKERS]);
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Gauges::default()))
+    }
+}
+
+impl Workers {
+    fn sum(&self, of: impl Fn(&Gauges) -> &Counter) -> u64 {
+        self.0.iter().map(|gauges| of(gauges).get()).sum()
+    }
+}
+
 macro_rules! counters {
     ($($field:ident, $name:literal, $help:literal;)*) => {
         /// All counters of the process.
         #[derive(Debug, Default)]
         pub struct Metrics {
             $(#[doc = $help] pub $field: Counter,)*
-            viewers: Counter,
-            connecting: Counter,
-            estimates: [Counter; ESTIMATES.len() + 1],
+            running: Counter,
+            workers: Workers,
             refusals: [Counter; REFUSALS.len()],
             ends: [Counter; CAUSES.len()],
         }
@@ -112,6 +136,9 @@ counters! {
     dropped, "soleil_leaf_datagrams_dropped_total", "Datagrams that found the socket full.";
     received, "soleil_leaf_datagrams_received_total", "Datagrams received.";
     unknown, "soleil_leaf_datagrams_unknown_total", "Datagrams that belong to no session.";
+    handed, "soleil_leaf_datagrams_handed_total", "Datagrams handed to the worker that has their session.";
+    handed_lost, "soleil_leaf_datagrams_handed_lost_total", "Of these, lost: too many at once, or too long.";
+    worker_failures, "soleil_leaf_worker_failures_total", "Workers that have failed.";
     moves, "soleil_leaf_moves_total", "Viewers seen at another port by their RTCP.";
     tcp_connections, "soleil_leaf_tcp_connections_total", "TCP connections accepted.";
     tcp_refused, "soleil_leaf_tcp_refused_total", "TCP connections over a limit or of strangers.";
@@ -163,27 +190,36 @@ impl Metrics {
         CAUSES.iter().position(|c| c.label() == cause.label()).map_or(0, |i| self.ends[i].get())
     }
 
-    /// Sets the gauges: sessions, and those of them that are still connecting.
-    pub fn set_sessions(&self, viewers: u64, connecting: u64) {
-        self.viewers.set(viewers);
-        self.connecting.set(connecting);
+    /// Sets a worker's gauges: its sessions, and those of them that are still connecting.
+    pub fn set_sessions(&self, worker: usize, viewers: u64, connecting: u64) {
+        if let Some(gauges) = self.workers.0.get(worker) {
+            gauges.viewers.set(viewers);
+            gauges.connecting.set(connecting);
+        }
     }
 
-    /// Sets the gauges of how much viewers' links are thought to carry (bits per second).
-    pub fn set_estimates(&self, estimates: impl Iterator<Item = u64>) {
+    /// Sets a worker's gauges of how much its viewers' links are thought to carry (bits per second).
+    pub fn set_estimates(&self, worker: usize, estimates: impl Iterator<Item = u64>) {
         let mut counts = [0; ESTIMATES.len() + 1];
         for estimate in estimates {
             let below = ESTIMATES.iter().position(|e| estimate < *e).unwrap_or(ESTIMATES.len());
             counts[below] += 1;
         }
-        for (gauge, count) in self.estimates.iter().zip(counts) {
+        for (gauge, count) in
+            self.workers.0.get(worker).iter().flat_map(|gauges| gauges.estimates.iter().zip(counts))
+        {
             gauge.set(count);
         }
     }
 
+    /// So many workers there are; before any counts.
+    pub fn set_workers(&self, count: usize) {
+        self.running.set(count as u64);
+    }
+
     /// Sessions at present.
     pub fn viewers(&self) -> u64 {
-        self.viewers.get()
+        self.workers.sum(|gauges| &gauges.viewers)
     }
 
     /// Prometheus text.
@@ -197,8 +233,12 @@ impl Metrics {
             let _ = writeln!(out, "{head}{name} {value}");
         }
         for (name, help, value) in [
-            ("soleil_leaf_viewers", "Sessions at present.", self.viewers.get()),
-            ("soleil_leaf_connecting", "Sessions without media yet.", self.connecting.get()),
+            ("soleil_leaf_viewers", "Sessions at present.", self.viewers()),
+            (
+                "soleil_leaf_connecting",
+                "Sessions without media yet.",
+                self.workers.sum(|gauges| &gauges.connecting),
+            ),
         ] {
             let head = family(name, help, "gauge");
             let _ = writeln!(out, "{head}{name} {value}");
@@ -207,8 +247,15 @@ impl Metrics {
         let help = "Viewers by what their links are thought to carry, up to so many bit/s.";
         out.push_str(&family(name, help, "gauge"));
         let labels = ESTIMATES.iter().map(u64::to_string).chain(["+Inf".to_owned()]);
-        for (label, gauge) in labels.zip(&self.estimates) {
-            let _ = writeln!(out, "{name}{{to=\"{label}\"}} {}", gauge.get());
+        for (i, label) in labels.enumerate() {
+            let viewers = self.workers.sum(|gauges| &gauges.estimates[i]);
+            let _ = writeln!(out, "{name}{{to=\"{label}\"}} {viewers}");
+        }
+        let name = "soleil_leaf_worker_viewers";
+        out.push_str(&family(name, "Sessions of each worker at present.", "gauge"));
+        let workers = self.running.get() as usize;
+        for (worker, gauges) in self.workers.0.iter().enumerate().take(workers) {
+            let _ = writeln!(out, "{name}{{worker=\"{worker}\"}} {}", gauges.viewers.get());
         }
         let name = "soleil_leaf_join_failures_total";
         out.push_str(&family(name, "Joins refused, by reason.", "counter"));
@@ -234,12 +281,19 @@ mod tests {
         metrics.joins.add(3);
         metrics.refuse(Refusal::Full);
         metrics.end(EndCause::Handshake(DtlsError::TimedOut));
-        metrics.set_sessions(5, 2);
-        metrics.set_estimates([300_000, 2_500_000, 2_600_000, 90_000_000].into_iter());
+        metrics.set_workers(3);
+        metrics.set_sessions(0, 3, 2);
+        metrics.set_sessions(2, 2, 0);
+        metrics.set_sessions(MAX_WORKERS, 9, 9);
+        metrics.set_estimates(0, [300_000, 2_500_000].into_iter());
+        metrics.set_estimates(2, [2_600_000, 90_000_000].into_iter());
         let text = metrics.render();
         for line in [
             "soleil_leaf_joins_total 3",
             "soleil_leaf_viewers 5",
+            "soleil_leaf_connecting 2",
+            "soleil_leaf_worker_viewers{worker=\"1\"} 0",
+            "soleil_leaf_worker_viewers{worker=\"2\"} 2",
             "soleil_leaf_estimate_viewers{to=\"4000000\"} 2",
             "soleil_leaf_estimate_viewers{to=\"+Inf\"} 1",
             "soleil_leaf_join_failures_total{reason=\"full\"} 1",
@@ -247,6 +301,7 @@ mod tests {
         ] {
             assert_eq!(text.lines().filter(|l| *l == line).count(), 1, "{line}");
         }
+        assert!(!text.contains("worker=\"3\""), "only those that there are");
         assert_eq!(metrics.refused_for(Refusal::Full), 1);
         assert_eq!(metrics.ended_by(EndCause::Handshake(DtlsError::Failed)), 1);
     }

@@ -319,7 +319,7 @@ async fn a_leaf_without_its_viewer_thread_refuses_joins_and_stops_playing() {
     let _client = rig.viewer().await;
     rig.command("play", |c| matches!(c, NodeCommand::Play(DEMO)).then_some(()));
     let mut failure = rig.leaf.failure();
-    rig.leaf.worker().break_down(worker::Breakage::Socket);
+    rig.leaf.workers().break_down(0, worker::Breakage::Socket);
     failure.wait_for(Option::is_some).await.unwrap();
     let answer = post(rig.http, &offer()).await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");

@@ -27,7 +27,7 @@ pub(super) async fn look(
 ) -> Result<StatusCode, Problem> {
     let id = session_id(session)?;
     let waits = site.counters.stands(site.clock.now().mono, &id);
-    if waits || site.worker.ufrags(id).await.is_some() {
+    if waits || site.workers.ufrags(id).await.is_some() {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(no_session())
@@ -41,7 +41,7 @@ pub(super) async fn leave(
 ) -> Result<StatusCode, Problem> {
     let id = session_id(session)?;
     let waited = site.counters.take(site.clock.now().mono, &id).is_some();
-    if waited || site.worker.remove(id).await { Ok(StatusCode::OK) } else { Err(no_session()) }
+    if waited || site.workers.remove(id).await { Ok(StatusCode::OK) } else { Err(no_session()) }
 }
 
 /// `PATCH`: a fragment for ICE, or the answer to a counter-offer.
@@ -58,7 +58,7 @@ pub(super) async fn change(
         let now = site.clock.now().mono;
         return if site.counters.stands(now, &id) {
             answered(&site, id, body).await
-        } else if site.worker.ufrags(id).await.is_some() {
+        } else if site.workers.ufrags(id).await.is_some() {
             need_type(&headers, TRICKLE).map(|()| StatusCode::NO_CONTENT.into_response())
         } else {
             Err(no_session())
@@ -77,7 +77,7 @@ async fn fragment(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let known = site.worker.ufrags(id.clone()).await;
+    let known = site.workers.ufrags(id.clone()).await;
     let (local, remote) = known.ok_or_else(no_session)?;
     let matching = headers.get(header::IF_MATCH).ok_or_else(|| {
         Problem::new(
@@ -97,7 +97,8 @@ async fn fragment(
     let (remote_ufrag, remote_password) = fragment.credentials().map_err(bad)?;
     let mut rng = rng()?;
     let credentials = Credentials {
-        local_ufrag: ufrag(site, &mut rng),
+        // The session stays where it is.
+        local_ufrag: ufrag(local.chars().next().unwrap_or_default(), &mut rng),
         local_password: word(&mut rng, PASSWORD_LEN),
         remote_ufrag: remote_ufrag.to_owned(),
         remote_password: remote_password.to_owned(),
@@ -108,7 +109,7 @@ async fn fragment(
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer can't be written")
     })?;
     let etag = value(&etag(ours))?;
-    if !site.worker.restart(id, credentials, fragment.len()).await {
+    if !site.workers.restart(id, credentials, fragment.len()).await {
         return Err(no_session());
     }
     let mut response = answer.into_response();
@@ -156,6 +157,7 @@ async fn answered(site: &Site, id: SessionId, body: Body) -> Result<Response, Pr
         lines,
         cname: waiting.cname,
         permit: waiting.permit,
+        seat: waiting.seat,
     };
     viewer.begin(site)?;
     Ok(StatusCode::NO_CONTENT.into_response())

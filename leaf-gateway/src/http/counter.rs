@@ -3,7 +3,7 @@
 
 use crate::occupancy::Permit;
 use crate::session::track::TrackSetup;
-use crate::worker::SessionId;
+use crate::worker::{Seat, SessionId};
 use soleil_protocol::{Mono, PipelineId};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,7 @@ pub(super) struct Waiting {
     pub(super) password: String,
     pub(super) cname: String,
     pub(super) permit: Permit,
+    pub(super) seat: Seat,
 }
 
 /// All that wait for an answer. Each holds a place among those who connect, which bounds them.

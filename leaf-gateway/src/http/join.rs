@@ -4,7 +4,7 @@ use super::counter::{COUNTER_OFFER_LIFETIME, Waiting};
 use super::events::handlers as events;
 use super::problem::Problem;
 use super::request::{
-    PASSWORD_LEN, SDP, TRICKLE, bad, base, etag, need_type, new_id, read_body, rng, seed, ufrag,
+    PASSWORD_LEN, SDP, TRICKLE, bad, base, etag, need_type, read_body, rng, seed, ufrag,
     value, word,
 };
 use super::{Site, layers};
@@ -14,12 +14,13 @@ use crate::sdp::{self, Answer, AnswerOptions, MAX_OFFER_LEN, Offer, SdpError};
 use crate::session::ice::Credentials;
 use crate::session::track::TrackSetup;
 use crate::session::{SessionSetup, dtls::Fingerprint};
-use crate::worker::{NewSession, SessionId};
+use crate::worker::{NewSession, Seat, SessionId};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use rand::Rng;
 use relay_node::http_server::ClientAddr;
 use relay_node::identity::PlayTicket;
 use serde::Deserialize;
@@ -75,8 +76,9 @@ pub(super) async fn join(
     let offer = Offer::parse(&text).map_err(|e| refuse(Refusal::BadOffer, bad(e)))?;
 
     let mut rng = rng()?;
-    let (ufrag, password) = (ufrag(&site, &mut rng), word(&mut rng, PASSWORD_LEN));
-    let (cname, id) = (word(&mut rng, 16), SessionId(new_id(&mut rng)));
+    let seat = site.workers.seat();
+    let (ufrag, password) = (ufrag(seat.letter(), &mut rng), word(&mut rng, PASSWORD_LEN));
+    let (cname, id) = (word(&mut rng, 16), seat.id(rng.random()));
     let addresses = site.reach.candidates(client.ip());
     let options = AnswerOptions {
         ice_ufrag: &ufrag,
@@ -106,6 +108,7 @@ pub(super) async fn join(
                 lines,
                 cname,
                 permit,
+                seat,
             };
             viewer.begin(&site)?;
             Ok(response)
@@ -130,6 +133,7 @@ pub(super) async fn join(
                 password,
                 cname,
                 permit,
+                seat,
             };
             site.counters.keep(id, waiting);
             Ok(response)
@@ -174,16 +178,17 @@ pub(super) struct Agreed {
     pub(super) lines: Vec<usize>,
     pub(super) cname: String,
     pub(super) permit: Permit,
+    pub(super) seat: Seat,
 }
 
 impl Agreed {
-    /// Hands it to the worker.
+    /// Hands it to its worker.
     pub(super) fn begin(mut self, site: &Site) -> Result<(), Problem> {
         let seed = seed()?;
         let lines = layers::lines(&self.tracks, &self.lines);
         self.permit.attach(site.events.list(self.id.clone(), self.pipeline, lines));
         site.metrics.joins.add(1);
-        site.worker.add(NewSession {
+        site.workers.add(NewSession {
             id: self.id,
             setup: SessionSetup {
                 credentials: self.credentials,
@@ -195,6 +200,7 @@ impl Agreed {
                 timeouts: site.timeouts,
             },
             permit: self.permit,
+            seat: self.seat,
             wanted: site.demand.want(self.pipeline),
             seed,
         });
@@ -210,7 +216,7 @@ pub(super) fn check_ready(site: &Site) -> Result<(), Problem> {
     if site.draining.load(Ordering::Relaxed) {
         return refuse("this leaf is leaving".to_owned(), 1);
     }
-    if site.worker.failure().borrow().is_some() {
+    if site.workers.failure().borrow().is_some() {
         return refuse("this leaf has failed".to_owned(), FULL_RETRY);
     }
     match *site.lack.borrow() {

@@ -206,7 +206,7 @@ pub(super) async fn select(
         Problem::new(StatusCode::BAD_REQUEST, "the body must be a JSON object of the extension")
     })?;
     let (track, choice) = choose(&wish, def.as_ref(), &lines)?;
-    match site.worker.choose(id, track, choice).await {
+    match site.workers.choose(id, track, choice).await {
         Some(true) => Ok(StatusCode::OK),
         Some(false) => Err(away()),
         None => Err(no_session()),

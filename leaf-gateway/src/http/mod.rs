@@ -22,7 +22,7 @@ use crate::reach::Reach;
 use crate::sdp::MAX_OFFER_LEN;
 use crate::session::Timeouts;
 use crate::session::dtls::Fingerprint;
-use crate::worker::WorkerHandle;
+use crate::worker::Workers;
 use axum::Extension;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -53,7 +53,7 @@ const PREFLIGHT_AGE: &str = "86400";
 #[derive(Debug)]
 pub struct Site {
     /// Where sessions go.
-    pub worker: WorkerHandle,
+    pub workers: Workers,
     /// Of our DTLS certificate.
     pub fingerprint: Fingerprint,
     /// The clock.

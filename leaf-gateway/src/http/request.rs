@@ -138,7 +138,7 @@ pub(super) fn word(rng: &mut StdRng, len: usize) -> String {
         .collect()
 }
 
-/// A new ICE user name fragment of ours.
-pub(super) fn ufrag(site: &Site, rng: &mut StdRng) -> String {
-    format!("{}{}", site.worker.letter(), word(rng, UFRAG_LEN - 1))
+/// A new ICE user name fragment of ours, for a session of the worker with this letter.
+pub(super) fn ufrag(letter: char, rng: &mut StdRng) -> String {
+    format!("{letter}{}", word(rng, UFRAG_LEN - 1))
 }

@@ -106,7 +106,7 @@ async fn a_leaf_without_its_viewer_thread_leaves_the_tree_and_fails() {
         let there = |v: &Arc<RootView>| v.nodes.iter().any(|n| n.role == Role::Leaf && n.attached);
         timeout(LIMIT, view.wait_for(there)).await.expect("it never joins").unwrap();
         let (node, ops) = (started.node.clone(), started.ops.clone());
-        started.leaf.worker().break_down(how);
+        started.leaf.workers().break_down(0, how);
         let ended = timeout(LIMIT, started.wait()).await.expect("it stays");
         let error = ended.unwrap_err();
         assert!(error.to_string().contains(word), "{error:#}");
@@ -124,7 +124,7 @@ async fn a_leaf_without_its_viewer_thread_leaves_the_tree_and_fails() {
 async fn a_leaf_that_fails_before_it_has_joined_ends_as_well() {
     let dir = tempfile::tempdir().unwrap();
     let started = leaf(dir.path(), None).await;
-    started.leaf.worker().break_down(Breakage::Socket);
+    started.leaf.workers().break_down(0, Breakage::Socket);
     let ended = timeout(LIMIT, started.wait()).await.expect("it stays");
     assert!(ended.unwrap_err().to_string().contains("socket"));
 }

@@ -1,6 +1,7 @@
-//! Opened packets on their way from the media thread to a worker: whole batches through a bounded
-//! queue, one wake-up a batch, buffers that come back. A worker that falls behind loses batches
-//! (counted), never holds the media thread up.
+//! Opened packets on their way from the media thread to the workers: whole batches through bounded
+//! queues, one wake-up a batch and worker, buffers that come back. A packet is opened and copied once,
+//! however many workers there are: they read the same batch, and each copies it into its own rings. A
+//! worker that falls behind loses batches (counted), never holds the media thread up.
 
 use crate::metrics::Metrics;
 use relay_node::io::udp::Waker;
@@ -74,48 +75,61 @@ impl Batch {
     }
 }
 
-/// The media thread's end. Later, with several workers, it has one outlet for each.
+/// The way to one worker.
+struct Outlet {
+    full: SyncSender<Arc<Batch>>,
+    waker: Waker,
+}
+
+/// The media thread's end, with an outlet for each worker.
 pub struct LeafSink {
     current: Batch,
-    full: SyncSender<Batch>,
+    outlets: Vec<Outlet>,
     spare: Receiver<Batch>,
-    waker: Waker,
     metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for LeafSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LeafSink(..)")
+        write!(f, "LeafSink({} outlets)", self.outlets.len())
     }
 }
 
-/// The worker's end.
+/// A worker's end.
 #[derive(Debug)]
 pub(super) struct Inlet {
-    full: Receiver<Batch>,
+    full: Receiver<Arc<Batch>>,
     spare: Sender<Batch>,
 }
 
-/// Both ends of a queue; `waker` wakes the worker; packets that find it full are counted.
-pub(super) fn queue(waker: Waker, metrics: Arc<Metrics>) -> (LeafSink, Inlet) {
-    let (full_tx, full_rx) = sync_channel(MAX_BATCHES);
-    let (spare_tx, spare_rx) = channel();
-    let sink =
-        LeafSink { current: Batch::default(), full: full_tx, spare: spare_rx, waker, metrics };
-    (sink, Inlet { full: full_rx, spare: spare_tx })
+/// The media thread's end, and one for each worker, which its waker wakes. Packets that find a
+/// queue full are counted, for each worker that does not get them.
+pub(super) fn queue(wakers: &[Waker], metrics: Arc<Metrics>) -> (LeafSink, Vec<Inlet>) {
+    let (spare_tx, spare) = channel();
+    let (outlets, inlets) = wakers
+        .iter()
+        .map(|waker| {
+            let (tx, rx) = sync_channel(MAX_BATCHES);
+            let outlet = Outlet { full: tx, waker: waker.clone() };
+            (outlet, Inlet { full: rx, spare: spare_tx.clone() })
+        })
+        .unzip();
+    (LeafSink { current: Batch::default(), outlets, spare, metrics }, inlets)
 }
 
 impl Inlet {
     /// The next batch, if there is one.
-    pub(super) fn next(&self) -> Option<Batch> {
+    pub(super) fn next(&self) -> Option<Arc<Batch>> {
         self.full.try_recv().ok()
     }
 
-    /// Gives a batch's buffers back.
-    pub(super) fn recycle(&self, mut batch: Batch) {
-        batch.clear();
-        // A media thread that is gone needs none.
-        let _ = self.spare.send(batch);
+    /// A batch is done with; the last worker that says so gives its buffers back.
+    pub(super) fn recycle(&self, batch: Arc<Batch>) {
+        if let Some(mut batch) = Arc::into_inner(batch) {
+            batch.clear();
+            // A media thread that is gone needs none.
+            let _ = self.spare.send(batch);
+        }
     }
 }
 
@@ -129,14 +143,19 @@ impl LocalSink for LeafSink {
             return;
         }
         let next = self.spare.try_recv().unwrap_or_default();
-        let batch = std::mem::replace(&mut self.current, next);
-        match self.full.try_send(batch) {
-            Ok(()) => self.waker.wake(),
-            Err(TrySendError::Full(mut batch) | TrySendError::Disconnected(mut batch)) => {
-                self.metrics.overruns.add(batch.entries.len() as u64);
-                batch.clear();
-                self.current = batch;
+        let batch = Arc::new(std::mem::replace(&mut self.current, next));
+        for outlet in &self.outlets {
+            match outlet.full.try_send(batch.clone()) {
+                Ok(()) => outlet.waker.wake(),
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    self.metrics.overruns.add(batch.entries.len() as u64);
+                }
             }
+        }
+        // Nobody has taken it, or all are done already.
+        if let Some(mut batch) = Arc::into_inner(batch) {
+            batch.clear();
+            self.current = batch;
         }
     }
 }
@@ -161,7 +180,8 @@ mod tests {
 
     #[test]
     fn batches_arrive_whole_and_in_order() {
-        let (mut sink, inlet) = queue(Waker::new().unwrap(), Arc::default());
+        let (mut sink, mut inlets) = queue(&[Waker::new().unwrap()], Arc::default());
+        let inlet = inlets.remove(0);
         sink.flush();
         assert!(inlet.next().is_none(), "nothing, no batch");
         sink.deliver(packet(1));
@@ -180,7 +200,8 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_counts() {
         let metrics = Arc::<Metrics>::default();
-        let (mut sink, inlet) = queue(Waker::new().unwrap(), metrics.clone());
+        let (mut sink, mut inlets) = queue(&[Waker::new().unwrap()], metrics.clone());
+        let inlet = inlets.remove(0);
         for i in 0..MAX_BATCHES as u64 + 3 {
             sink.deliver(packet(i));
             sink.flush();
@@ -191,5 +212,33 @@ mod tests {
             n += 1;
         }
         assert_eq!(n, MAX_BATCHES);
+    }
+
+    #[test]
+    fn every_worker_gets_every_packet_and_one_that_is_slow_only_loses_its_own() {
+        let metrics = Arc::<Metrics>::default();
+        let wakers = [Waker::new().unwrap(), Waker::new().unwrap(), Waker::new().unwrap()];
+        let (mut sink, mut inlets) = queue(&wakers, metrics.clone());
+        let slow = inlets.pop().unwrap();
+        let mut seen = [0, 0];
+        let mut places = std::collections::BTreeSet::new();
+        for i in 0..2 * MAX_BATCHES as u64 {
+            sink.deliver(packet(i));
+            sink.flush();
+            for (inlet, seen) in inlets.iter().zip(&mut seen) {
+                let batch = inlet.next().unwrap();
+                assert!(batch.packets().all(|p| p.index.0 == i));
+                *seen += batch.packets().count();
+                places.insert(batch.bytes.as_ptr());
+                inlet.recycle(batch);
+            }
+        }
+        assert_eq!(seen, [2 * MAX_BATCHES, 2 * MAX_BATCHES]);
+        assert_eq!(metrics.overruns.get(), MAX_BATCHES as u64);
+        assert!(places.len() <= MAX_BATCHES + 2, "buffers come back: {}", places.len());
+        drop((slow, inlets));
+        sink.deliver(packet(0));
+        sink.flush();
+        assert_eq!(metrics.overruns.get(), MAX_BATCHES as u64 + 3, "nobody is there any more");
     }
 }

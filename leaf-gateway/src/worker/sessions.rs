@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Key, SessionId};
+use super::{Key, Seat, SessionId};
 use crate::demand::Wanted;
 use crate::occupancy::Permit;
 use crate::session::ice::Credentials;
@@ -19,6 +19,7 @@ pub(super) struct Entry {
     pub(super) session: Session,
     pub(super) id: SessionId,
     pub(super) permit: Permit,
+    pub(super) _seat: Seat,
     pub(super) _wanted: Wanted,
     /// When the wheel will bring it up.
     pub(super) scheduled: Mono,

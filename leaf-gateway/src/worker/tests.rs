@@ -1,9 +1,11 @@
 //! A worker with its thread, its socket on loopback, and viewers with sockets of their own.
 
 mod attack;
+mod many;
 mod tcp;
 
 use super::*;
+use relay_node::media::api::LocalSink;
 use crate::demand::Demand;
 use crate::occupancy::{Limits, Occupancy};
 use crate::session::EndCause;
@@ -21,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Rig {
     clock: Clock,
-    worker: WorkerHandle,
+    worker: Workers,
     sink: Box<dyn LocalSink>,
     upcalls: mpsc::Receiver<Upcall>,
     metrics: Arc<Metrics>,
@@ -47,11 +49,16 @@ fn rig() -> Rig {
 }
 
 fn rig_at(listen: &str, tcp: Option<TcpLimits>) -> Rig {
+    rig_of(1, listen, tcp)
+}
+
+fn rig_of(workers: usize, listen: &str, tcp: Option<TcpLimits>) -> Rig {
     let clock = Clock::start();
     let (upcalls_in, upcalls) = mpsc::channel(64);
     let metrics = Arc::<Metrics>::default();
     let config = WorkerConfig {
         listen: listen.parse().unwrap(),
+        workers,
         clock,
         dtls: DtlsContext::new(clock).unwrap(),
         handshake_threads: 1,
@@ -65,7 +72,7 @@ fn rig_at(listen: &str, tcp: Option<TcpLimits>) -> Rig {
         live: true,
         tracks: vec![track("video", VIDEO, Codec::Vp8), track("audio", AUDIO, Codec::Opus)],
     };
-    worker.pipelines(Arc::new(BTreeMap::from([(def.id, def)])));
+    worker.pipelines(&Arc::new(BTreeMap::from([(def.id, def)])));
     let limits = Limits { viewers: 99, per_address: 99, connecting: 99 };
     Rig {
         clock,
@@ -101,12 +108,14 @@ struct Client {
 impl Rig {
     fn join(&self, n: u32, socket: UdpSocket) -> Client {
         let mut setup = setup(true);
-        setup.credentials.local_ufrag = format!("{}leaf{n}", self.worker.letter());
+        let seat = self.worker.seat();
+        setup.credentials.local_ufrag = format!("{}leaf{n}", seat.letter());
         let credentials = setup.credentials.clone();
         self.worker.add(NewSession {
-            id: id(n),
+            id: seat.id(u128::from(n) << 8),
             setup,
             permit: self.occupancy.enter([127, 0, 0, 1].into()).unwrap(),
+            seat,
             wanted: self.demand.want(PipelineId(1)),
             seed: [n as u8; 32],
         });
@@ -238,7 +247,7 @@ fn lost_packets_key_frames_and_figures() {
                 Upcall::KeyFrame(pipeline, ssrc) => {
                     asked |= (pipeline, ssrc) == (PipelineId(1), VIDEO);
                 }
-                Upcall::Figures(all) => {
+                Upcall::Figures { figures: all, .. } => {
                     figures = all.first().filter(|f| f.nacks == 1).copied().or(figures);
                 }
             }
@@ -356,6 +365,7 @@ fn a_port_that_is_taken_is_an_error() {
     let (upcalls, _) = mpsc::channel(1);
     let result = start(WorkerConfig {
         listen: rig.worker.local_addr(),
+        workers: 1,
         clock: rig.clock,
         dtls: DtlsContext::new(rig.clock).unwrap(),
         handshake_threads: 1,
@@ -372,7 +382,7 @@ fn a_worker_that_breaks_says_why_and_gives_places_back() {
         let _client = rig.viewer(1);
         let failure = rig.worker.failure();
         assert!(failure.borrow().is_none());
-        rig.worker.break_down(how);
+        rig.worker.break_down(0, how);
         rig.wait("the failure is told", || failure.borrow().is_some());
         assert!(failure.borrow().as_ref().unwrap().contains(word));
         rig.wait("places are free", || rig.occupancy.counts() == (0, 0));

@@ -87,6 +87,15 @@ impl UdpBatch {
         Ok(Self { socket, local, gro, gso: AtomicBool::new(gso), gso_failures: AtomicU32::new(0) })
     }
 
+    /// Lets further sockets of this user share the port from now on (`SO_REUSEPORT`). A socket that
+    /// is bound without and shares afterwards has seen that nobody else had the port.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn share_port(&self) -> io::Result<()> {
+        self.socket.set_reuse_port(true)
+    }
+
     /// The bound address.
     pub fn local_addr(&self) -> SocketAddr {
         self.local

@@ -12,8 +12,9 @@ struct Bench {
 fn control() -> Bench {
     let clock = Clock::start();
     let (upcalls_in, upcalls) = mpsc::channel(8);
-    let (worker, _sink) = worker::start(WorkerConfig {
+    let (workers, _sink) = worker::start(WorkerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
+        workers: 1,
         clock,
         dtls: DtlsContext::new(clock).unwrap(),
         handshake_threads: 1,
@@ -26,7 +27,7 @@ fn control() -> Bench {
     let pipelines = watch::Sender::new(pipelines(&[1, 2]));
     let control = Control {
         clock,
-        worker,
+        workers,
         node: NodeSide {
             pipelines: pipelines.subscribe(),
             identity: watch::Sender::new(None).subscribe(),
@@ -38,6 +39,7 @@ fn control() -> Bench {
         playing: BTreeMap::new(),
         totals: BTreeMap::new(),
         rates: Rates::new(Bytes::default(), clock.now().mono),
+        tally: Tally::default(),
         counters: Arc::default(),
         events: Arc::default(),
         metrics: Arc::default(),
@@ -47,7 +49,7 @@ fn control() -> Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.control.worker.stop();
+        self.control.workers.stop();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The worker's loop: waits, takes what came, does what the sessions say, sends.
 
+mod elsewhere;
 mod layers;
 mod media;
 mod moved;
@@ -16,11 +17,12 @@ use moved::Moves;
 use start::Starts;
 
 use super::gather::Gather;
+use super::handover::Neighbours;
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::queue::Inlet;
 use super::sessions::{Entry, Sessions};
-use super::tcp::Tcp;
+use super::tcp::{Stray, Tcp};
 use super::wheel::Wheel;
 use super::{Command, Key, NewSession, Upcall, WorkerConfig};
 use crate::metrics::Metrics;
@@ -77,6 +79,14 @@ pub(super) struct Worker {
     recv_failures: u32,
     moves: Moves,
     tcp: Option<Tcp>,
+    /// Its number among the workers.
+    number: usize,
+    /// The others, if it is not alone.
+    neighbours: Option<Neighbours>,
+    /// Who has handed over what is being taken.
+    via: Option<usize>,
+    /// Connections that are about to go to another worker.
+    strays: Vec<(SocketAddr, usize, Stray)>,
     next_figures: Mono,
 }
 
@@ -115,6 +125,10 @@ impl Worker {
             recv_failures: 0,
             moves: Moves::new(now),
             tcp: None,
+            number: 0,
+            neighbours: None,
+            via: None,
+            strays: Vec::new(),
             next_figures: now.after(FIGURES_INTERVAL),
         }
     }
@@ -196,6 +210,7 @@ impl Worker {
                     let chosen = key.map(|key| self.choose(now, key, &track, choice).is_some());
                     let _ = reply.send(chosen);
                 }
+                Command::Adopt(stray) => self.adopt(now, *stray),
                 Command::Pipelines(pipelines) => self.set_pipelines(now, pipelines),
                 Command::Drain(reply) => {
                     // An offer that was on its way finds nobody.
@@ -222,7 +237,7 @@ impl Worker {
             self.metrics.end(EndCause::Drained);
             return;
         }
-        let NewSession { id, setup, permit, wanted, seed } = new;
+        let NewSession { id, setup, permit, seat, wanted, seed } = new;
         let mut session = Session::new(now, setup, Box::new(self.dtls.server()), seed);
         session.set_client(permit.client());
         self.set_layers(now, &mut session);
@@ -230,6 +245,7 @@ impl Worker {
             session,
             id,
             permit,
+            _seat: seat,
             _wanted: wanted,
             scheduled: Mono(u64::MAX),
             counted: SessionStats::default(),
@@ -259,20 +275,26 @@ impl Worker {
 
     fn receive(&mut self, received: &mut RecvBatch) -> io::Result<()> {
         for _ in 0..RECV_ROUNDS {
-            match self.socket.recv(received) {
+            let there = match self.socket.recv(received) {
                 Ok(n) => {
                     self.recv_failures = 0;
-                    if n == 0 {
-                        return Ok(());
-                    }
+                    n > 0
                 }
                 Err(error) => return self.recv_failed(error),
-            }
+            };
             let now = self.clock.now().mono;
-            for (from, data) in received.segments() {
-                self.metrics.received.add(1);
-                self.take_datagram(now, from, data);
+            // Before what has come here: it tells of addresses that may be among these.
+            self.take_handed(now);
+            if !there {
+                return Ok(());
             }
+            let mut count = 0;
+            for (from, data) in received.segments() {
+                count += 1;
+                self.take_arrival(now, from, data);
+            }
+            self.metrics.received.add(count);
+            self.flush_handed();
         }
         Ok(())
     }
@@ -289,6 +311,13 @@ impl Worker {
     /// A binding request names its session; all else is known by its address, and the answer to
     /// a session that wants an address of another's goes to both (it fits one of them only).
     fn take_datagram(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) {
+        if !self.find_and_take(now, from, data) {
+            self.metrics.unknown.add(1);
+        }
+    }
+
+    /// The same; `false` if it is for nobody here.
+    fn find_and_take(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) -> bool {
         let mut rival = None;
         let mut key = self.sessions.by_address(from);
         if stun::is_stun(data) {
@@ -299,8 +328,8 @@ impl Worker {
                 None => key = None,
             }
         }
-        if key.is_none() && rival.is_none() && !self.take_moved(now, from, data) {
-            self.metrics.unknown.add(1);
+        if key.is_none() && rival.is_none() {
+            return self.take_moved(now, from, data);
         }
         for key in [key, rival].into_iter().flatten() {
             if let Some(entry) = self.sessions.get_mut(key) {
@@ -308,6 +337,7 @@ impl Worker {
                 self.settle(now, key);
             }
         }
+        true
     }
 
     fn tick(&mut self) {

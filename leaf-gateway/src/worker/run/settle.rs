@@ -18,6 +18,7 @@ impl Worker {
                 Action::Dtls(job) => self.pool.submit(key, job),
                 Action::Address { addr, validated } => {
                     self.sessions.claim(now, key, addr, validated);
+                    self.tell_claim(addr, validated);
                 }
                 Action::Live => {
                     entry.permit.connected();
@@ -115,10 +116,12 @@ impl Worker {
             figures.add(entry.session.pipeline(), live, &stats, &entry.counted);
             entry.counted = stats;
         }
-        self.metrics.set_sessions(all, connecting);
+        self.metrics.set_sessions(self.number, all, connecting);
         let pilots = self.sessions.entries_mut().filter_map(|entry| entry.session.pilot());
-        self.metrics.set_estimates(pilots.filter_map(|pilot| pilot.estimate(now)));
-        let _ = self.upcalls.try_send(Upcall::Figures(figures.take()));
+        let estimates = pilots.filter_map(|pilot| pilot.estimate(now));
+        self.metrics.set_estimates(self.number, estimates);
+        let figures = Upcall::Figures { worker: self.number, figures: figures.take() };
+        let _ = self.upcalls.try_send(figures);
     }
 }
 

@@ -36,18 +36,27 @@ impl Worker {
         if let Some(tcp) = self.tcp.as_mut() {
             tcp.recycle(frames);
         }
+        self.send_strays();
         while let Some(event) = self.tcp.as_mut().and_then(Tcp::next_event) {
             self.take_tcp_event(now, event);
         }
         Ok(())
     }
 
-    /// The first frame has to be a check for a session that is there.
-    fn take_frame(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) {
-        let Some(tcp) = self.tcp.as_mut().filter(|tcp| tcp.is_open(from)) else { return };
-        let fresh = tcp.is_fresh(from);
+    /// The first frame has to be a check for a session that is there, or at another worker.
+    pub(super) fn take_frame(&mut self, now: Mono, from: SocketAddr, data: &mut [u8]) {
+        if self.follow_stray(from, data) {
+            return;
+        }
+        let open = self.tcp.as_ref().filter(|tcp| tcp.is_open(from));
+        let Some(fresh) = open.map(|tcp| tcp.is_fresh(from)) else { return };
         if fresh && !self.sessions.names_session(data) {
-            return tcp.refuse(from);
+            if !self.send_away(from, data)
+                && let Some(tcp) = self.tcp.as_mut()
+            {
+                tcp.refuse(from);
+            }
+            return;
         }
         self.metrics.received.add(1);
         self.take_datagram(now, from, data);

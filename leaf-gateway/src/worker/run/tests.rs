@@ -6,6 +6,8 @@ use crate::demand::Demand;
 use crate::occupancy::{Limits, Occupancy};
 use crate::session::tests::bench::{VIDEO, setup};
 use crate::worker::SessionId;
+use crate::worker::pool::Handshakes;
+use crate::worker::seats::Seats;
 use relay_node::io::udp::UdpOptions;
 use relay_node::media::api::{FrameMarks, LocalPacket, LocalSink};
 use soleil_protocol::PacketIndex;
@@ -54,6 +56,7 @@ fn bench() -> Bench {
     let metrics = Arc::<Metrics>::default();
     let config = WorkerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
+        workers: 1,
         clock,
         dtls: DtlsContext::new(clock).unwrap(),
         handshake_threads: 1,
@@ -63,10 +66,10 @@ fn bench() -> Bench {
     let socket = UdpBatch::bind(config.listen, &UdpOptions::default()).unwrap();
     let waker = Waker::new().unwrap();
     let (commands, inbox) = channel();
-    let (sink, inlet) = crate::worker::queue::queue(waker.clone(), metrics);
-    let pool = Pool::start(1, clock, &waker).unwrap();
+    let (sink, mut inlets) = crate::worker::queue::queue(std::slice::from_ref(&waker), metrics);
+    let pool = Handshakes::start(1, clock).unwrap().pool(&waker);
     let limits = Limits { viewers: 99, per_address: 99, connecting: 99 };
-    let worker = Worker::new(config, socket, waker, inbox, inlet, pool);
+    let worker = Worker::new(config, socket, waker, inbox, inlets.remove(0), pool);
     Bench {
         now: clock.now().mono,
         worker,
@@ -87,6 +90,7 @@ impl Bench {
             id: id.clone(),
             setup,
             permit: self.occupancy.enter([192, 0, 2, 1].into()).unwrap(),
+            seat: Seats::new(1).take(),
             wanted: self.demand.want(PipelineId(1)),
             seed: [n as u8; 32],
         };
@@ -217,6 +221,7 @@ fn who_comes_after_the_drain_finds_nobody() {
         id: SessionId(format!("{:032x}", 2)),
         setup: setup(true),
         permit: b.occupancy.enter([192, 0, 2, 1].into()).unwrap(),
+        seat: Seats::new(1).take(),
         wanted: b.demand.want(PipelineId(1)),
         seed: [2; 32],
     };
@@ -235,7 +240,7 @@ fn figures_are_of_the_last_second() {
     b.add(1);
     b.add(2);
     b.worker.every_second(b.now);
-    let Ok(Upcall::Figures(figures)) = b.upcalls.try_recv() else { panic!("no figures") };
+    let Ok(Upcall::Figures { figures, .. }) = b.upcalls.try_recv() else { panic!("no figures") };
     assert_eq!(figures.len(), 1);
     assert_eq!((figures[0].viewers, figures[0].bytes), (0, 0), "none has media yet");
     assert_eq!(b.worker.metrics.viewers(), 2);

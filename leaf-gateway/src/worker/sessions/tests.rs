@@ -28,6 +28,7 @@ fn entry(n: u32) -> Entry {
         session: Session::new(NOW, named(n), Box::new(dtls.server()), [1; 32]),
         id: SessionId(format!("{n:032x}")),
         permit: Occupancy::new(limits).enter([192, 0, 2, 1].into()).unwrap(),
+        _seat: crate::worker::seats::Seats::new(1).take(),
         _wanted: std::sync::Arc::<Demand>::default().want(PipelineId(1 + n % 2)),
         scheduled: Mono(u64::MAX),
         counted: SessionStats::default(),

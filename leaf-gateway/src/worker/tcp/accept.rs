@@ -3,6 +3,7 @@
 use super::backlog::Backlog;
 use super::flow::flow;
 use super::frame::Deframer;
+use super::places::Place;
 use super::{AT_ONCE, AUTHENTICATE_WITHIN, Connection, MAX_FRESH, State, Tcp};
 use crate::occupancy::customer;
 use mio::net::TcpStream;
@@ -14,7 +15,11 @@ use std::net::SocketAddr;
 impl Tcp {
     pub(super) fn accept(&mut self, now: Mono) {
         for _ in 0..AT_ONCE {
-            match self.listener.accept() {
+            let Some(listener) = &self.listener else {
+                self.accept = false;
+                return;
+            };
+            match listener.accept() {
                 Ok((stream, peer)) => self.take(now, stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.accept = false;
@@ -31,14 +36,25 @@ impl Tcp {
         }
     }
 
-    fn take(&mut self, now: Mono, mut stream: TcpStream, peer: SocketAddr) {
+    fn take(&mut self, now: Mono, stream: TcpStream, peer: SocketAddr) {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let customer = customer(peer.ip());
-        let here = self.customers.get(&customer).copied().unwrap_or(0);
-        if self.connections.len() >= self.limits.total || here >= self.limits.per_address {
-            self.counts.refused += 1;
-            return;
+        let place = self.places.take(customer(peer.ip()));
+        let taken = place.and_then(|place| self.insert(now, stream, peer, place, Deframer::default()));
+        match taken {
+            Some(_) => self.counts.accepted += 1,
+            None => self.counts.refused += 1,
         }
+    }
+
+    /// A connection without a valid check is here from now on, under the address that stands for it.
+    pub(super) fn insert(
+        &mut self,
+        now: Mono,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        input: Deframer,
+    ) -> Option<SocketAddr> {
         if self.fresh.len() >= MAX_FRESH
             && let Some(oldest) = self.fresh.first().copied()
         {
@@ -52,26 +68,25 @@ impl Tcp {
         let token = Token(number as usize);
         let registered = self.poll.registry().register(&mut stream, token, both);
         if self.connections.contains_key(&number) || registered.is_err() {
-            self.counts.refused += 1;
-            return;
+            return None;
         }
         // Packets are not to wait for others.
         let _ = stream.set_nodelay(true);
-        self.counts.accepted += 1;
-        *self.customers.entry(customer).or_default() += 1;
         self.fresh.insert(number);
+        let flow = flow(peer, number);
         self.connections.insert(
             number,
             Connection {
                 stream,
-                flow: flow(peer, number),
-                customer,
+                flow,
+                place,
                 state: State::Fresh,
                 until: Some(now.after(AUTHENTICATE_WITHIN)),
-                input: Deframer::default(),
+                input,
                 output: Backlog::default(),
                 dirty: false,
             },
         );
+        Some(flow)
     }
 }

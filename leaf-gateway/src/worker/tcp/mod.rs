@@ -7,20 +7,24 @@ mod accept;
 mod backlog;
 mod flow;
 mod frame;
+mod places;
+mod travel;
 #[cfg(test)]
 mod tests;
 
 use backlog::{Backlog, Pushed};
 use flow::number;
 use frame::{Deframer, Frames};
+use places::{Place, Places};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use soleil_protocol::Mono;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection whose first valid check has not come after this is closed.
@@ -55,6 +59,7 @@ const LISTEN_BACKLOG: i32 = 1_024;
 const LISTENER: Token = Token(0);
 
 pub(super) use flow::is_flow;
+pub(super) use travel::Stray;
 
 /// How many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +104,7 @@ enum State {
 struct Connection {
     stream: TcpStream,
     flow: SocketAddr,
-    customer: IpAddr,
+    place: Place,
     state: State,
     /// When it is closed, unless something changes.
     until: Option<Mono>,
@@ -108,17 +113,16 @@ struct Connection {
     dirty: bool,
 }
 
-/// Listener and connections.
+/// Connections of one worker, and the listener if it is this one that has it.
 #[derive(Debug)]
 pub(super) struct Tcp {
     poll: Poll,
     events: Events,
-    listener: TcpListener,
-    limits: TcpLimits,
+    listener: Option<TcpListener>,
+    places: Arc<Places>,
     /// By number; numbers rise, so the oldest stand first.
     connections: BTreeMap<u32, Connection>,
     fresh: BTreeSet<u32>,
-    customers: HashMap<IpAddr, usize>,
     last: u32,
     chunk: Vec<u8>,
     frames: Frames,
@@ -146,16 +150,26 @@ impl Tcp {
         socket.bind(&addr.into())?;
         socket.listen(LISTEN_BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
-        let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut tcp = Self::new(Places::new(limits))?;
+        tcp.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        tcp.listener = Some(listener);
+        Ok(tcp)
+    }
+
+    /// Without a listener: for the connections that another worker hands over, within the same
+    /// limits.
+    pub(super) fn beside(&self) -> io::Result<Self> {
+        Self::new(self.places.clone())
+    }
+
+    fn new(places: Arc<Places>) -> io::Result<Self> {
         Ok(Self {
-            poll,
+            poll: Poll::new()?,
             events: Events::with_capacity(AT_ONCE),
-            listener,
-            limits,
+            listener: None,
+            places,
             connections: BTreeMap::new(),
             fresh: BTreeSet::new(),
-            customers: HashMap::new(),
             last: 0,
             chunk: vec![0; READ_AT_ONCE],
             frames: Frames::default(),
@@ -369,19 +383,13 @@ impl Tcp {
             self.counts.refused += u64::from(self.fresh.contains(&number));
             self.remove(number);
         }
-        self.accept = true;
+        self.accept = self.listener.is_some();
     }
 
     fn remove(&mut self, number: u32) {
         let Some(mut c) = self.connections.remove(&number) else { return };
         let _ = self.poll.registry().deregister(&mut c.stream);
         self.fresh.remove(&number);
-        if let Some(here) = self.customers.get_mut(&c.customer) {
-            *here -= 1;
-            if *here == 0 {
-                self.customers.remove(&c.customer);
-            }
-        }
         if c.state != State::Closing {
             self.news.push(TcpEvent::Closed(c.flow));
         }

@@ -6,25 +6,25 @@ use super::*;
 use relay_node::clock::Clock;
 use std::net::TcpStream as Client;
 
-const NOW: Mono = Mono(1_000_000);
-const ROOMY: TcpLimits = TcpLimits { total: 1_000, per_address: 1_000 };
+pub(super) const NOW: Mono = Mono(1_000_000);
+pub(super) const ROOMY: TcpLimits = TcpLimits { total: 1_000, per_address: 1_000 };
 
-fn bench(limits: TcpLimits) -> Tcp {
+pub(super) fn bench(limits: TcpLimits) -> Tcp {
     Tcp::bind("127.0.0.1:0".parse().unwrap(), limits).unwrap()
 }
 
-fn connect(tcp: &Tcp) -> Client {
-    let client = Client::connect(tcp.listener.local_addr().unwrap()).unwrap();
+pub(super) fn connect(tcp: &Tcp) -> Client {
+    let client = Client::connect(tcp.listener.as_ref().unwrap().local_addr().unwrap()).unwrap();
     client.set_nonblocking(true).unwrap();
     client
 }
 
-fn framed(data: &[u8]) -> Vec<u8> {
+pub(super) fn framed(data: &[u8]) -> Vec<u8> {
     [&(data.len() as u16).to_be_bytes(), data].concat()
 }
 
 /// Lets the driver work until something is so.
-fn until(tcp: &mut Tcp, now: Mono, what: &str, mut done: impl FnMut(&mut Tcp) -> bool) {
+pub(super) fn until(tcp: &mut Tcp, now: Mono, what: &str, mut done: impl FnMut(&mut Tcp) -> bool) {
     let clock = Clock::start();
     while !done(tcp) {
         assert!(clock.now().mono < Mono(20_000_000), "never: {what}");
@@ -39,14 +39,14 @@ fn counted(tcp: &mut Tcp, n: usize) {
 }
 
 /// The other side has closed.
-fn ended(client: &mut Client) -> bool {
+pub(super) fn ended(client: &mut Client) -> bool {
     match client.read(&mut [0; 4_096]) {
         Ok(n) => n == 0,
         Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
 }
 
-fn frames(tcp: &mut Tcp) -> Vec<(SocketAddr, Vec<u8>)> {
+pub(super) fn frames(tcp: &mut Tcp) -> Vec<(SocketAddr, Vec<u8>)> {
     let mut all = Vec::new();
     let mut frames = tcp.take_frames();
     frames.for_each(|from, data| all.push((from, data.to_vec())));
@@ -102,7 +102,7 @@ fn connections_are_limited_in_all_and_of_one_address() {
         until(&mut tcp, NOW, "one too many", |_| ended(&mut more));
         drop(kept);
         counted(&mut tcp, 0);
-        assert!(tcp.customers.is_empty() && tcp.fresh.is_empty());
+        assert!(tcp.places.is_empty() && tcp.fresh.is_empty());
         assert_eq!(tcp.take_counts().refused, 1);
     }
 }
