@@ -20,12 +20,15 @@ impl Tally {
         mut figures: Vec<PipelineFigures>,
     ) -> Option<Vec<PipelineFigures>> {
         let before = self.latest.remove(&worker).unwrap_or_default();
-        for old in before.into_iter().filter(|old| (old.bytes, old.nacks, old.key_frames) != (0, 0, 0)) {
+        for old in
+            before.into_iter().filter(|old| (old.bytes, old.nacks, old.key_frames) != (0, 0, 0))
+        {
             // It has said something twice between two reports: both count.
             match figures.iter_mut().find(|f| f.pipeline == old.pipeline) {
                 Some(f) => count(f, &old),
                 None => {
-                    let mut f = PipelineFigures { pipeline: old.pipeline, ..PipelineFigures::default() };
+                    let mut f =
+                        PipelineFigures { pipeline: old.pipeline, ..PipelineFigures::default() };
                     count(&mut f, &old);
                     figures.push(f);
                 }

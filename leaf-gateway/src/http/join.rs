@@ -4,8 +4,8 @@ use super::counter::{COUNTER_OFFER_LIFETIME, Waiting};
 use super::events::handlers as events;
 use super::problem::Problem;
 use super::request::{
-    PASSWORD_LEN, SDP, TRICKLE, bad, base, etag, need_type, read_body, rng, seed, ufrag,
-    value, word,
+    PASSWORD_LEN, SDP, TRICKLE, bad, base, etag, need_type, read_body, rng, seed, ufrag, value,
+    word,
 };
 use super::{Site, layers};
 use crate::metrics::Refusal;

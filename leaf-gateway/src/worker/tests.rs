@@ -5,13 +5,13 @@ mod many;
 mod tcp;
 
 use super::*;
-use relay_node::media::api::LocalSink;
 use crate::demand::Demand;
 use crate::occupancy::{Limits, Occupancy};
 use crate::session::EndCause;
 use crate::session::dtls::DtlsContext;
 use crate::session::tests::bench::{AUDIO, VIDEO, VIDEO_OUT, setup};
 use crate::session::tests::client::{GCM, Viewer, nack, pli};
+use relay_node::media::api::LocalSink;
 use relay_node::media::api::{FrameMarks, LocalPacket};
 use soleil_protocol::pipeline::{Codec, Layer, PipelineDef, Track};
 use soleil_protocol::{Mono, PacketIndex};

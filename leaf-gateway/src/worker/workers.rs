@@ -1,14 +1,14 @@
 //! All workers, as the rest of the leaf sees them: started together on one port, spoken to by the
 //! names of sessions, stopped together.
 
+#[cfg(test)]
+use super::Breakage;
 use super::handover::connect;
 use super::pool::Handshakes;
 use super::queue::queue;
 use super::run::Worker;
 use super::seats::{Seat, Seats, of_id};
 use super::tcp::{Tcp, TcpLimits};
-#[cfg(test)]
-use super::Breakage;
 use super::{Command, MAX_WORKERS, NewSession, Restart, SessionId, WorkerConfig};
 use crate::metrics::Metrics;
 use crate::session::Choice;

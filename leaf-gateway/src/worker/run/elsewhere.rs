@@ -88,8 +88,9 @@ impl Worker {
                         }
                     }
                 }
+                // Its session by what it says, unless the address is known by now.
                 What::Moved => {
-                    self.take_moved(now, from, data);
+                    self.find_and_take(now, from, data);
                 }
                 What::Claim { validated } => {
                     if let Some(neighbours) = &mut self.neighbours {

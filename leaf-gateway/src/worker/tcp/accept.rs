@@ -39,7 +39,8 @@ impl Tcp {
     fn take(&mut self, now: Mono, stream: TcpStream, peer: SocketAddr) {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let place = self.places.take(customer(peer.ip()));
-        let taken = place.and_then(|place| self.insert(now, stream, peer, place, Deframer::default()));
+        let taken =
+            place.and_then(|place| self.insert(now, stream, peer, place, Deframer::default()));
         match taken {
             Some(_) => self.counts.accepted += 1,
             None => self.counts.refused += 1,

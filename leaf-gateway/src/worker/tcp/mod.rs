@@ -8,16 +8,16 @@ mod backlog;
 mod flow;
 mod frame;
 mod places;
-mod travel;
 #[cfg(test)]
 mod tests;
+mod travel;
 
 use backlog::{Backlog, Pushed};
 use flow::number;
 use frame::{Deframer, Frames};
-use places::{Place, Places};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use places::{Place, Places};
 use socket2::{Domain, Protocol, Socket, Type};
 use soleil_protocol::Mono;
 use std::collections::{BTreeMap, BTreeSet};

@@ -53,7 +53,6 @@ impl Tcp {
 mod tests {
     use super::super::tests::{NOW, ROOMY, bench, connect, ended, framed, frames, until};
     use super::super::{MAX_FRESH, TcpLimits};
-    use super::*;
     use std::io::{Read, Write};
 
     #[test]

@@ -7,11 +7,11 @@ use std::net::TcpStream;
 
 const LIMITS: Option<TcpLimits> = Some(TcpLimits { total: 50, per_address: 50 });
 
-struct TcpClient {
+pub(super) struct TcpClient {
     clock: Clock,
     stream: TcpStream,
     input: Vec<u8>,
-    viewer: Viewer,
+    pub(super) viewer: Viewer,
     next_check: Mono,
     over: bool,
 }
@@ -31,7 +31,7 @@ impl Rig {
         }
     }
 
-    fn viewer_over_tcp(&self, n: u32) -> TcpClient {
+    pub(super) fn viewer_over_tcp(&self, n: u32) -> TcpClient {
         let mut client = self.join_over_tcp(n);
         let live = self.metrics.live.get();
         client.until("connected", |c| c.viewer.profile.is_some() && self.metrics.live.get() > live);
@@ -74,7 +74,7 @@ impl TcpClient {
         }
     }
 
-    fn until(&mut self, what: &str, mut done: impl FnMut(&mut TcpClient) -> bool) {
+    pub(super) fn until(&mut self, what: &str, mut done: impl FnMut(&mut TcpClient) -> bool) {
         let until = self.clock.now().mono.after(DEADLINE);
         while !done(self) {
             assert!(self.clock.now().mono < until, "never: {what}");
@@ -82,7 +82,7 @@ impl TcpClient {
         }
     }
 
-    fn rtcp(&mut self, plain: &[u8]) {
+    pub(super) fn rtcp(&mut self, plain: &[u8]) {
         let sealed = self.viewer.seal(plain).unwrap();
         self.send(&sealed);
     }
