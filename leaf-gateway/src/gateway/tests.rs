@@ -2,6 +2,7 @@
 
 mod control;
 mod events;
+mod many;
 
 use super::*;
 use crate::session::tests::bench::VIDEO;
@@ -50,11 +51,21 @@ struct Rig {
 }
 
 async fn rig() -> Rig {
+    rig_of(1).await
+}
+
+async fn rig_of(workers: usize) -> Rig {
+    rig_with(workers, |_| {}).await
+}
+
+async fn rig_with(workers: usize, change: impl FnOnce(&mut LeafConfig)) -> Rig {
     let clock = Clock::start();
     let mut config = LeafConfig::default();
     config.http.listen = "127.0.0.1:0".parse().unwrap();
     config.webrtc.listen = "127.0.0.1:0".parse().unwrap();
+    config.webrtc.workers = workers;
     config.play.require_ticket = false;
+    change(&mut config);
     let (leaf, sink) = Leaf::bind(&config, clock).await.unwrap();
     let http = leaf.http_addr();
     let (tx, commands) = channel();

@@ -53,6 +53,8 @@ pub struct Options {
     pub leaf_extra: String,
     /// Viewers that a leaf takes; its own default if `None`.
     pub leaf_viewers: Option<usize>,
+    /// Threads of a leaf that serve viewers (`webrtc.workers`).
+    pub leaf_workers: usize,
     /// The core that leaves stay on.
     pub leaf_core: Option<usize>,
 }
@@ -76,6 +78,7 @@ impl Default for Options {
             root_extra: String::new(),
             leaf_extra: String::new(),
             leaf_viewers: None,
+            leaf_workers: 1,
             leaf_core: None,
         }
     }

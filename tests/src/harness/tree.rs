@@ -134,8 +134,13 @@ impl Tree {
             config,
             "\n[http]\nlisten = \"127.0.0.1:{}\"\npublic_url = \"http://{host}:{}\"\n\
              [webrtc]\nlisten = \"{media}:{}\"\nannounce = [\"{media}:{}\"]\n\
-             sessions_per_address = 5000\n{}",
-            ports.http, ports.http, ports.viewers, announce, self.options.leaf_extra
+             sessions_per_address = 5000\nworkers = {}\n{}",
+            ports.http,
+            ports.http,
+            ports.viewers,
+            announce,
+            self.options.leaf_workers,
+            self.options.leaf_extra
         );
         let file = write(self.directory.path(), &name, &config)?;
         let mut leaf = start(&name, "leaf-gateway", &file, ports.ops, self.options.leaf_core)?;

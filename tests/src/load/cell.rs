@@ -35,6 +35,8 @@ pub struct Setting {
     pub paced: bool,
     /// Core of the server.
     pub server_core: usize,
+    /// Threads of the leaf that serve viewers, all on that core.
+    pub workers: usize,
 }
 
 /// What came out.
@@ -92,7 +94,7 @@ impl Setting {
     /// If something does not start, or viewers do not come.
     pub fn leaf(&self, audience: &Audience, clock: Clock) -> Result<CellResult, CellError> {
         let viewers = audience.viewers;
-        let stage = Stage::start(self.server_core, viewers, self.pattern(), clock)?;
+        let stage = Stage::start(self.server_core, self.workers, viewers, self.pattern(), clock)?;
         let subject = Subject {
             url: stage.url(),
             signalling: Signalling::Whep,

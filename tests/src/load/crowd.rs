@@ -121,7 +121,7 @@ impl Crowd {
     /// The stage, with those who are there before.
     fn begin(&self, room: usize, clock: Clock) -> Result<(Stage, Viewers), CrowdError> {
         let pattern = Pattern { bitrate: self.bitrate, ..Pattern::default() };
-        let stage = Stage::start(self.server_core, self.before + room, pattern, clock)?;
+        let stage = Stage::start(self.server_core, 1, self.before + room, pattern, clock)?;
         let there = Viewers::start(&stage.url(), self.before, &self.options(USUAL_RATE, false))?;
         let joining = Duration::from_secs_f64(self.before as f64 / USUAL_RATE);
         match there.wait(joining + JOIN_TIMEOUT, |r| r.with_first_key() == self.before) {

@@ -107,7 +107,7 @@ pub(super) mod tests {
 
     pub(in crate::load) fn cell(server: &str, viewers: usize, gro: bool, us: f64) -> CellResult {
         let audience = Audience { viewers, join_rate: 50.0, gro, twcc: false, seconds: 8 };
-        let setting = Setting { bitrate: 2_500_000, paced: false, server_core: 0 };
+        let setting = Setting { bitrate: 2_500_000, paced: false, server_core: 0, workers: 1 };
         let delay = Percentiles { count: 1, p50: us, p95: us, p99: 4.0 * us, max: 9.0 * us };
         CellResult {
             server: server.into(),

@@ -31,9 +31,10 @@ pub enum StageError {
 }
 
 impl Stage {
-    /// With room for so many viewers.
+    /// With room for so many viewers, served by so many workers.
     pub fn start(
         core: usize,
+        workers: usize,
         viewers: usize,
         pattern: Pattern,
         clock: Clock,
@@ -42,6 +43,7 @@ impl Stage {
             relays: 0,
             streams: vec![Stream { name: "load".into(), codec: "VP8" }],
             leaf_core: Some(core),
+            leaf_workers: workers,
             // The root counts tickets that are under way as viewers.
             leaf_viewers: Some(2 * viewers + 500),
             log: "warn".into(),

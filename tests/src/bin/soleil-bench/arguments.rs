@@ -151,11 +151,19 @@ pub struct SettingArguments {
     /// Core of the server; everything else runs on the next one.
     #[arg(long, default_value_t = 0)]
     pub core: usize,
+    /// Threads of the leaf that serve viewers, all on that core: what more than one costs.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
 }
 
 impl SettingArguments {
     pub fn setting(&self) -> Setting {
-        Setting { bitrate: self.bitrate, paced: self.paced, server_core: self.core }
+        Setting {
+            bitrate: self.bitrate,
+            paced: self.paced,
+            server_core: self.core,
+            workers: self.workers,
+        }
     }
 }
 
