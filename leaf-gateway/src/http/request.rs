@@ -4,7 +4,7 @@
 use super::Site;
 use super::problem::Problem;
 use crate::sdp::SdpError;
-use crate::worker::{SessionId, WORKER_LETTERS};
+use crate::worker::{SESSION_ID_LEN, SessionId, WORKER_LETTERS};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use rand::rngs::StdRng;
@@ -63,15 +63,15 @@ pub(super) fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem
 
 /// The name of a session in a path; what can't be one is one that there is not.
 pub(super) fn session_id(text: String) -> Result<SessionId, Problem> {
-    if is_id(&text) { Ok(SessionId(text)) } else { Err(no_session()) }
+    let legal = text.len() == SESSION_ID_LEN && is_hex(&text);
+    if legal { Ok(SessionId(text)) } else { Err(no_session()) }
 }
 
-/// Whether a text can be a name that we have given.
-pub(super) fn is_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// A name that can't be guessed: 128 random bits.
+/// A name of an event stream that can't be guessed: 128 random bits.
 pub(super) fn new_id(rng: &mut StdRng) -> String {
     format!("{:032x}", rng.random::<u128>())
 }

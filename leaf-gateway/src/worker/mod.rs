@@ -30,7 +30,7 @@ pub use stats::PipelineFigures;
 pub use tcp::{MAX_FRESH as MAX_FRESH_TCP, TcpLimits};
 pub use workers::{Workers, start, start_with_tcp};
 
-pub(crate) use seats::WORKER_LETTERS;
+pub(crate) use seats::{SESSION_ID_LEN, WORKER_LETTERS};
 
 use crate::demand::Wanted;
 use crate::metrics::Metrics;
@@ -52,8 +52,7 @@ pub(crate) struct Key {
     generation: u32,
 }
 
-/// The session's name in its URL, 32 hex digits: the worker's number and 120 random bits, not to be
-/// guessed.
+/// The session's name in its URL: the worker's number and 128 random bits as hex, not to be guessed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionId(pub String);
 

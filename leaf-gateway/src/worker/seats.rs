@@ -12,6 +12,9 @@ pub(crate) const WORKER_LETTERS: &[u8; 62] =
 /// Workers at most: each has a letter.
 pub const MAX_WORKERS: usize = WORKER_LETTERS.len();
 
+/// Digits of a session's name.
+pub(crate) const SESSION_ID_LEN: usize = 34;
+
 /// The worker that a user name fragment of ours names. Anybody can write any letter.
 pub(super) fn of_ufrag(ufrag: &str) -> Option<usize> {
     let letter = ufrag.bytes().next()?;
@@ -66,9 +69,9 @@ impl Seat {
         char::from(WORKER_LETTERS[self.worker])
     }
 
-    /// The session's name; of the random bits 120 remain.
+    /// The session's name: the worker's number, then what can't be guessed.
     pub fn id(&self, random: u128) -> SessionId {
-        SessionId(format!("{:02x}{:030x}", self.worker, random >> 8))
+        SessionId(format!("{:02x}{random:032x}", self.worker))
     }
 }
 
@@ -91,7 +94,7 @@ mod tests {
             assert_eq!(of_ufrag(&format!("{}abcdefg", seat.letter())), Some(n));
             for random in [0, u128::MAX] {
                 let id = seat.id(random);
-                assert_eq!((id.0.len(), of_id(&id)), (32, Some(n)), "{id:?}");
+                assert_eq!((id.0.len(), of_id(&id)), (SESSION_ID_LEN, Some(n)), "{id:?}");
             }
         }
         assert_eq!(seats.take().worker(), 0, "no more than there are letters for");

@@ -93,7 +93,7 @@ impl Drop for Rig {
 }
 
 fn id(n: u32) -> SessionId {
-    SessionId(format!("{n:032x}"))
+    SessionId(format!("{n:034x}"))
 }
 
 struct Client {
@@ -112,7 +112,7 @@ impl Rig {
         setup.credentials.local_ufrag = format!("{}leaf{n}", seat.letter());
         let credentials = setup.credentials.clone();
         self.worker.add(NewSession {
-            id: seat.id(u128::from(n) << 8),
+            id: seat.id(n.into()),
             setup,
             permit: self.occupancy.enter([127, 0, 0, 1].into()).unwrap(),
             seat,

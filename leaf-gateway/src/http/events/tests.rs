@@ -6,7 +6,7 @@ use soleil_protocol::pipeline::{Codec, Layer, MediaKind, Track};
 const ONE: PipelineId = PipelineId(1);
 
 fn id(n: usize) -> SessionId {
-    SessionId(format!("{n:032x}"))
+    SessionId(format!("{n:034x}"))
 }
 
 fn pipelines(live: bool) -> Arc<BTreeMap<PipelineId, PipelineDef>> {

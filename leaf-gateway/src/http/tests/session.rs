@@ -66,7 +66,7 @@ async fn bad_fragments_change_nothing() {
     let wrong = format!("Content-Type: application/sdp\r\n{tag}");
     assert_eq!(status(&b.send("PATCH", &path, &wrong, "").await), 415);
     assert_eq!(status(&b.send("PATCH", &path, &tag, "").await), 415, "no type at all");
-    let other = format!("/whep/demo/{:032x}", 7);
+    let other = format!("/whep/demo/{:034x}", 7);
     assert_eq!(patch(&b, &other, &tag, "").await, 404);
     assert_eq!(patch(&b, "/whep/demo/short", &tag, "").await, 404);
     assert_eq!(patch(&b, &path, &tag, "a=ice-ufrag:lW2S\r\n").await, 204, "it lives");
@@ -92,7 +92,7 @@ async fn a_restart_gives_new_credentials_and_a_new_etag() {
     let candidate = "a=ice-ufrag:other\r\na=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\n";
     assert_eq!(patch(&b, &path, &format!("If-Match: {etag}\r\n"), candidate).await, 412);
     assert_eq!(patch(&b, &path, &format!("If-Match: {renewed}\r\n"), candidate).await, 204);
-    let other = format!("/whep/demo/{:032x}", 7);
+    let other = format!("/whep/demo/{:034x}", 7);
     assert_eq!(patch(&b, &other, "If-Match: *\r\n", fragment).await, 404);
     b.leaf.stop().await;
 }

@@ -92,7 +92,7 @@ async fn events_that_are_not_announced_are_400_and_make_no_stream() {
     assert!(body(&unknown).contains("scte35"), "it says which: {unknown}");
     assert_eq!(status(&b.send("POST", &url, "", "[]").await), 415);
     assert_eq!(status(&b.send("POST", &url, JSON, &" ".repeat(2_000)).await), 413);
-    let other = format!("/whep/demo/{:032x}/events", 7);
+    let other = format!("/whep/demo/{:034x}/events", 7);
     assert_eq!(status(&b.send("POST", &other, JSON, "[]").await), 404);
     assert_eq!(b.leaf.events().counts(), (0, 0));
     b.leaf.stop().await;

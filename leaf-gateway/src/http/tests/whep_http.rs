@@ -22,7 +22,7 @@ async fn section_4_1_get_answers_2xx_without_content() {
     assert_eq!((status(&endpoint), body(&endpoint)), (200, ""), "{endpoint}");
     let session = b.send("GET", &path, "", "").await;
     assert_eq!((status(&session), body(&session)), (204, ""), "{session}");
-    let other = format!("/whep/demo/{:032x}", 7);
+    let other = format!("/whep/demo/{:034x}", 7);
     assert_eq!(status(&b.send("GET", &other, "", "").await), 404, "no such session");
     b.leaf.stop().await;
 }
@@ -134,7 +134,7 @@ async fn section_4_6_an_overloaded_leaf_answers_503_with_retry_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_an_address_that_asks_too_often_waits() {
     let b = bench(|c| c.webrtc.sessions_per_address = 2).await;
-    let path = format!("/whep/demo/{:032x}", 7);
+    let path = format!("/whep/demo/{:034x}", 7);
     let mut limited = None;
     for _ in 0..200 {
         let answer = b.send("DELETE", &path, "", "").await;
@@ -159,7 +159,7 @@ async fn section_5_sessions_have_names_that_cannot_be_guessed() {
     for _ in 0..5 {
         let (path, _) = begin(&b, "demo").await;
         let name = path.rsplit('/').next().unwrap().to_owned();
-        assert_eq!(name.len(), 32, "128 bits");
+        assert_eq!(name.len(), 34, "the worker and 128 bits");
         assert!(names.insert(name));
     }
     b.leaf.stop().await;

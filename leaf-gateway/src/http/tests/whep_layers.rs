@@ -69,7 +69,7 @@ async fn layers_what_is_wrong_is_400_what_is_not_there_404_what_cannot_be_422() 
 async fn layers_only_a_session_has_them() {
     let b = bench(|_| {}).await;
     let (path, _) = begin(&b, "layers").await;
-    assert_eq!(select(&b, &format!("/whep/layers/{:032x}", 7), "{}").await, 404);
+    assert_eq!(select(&b, &format!("/whep/layers/{:034x}", 7), "{}").await, 404);
     assert_eq!(select(&b, "/whep/layers/x", "{}").await, 404);
     assert_eq!(status(&b.send("DELETE", &path, "", "").await), 200);
     assert_eq!(select(&b, &path, "{}").await, 404);

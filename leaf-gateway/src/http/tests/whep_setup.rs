@@ -99,7 +99,7 @@ async fn section_4_2_2_a_malformed_answer_is_4xx_and_leaves_the_offer_standing()
     assert_eq!(status(&b.send("PATCH", &path, trickle, "a=mid:0\r\n").await), 404);
     let good = answer("active", "recvonly", 96);
     assert_eq!(status(&b.send("PATCH", &path, SDP, &good).await), 204);
-    let none = format!("/whep/demo/{:032x}", 7);
+    let none = format!("/whep/demo/{:034x}", 7);
     assert_eq!(status(&b.send("PATCH", &none, SDP, &good).await), 404);
     b.leaf.stop().await;
 }

@@ -85,7 +85,7 @@ impl Bench {
     fn add(&mut self, n: u32) -> Key {
         let mut setup = setup(true);
         setup.credentials.local_ufrag = format!("0leaf{n}");
-        let id = SessionId(format!("{n:032x}"));
+        let id = SessionId(format!("{n:034x}"));
         let new = NewSession {
             id: id.clone(),
             setup,
@@ -218,7 +218,7 @@ fn who_comes_after_the_drain_finds_nobody() {
     let (tx, mut rx) = tokio::sync::oneshot::channel();
     b.commands.send(Command::Drain(tx)).unwrap();
     let late = NewSession {
-        id: SessionId(format!("{:032x}", 2)),
+        id: SessionId(format!("{:034x}", 2)),
         setup: setup(true),
         permit: b.occupancy.enter([192, 0, 2, 1].into()).unwrap(),
         seat: Seats::new(1).take(),

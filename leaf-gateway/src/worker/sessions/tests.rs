@@ -26,7 +26,7 @@ fn entry(n: u32) -> Entry {
     let limits = Limits { viewers: 9, per_address: 9, connecting: 9 };
     Entry {
         session: Session::new(NOW, named(n), Box::new(dtls.server()), [1; 32]),
-        id: SessionId(format!("{n:032x}")),
+        id: SessionId(format!("{n:034x}")),
         permit: Occupancy::new(limits).enter([192, 0, 2, 1].into()).unwrap(),
         _seat: crate::worker::seats::Seats::new(1).take(),
         _wanted: std::sync::Arc::<Demand>::default().want(PipelineId(1 + n % 2)),
@@ -67,7 +67,7 @@ fn a_session_is_found_every_way_until_it_is_removed() {
     let mut s = Sessions::default();
     let key = s.insert(entry(1));
     check(1, &mut s, key, 1, address(1), true);
-    let id = SessionId(format!("{:032x}", 1));
+    let id = SessionId(format!("{:034x}", 1));
     assert_eq!(s.by_id(&id), Some(key));
     assert_eq!(s.by_ufrag("0leaf1"), Some(key));
     assert_eq!(s.by_address(address(1)), Some(key));

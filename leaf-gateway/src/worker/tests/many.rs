@@ -12,7 +12,7 @@ fn rig() -> Rig {
 
 /// The session's name as the n-th one that has come, while none has gone.
 fn nth(n: u32) -> SessionId {
-    SessionId(format!("{:02x}{:030x}", (n - 1) % 3, n))
+    SessionId(format!("{:02x}{:032x}", (n - 1) % 3, n))
 }
 
 impl Rig {
@@ -48,7 +48,7 @@ async fn viewers_of_all_workers_are_served_wherever_their_datagrams_land() {
     for (client, n) in clients.iter_mut().zip(1..) {
         let ufrags = rig.worker.ufrags(nth(n)).await.unwrap();
         assert_eq!(ufrags.0, client.viewer.credentials.local_ufrag);
-        let elsewhere = SessionId(format!("{:02x}{n:030x}", n % 3));
+        let elsewhere = SessionId(format!("{:02x}{n:032x}", n % 3));
         assert!(!rig.worker.remove(elsewhere).await, "that is not its name");
         assert!(rig.worker.remove(nth(n)).await);
         client.until("goodbye", |c| c.viewer.closed);
