@@ -3,8 +3,8 @@
 //! A worker owns its sessions alone; others talk to it through [`Workers`].
 //!
 //! Workers share nothing that is touched for each packet. Which of them has a session is in the names
-//! that the session is called by ([`seats`]); a datagram that lands at another one is handed over
-//! ([`handover`]).
+//! that the session is called by (`seats`); a datagram that lands at another one is handed over
+//! (`handover`).
 
 mod gather;
 mod handover;

@@ -1,7 +1,7 @@
 //! What workers have to tell each other. They share one port (`SO_REUSEPORT`), and the kernel
 //! spreads what comes by a hash of both addresses: a viewer's datagrams may all land at a worker that
 //! has not got its session. Checks name the worker and are handed over to it by that; where the rest
-//! of what comes from that address has to go is known from then on ([`leads`]). What is sent needs
+//! of what comes from that address has to go is known from then on (`leads`). What is sent needs
 //! no detour: the worker that has the session sends from its own socket.
 //!
 //! Everything goes in bundles through one bounded inbox a worker, with one wake-up a bundle. What
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Bundles that wait for a worker, each of [`bundle::MAX_BYTES`] at most: 4 MiB, as its socket's
+/// Bundles that wait for a worker, each of 32 KiB at most: 4 MiB, as its socket's
 /// buffer.
 pub const MAX_BUNDLES: usize = 128;
 
