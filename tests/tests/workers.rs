@@ -95,8 +95,10 @@ fn losses_are_repaired_and_ports_may_change() {
     let delay = LinkConfig { delay_us: 5_000, ..LinkConfig::default() };
     let (mut tree, source) = tree(Some(delay));
     let hop = tree.viewer_hop(0).unwrap();
-    hop.set(Dir::FromTarget, LinkConfig { loss: 0.03, ..delay });
     let viewers = Viewers::start(&tree.whep_url("load"), 9, &viewer::Options::default()).unwrap();
+    viewers.wait(DEADLINE, |r| have(r, 9, 1)).unwrap();
+    // What is lost of a handshake is another matter.
+    hop.set(Dir::FromTarget, LinkConfig { loss: 0.03, ..delay });
     let seen = viewers.wait(DEADLINE, |r| have(r, 9, SOME)).unwrap();
     println!("3% lost: {seen}");
     assert!(seen.video.gaps > 100, "the link lost too little");
