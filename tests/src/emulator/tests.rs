@@ -157,6 +157,29 @@ fn a_sender_comes_from_another_port_after_a_rebind() {
 }
 
 #[test]
+fn a_cut_holds_for_later_senders_only_and_ends() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let target = server.local_addr().unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let emulator = UdpEmulator::start(listen, target, LinkConfig::default(), 1).unwrap();
+    let clients: Vec<_> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let mut buffer = [0; 100];
+    let mut heard = |client: usize, word: &[u8]| {
+        clients[client].send_to(word, emulator.address()).unwrap();
+        let size = server.recv(&mut buffer).unwrap();
+        buffer[..size].to_vec()
+    };
+    assert_eq!((heard(0, b"a"), emulator.flows()), (b"a".to_vec(), 1));
+    assert_eq!(heard(1, b"b"), b"b");
+    emulator.cut_all_but(Some(1));
+    clients[1].send_to(b"cut", emulator.address()).unwrap();
+    assert_eq!(heard(0, b"c"), b"c");
+    emulator.cut_all_but(None);
+    assert_eq!(heard(1, b"d"), b"d");
+}
+
+#[test]
 fn tap_passes_and_records() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();

@@ -47,6 +47,10 @@ struct State {
     recorded: Vec<(Dir, Vec<u8>)>,
     recorded_bytes: usize,
     rebind: bool,
+    /// Flows there are.
+    flows: usize,
+    /// Nothing gets through for this flow and those after it.
+    cut: Option<usize>,
     stop: bool,
 }
 
@@ -97,6 +101,8 @@ impl UdpEmulator {
             recorded: Vec::new(),
             recorded_bytes: 0,
             rebind: false,
+            flows: 0,
+            cut: None,
             stop: false,
         }));
         let mut driver = Driver {
@@ -130,6 +136,18 @@ impl UdpEmulator {
     pub fn rebind(&self) {
         locked(&self.state).rebind = true;
         let _ = self.waker.wake();
+    }
+
+    /// Senders so far.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        locked(&self.state).flows
+    }
+
+    /// From now on nothing gets through, either way, for senders that came after the first `kept`;
+    /// with `None` for nobody.
+    pub fn cut_all_but(&self, kept: Option<usize>) {
+        locked(&self.state).cut = kept;
     }
 
     /// What one direction did.
@@ -240,7 +258,9 @@ impl Driver {
             state.recorded_bytes += data.len();
             state.recorded.push((dir, data.to_vec()));
         }
-        state.links[side(dir)].handle(now, data.len(), (flow, data.to_vec()));
+        if state.cut.is_none_or(|kept| flow < kept) {
+            state.links[side(dir)].handle(now, data.len(), (flow, data.to_vec()));
+        }
     }
 
     fn flow(&mut self, client: SocketAddr) -> Option<usize> {
@@ -254,6 +274,7 @@ impl Driver {
         let socket = self.towards_target(flow).ok()?;
         self.flows.push(Flow { client, socket });
         self.by_client.insert(client, flow);
+        locked(&self.state).flows = self.flows.len();
         Some(flow)
     }
 
