@@ -2,6 +2,7 @@
 //! GStreamer and sent as plain RTP with RTCP. Picture and sound carry times of one clock, so that
 //! a test can measure how far apart a viewer gets them.
 
+mod av1;
 mod pipeline;
 mod rate;
 mod tone;
@@ -21,6 +22,10 @@ pub enum VideoCodec {
     H264,
     /// vp8enc, realtime.
     Vp8,
+    /// vp9enc, realtime.
+    Vp9,
+    /// av1enc, realtime.
+    Av1,
 }
 
 /// Where RTCP goes and comes from.

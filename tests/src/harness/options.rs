@@ -16,7 +16,7 @@ pub struct Hop {
 pub struct Stream {
     /// Its name.
     pub name: String,
-    /// H264 or VP8.
+    /// H264, VP8, VP9 or AV1.
     pub codec: &'static str,
 }
 

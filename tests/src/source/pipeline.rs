@@ -1,6 +1,6 @@
 //! The GStreamer side of the broadcaster: two live appsrc, encoders, payloaders, rtpbin, sockets.
 
-use super::{Rtcp, SourceOptions, SourceReport, Tone, VideoCodec, tone};
+use super::{Rtcp, SourceOptions, SourceReport, Tone, VideoCodec, av1, tone};
 use crate::picture::{I420, NUMBER_MODULO, Painter, Stamp};
 use gstreamer::prelude::*;
 use gstreamer::{self as gst, ClockTime};
@@ -26,7 +26,7 @@ pub enum SourceError {
     Thread(#[from] std::io::Error),
 }
 
-fn gst_error(error: impl std::fmt::Display) -> SourceError {
+pub(super) fn gst_error(error: impl std::fmt::Display) -> SourceError {
     SourceError::Gst(error.to_string())
 }
 
@@ -74,6 +74,9 @@ impl Source {
             share_socket(&pipeline, options, session)?;
         }
         watch_key_frames(&pipeline, &shared)?;
+        if options.codec == VideoCodec::Av1 {
+            av1::connect(&pipeline, options.mtu as usize, options.video_pt)?;
+        }
 
         // The pipeline's clock is monotonic; one pair of readings ties it to the wall clock.
         let clock = gst::SystemClock::obtain();
@@ -196,6 +199,23 @@ fn describe(o: &SourceOptions) -> String {
             ),
             format!("rtpvp8pay name=vpay pt={video_pt} mtu={mtu} picture-id-mode=15-bit"),
         ),
+        VideoCodec::Vp9 => (
+            format!(
+                "vp9enc name=venc deadline=1 cpu-used=9 threads=1 end-usage=cbr lag-in-frames=0 \
+                 target-bitrate={} keyframe-max-dist={key_int} buffer-size=300 \
+                 buffer-initial-size=200 buffer-optimal-size=250 auto-alt-ref=false",
+                bitrate * 1000
+            ),
+            format!("rtpvp9pay name=vpay pt={video_pt} mtu={mtu} picture-id-mode=15-bit"),
+        ),
+        VideoCodec::Av1 => (
+            format!(
+                "av1enc name=venc usage-profile=realtime cpu-used=10 threads=1 end-usage=cbr \
+                 lag-in-frames=0 target-bitrate={bitrate} keyframe-max-dist={key_int} buf-sz=300 \
+                 buf-initial-sz=200 buf-optimal-sz=250"
+            ),
+            av1::describe(*video_pt),
+        ),
     };
     let mut text = format!(
         "rtpbin name=bin ntp-time-source=ntp rtcp-sync-send-time=false \
@@ -240,11 +260,11 @@ fn sockets(o: &SourceOptions, session: usize) -> String {
     )
 }
 
-fn element(pipeline: &gst::Pipeline, name: &str) -> Result<gst::Element, SourceError> {
+pub(super) fn element(pipeline: &gst::Pipeline, name: &str) -> Result<gst::Element, SourceError> {
     pipeline.by_name(name).ok_or_else(|| gst_error(format!("no element {name}")))
 }
 
-fn appsrc(pipeline: &gst::Pipeline, name: &str) -> Result<gst_app::AppSrc, SourceError> {
+pub(super) fn appsrc(pipeline: &gst::Pipeline, name: &str) -> Result<gst_app::AppSrc, SourceError> {
     element(pipeline, name)?.downcast().map_err(|_| gst_error("not an appsrc"))
 }
 
