@@ -1,6 +1,7 @@
 // Drives the player's core (core.ts) with real sessions, the clock, and a video element, and gathers
 // what the page shows. No markup in here: the page gets snapshots.
 
+import { BufferAim } from './buffer';
 import { PlayerCore, type PlayerEvent, type PlayerView } from './core';
 import {
   estimateDelay,
@@ -27,6 +28,8 @@ export interface Snapshot {
 const TICK_MS = 250;
 /** Statistics are taken each so many ticks while all is well. */
 const CALM_TICKS = 4;
+/** A new session is looked at in each tick for so long: what its link is like shows at once. */
+const YOUNG_MS = 5_000;
 /** At most one delay is taken per this time, and the median of so many is shown. */
 const DELAY_EVERY_MS = 200;
 const DELAYS_KEPT = 15;
@@ -48,10 +51,12 @@ export class Player {
   #core = new PlayerCore();
   #sessions = new Map<number, Session>();
   #shown: Session | null = null;
+  #shownAt = 0;
   #iceServers: RTCIceServer[] = [];
   #timer: ReturnType<typeof setInterval> | null = null;
   #ticks = 0;
   #clock = new SenderClock();
+  #buffer = new BufferAim();
   #delays: Delay[] = [];
   #delayAt = 0;
   #needsClick = false;
@@ -132,7 +137,7 @@ export class Player {
   }
 
   #open(id: number): void {
-    const session = new Session(id, this.url, this.#iceServers, {
+    const session = new Session(id, this.url, this.#iceServers, this.#buffer.ms, {
       link: (state) => this.#feed({ type: 'link', id, state }),
       failed: (failure) => this.#feed({ type: 'failed', id, failure }),
       answered: (iceServers) => {
@@ -148,6 +153,7 @@ export class Player {
     const session = this.#sessions.get(id);
     if (!session) return;
     this.#shown = session;
+    this.#shownAt = performance.now();
     this.#clock = new SenderClock();
     this.#delays = [];
     this.#attach(session);
@@ -173,7 +179,8 @@ export class Player {
   #tick(): void {
     this.#ticks += 1;
     const calm = this.#core.view().phase === 'playing' && this.#sessions.size === 1;
-    if (!calm || this.#ticks % CALM_TICKS === 0) {
+    const young = performance.now() - this.#shownAt < YOUNG_MS;
+    if (!calm || young || this.#ticks % CALM_TICKS === 0) {
       for (const session of this.#sessions.values()) void this.#sample(session);
     }
     this.#feed({ type: 'tick' });
@@ -186,7 +193,11 @@ export class Player {
     while (sample.at - (session.samples[0]?.at ?? sample.at) > LOSS_WINDOW_MS) {
       session.samples.shift();
     }
-    if (session === this.#shown) this.#clock.note(sample.report, sample.rttMs);
+    if (session === this.#shown) {
+      this.#clock.note(sample.report, sample.rttMs);
+      this.#buffer.note(session.samples);
+      session.setBuffer(this.#buffer.ms);
+    }
     // A page that nobody sees may decode nothing; then packets tell that all is well.
     const seen = document.visibilityState === 'visible' && sample.video !== null;
     const count = seen

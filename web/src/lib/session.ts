@@ -1,19 +1,11 @@
 // One attempt at playing: a peer connection, the offer, the answer, and the end. It decides nothing:
 // it tells the player what became of it.
 
+import { soundWait } from './buffer';
 import type { LinkState } from './core';
 import { preferStereo } from './sdp';
 import { readSample, type Sample } from './stats';
 import { deleteSession, postOffer, REQUEST_TIMEOUT_MS, WhepError, type Failure } from './whep';
-
-/**
- * What the browser's jitter buffer for the picture aims for, in milliseconds. Its own choice starts
- * lower and grows after each late packet, which shows as jerks; a little room from the start costs
- * less than it gives. The buffer still grows beyond it where the network demands it. The sound keeps
- * the browser's own choice: it adapts without being heard, and on its way to the loudspeaker it has
- * another 30 ms to go, so that the same target would put it 50 to 60 ms behind the picture.
- */
-export const JITTER_BUFFER_TARGET_MS = 50;
 
 const ABS_CAPTURE_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time';
 
@@ -55,12 +47,13 @@ function askForCaptureTime(transceiver: RTCRtpTransceiver): void {
   }
 }
 
-function keepDelayLow(receiver: RTCRtpReceiver): void {
+/** Tells the browser how long to wait in a jitter buffer; null: its own choice. */
+function tune(receiver: RTCRtpReceiver, ms: number | null): void {
   const tunable = receiver as unknown as TunableReceiver;
   try {
-    if ('jitterBufferTarget' in receiver) tunable.jitterBufferTarget = JITTER_BUFFER_TARGET_MS;
+    if ('jitterBufferTarget' in receiver) tunable.jitterBufferTarget = ms;
     else if ('playoutDelayHint' in receiver) {
-      tunable.playoutDelayHint = JITTER_BUFFER_TARGET_MS / 1_000;
+      tunable.playoutDelayHint = ms === null ? null : ms / 1_000;
     }
   } catch {
     // The browser's own choice, then.
@@ -82,6 +75,8 @@ export class Session {
     readonly id: number,
     private readonly url: string,
     iceServers: RTCIceServer[],
+    /** How long the picture waits in the jitter buffer, in milliseconds (see buffer.ts). */
+    private bufferMs: number,
     private readonly events: SessionEvents,
   ) {
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
@@ -130,8 +125,8 @@ export class Session {
     for (const kind of ['video', 'audio'] as const) {
       const transceiver = this.peer.addTransceiver(kind, { direction: 'recvonly' });
       askForCaptureTime(transceiver);
-      if (kind === 'video') keepDelayLow(transceiver.receiver);
     }
+    this.#tune();
     const offer = await this.peer.createOffer();
     const sdp = preferStereo(offer.sdp ?? '');
     try {
@@ -159,6 +154,20 @@ export class Session {
     };
     transport.addEventListener('statechange', look);
     look();
+  }
+
+  /** Lets the picture wait so long in the jitter buffer from now on. */
+  setBuffer(ms: number): void {
+    if (ms === this.bufferMs) return;
+    this.bufferMs = ms;
+    if (!this.#closed) this.#tune();
+  }
+
+  #tune(): void {
+    for (const receiver of this.peer.getReceivers()) {
+      const ms = this.bufferMs;
+      tune(receiver, receiver.track.kind === 'video' ? ms : soundWait(ms));
+    }
   }
 
   /** Takes a sample of the statistics. */

@@ -24,6 +24,8 @@ export interface TrackSample {
   received: number;
   /** Packets that never came, not even when they were sent again. */
   lost: number;
+  /** Packets that did not come at first; where there is no RTX, those that never came. */
+  missed: number;
   jitterMs: number | null;
   /** Decoded video frames; for audio the samples that were played. */
   frames: number;
@@ -85,6 +87,7 @@ function track(entry: Entry, byId: Map<string, Entry>): TrackSample {
     bytes: of('bytesReceived') + of('headerBytesReceived'),
     received: of('packetsReceived'),
     lost: of('packetsLost') - of('retransmittedPacketsReceived'),
+    missed: of('packetsLost'),
     jitterMs: ms(num(entry, 'jitter')),
     frames: of('framesDecoded') || of('totalSamplesReceived'),
     dropped: of('framesDropped'),
