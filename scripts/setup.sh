@@ -33,7 +33,7 @@ packages() {
   echo gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav fonts-dejavu-core
   [ "$purpose" = demo ] && return
-  echo chromium
+  echo chromium firefox-esr
 }
 
 missing=()
@@ -63,6 +63,7 @@ else
   fi
   if [ "$purpose" = test ]; then
     command -v chromium >/dev/null || missing+=("Chromium as 'chromium'")
+    command -v firefox-esr >/dev/null || missing+=("Firefox as 'firefox-esr'")
   fi
   [ "${#missing[@]}" -eq 0 ] || die "this is not Debian or Ubuntu; please install: $(printf '%s; ' "${missing[@]}")"
 fi

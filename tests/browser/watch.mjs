@@ -15,11 +15,13 @@ const { values, positionals } = parseArgs({
     silent: { type: 'boolean', default: false },
     screenshot: { type: 'string' },
     candidates: { type: 'string' },
+    browser: { type: 'string', default: 'chromium' },
+    foreign: { type: 'boolean', default: false },
   },
 });
 if (positionals.length !== 1) {
   console.error(
-    'usage: watch.mjs URL [--seconds 20] [--settle 2] [--width 1280] [--height 720] [--silent] [--screenshot FILE] [--candidates WORD]',
+    'usage: watch.mjs URL [--seconds 20] [--settle 2] [--width 1280] [--height 720] [--silent] [--screenshot FILE] [--candidates WORD] [--browser chromium|firefox] [--foreign]',
   );
   process.exit(64);
 }
@@ -31,6 +33,8 @@ const result = await watch(positionals[0], {
   sound: !values.silent,
   screenshot: values.screenshot ?? null,
   candidates: values.candidates ?? null,
+  browser: values.browser,
+  foreign: values.foreign,
 });
 console.log(JSON.stringify(result));
 process.exitCode = result.ok ? 0 : 1;

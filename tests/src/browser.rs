@@ -63,6 +63,8 @@ pub struct Connection {
     pub retransmitted: Option<u64>,
     /// Key-frame requests.
     pub plis: Option<u64>,
+    /// The session's URL at the leaf at the end, where the page tells it.
+    pub location: Option<String>,
     /// Where media come from, like "tcp 127.0.0.1:8190".
     pub remote: Option<String>,
 }
@@ -75,6 +77,8 @@ pub struct Watched {
     pub ok: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// The session's URL at the leaf at the first picture, where the page tells it.
+    pub location: Option<String>,
     /// Opening the page to the first picture.
     pub first_read_ms: Option<f64>,
     /// Frames.
@@ -110,10 +114,7 @@ pub struct Joined {
 /// # Errors
 /// If the program does not run or prints no result.
 pub fn watch(url: &str, seconds: u64) -> Result<Watched, HarnessError> {
-    let line = run("watch.mjs", &[url, "--seconds", &seconds.to_string()], seconds)?;
-    let mut watched: Watched = parse(&line)?;
-    watched.line = line;
-    Ok(watched)
+    watch_with(url, seconds, &[])
 }
 
 /// Watches a page for so many seconds; only the leaf's candidates with this word in them (a
@@ -122,7 +123,17 @@ pub fn watch(url: &str, seconds: u64) -> Result<Watched, HarnessError> {
 /// # Errors
 /// If the program does not run or prints no result.
 pub fn watch_only(url: &str, seconds: u64, word: &str) -> Result<Watched, HarnessError> {
-    let arguments = [url, "--seconds", &seconds.to_string(), "--candidates", word];
+    watch_with(url, seconds, &["--candidates", word])
+}
+
+/// Watches a page for so many seconds with further arguments of `watch.mjs`.
+///
+/// # Errors
+/// If the program does not run or prints no result.
+pub fn watch_with(url: &str, seconds: u64, more: &[&str]) -> Result<Watched, HarnessError> {
+    let length = seconds.to_string();
+    let mut arguments = vec![url, "--seconds", &length];
+    arguments.extend(more);
     let line = run("watch.mjs", &arguments, seconds)?;
     let mut watched: Watched = parse(&line)?;
     watched.line = line;

@@ -1,9 +1,14 @@
 // Opens a watch page as a viewer would and tells what was seen and heard. Used by watch.mjs and
 // join.mjs, and by whoever wants several viewers in one browser.
 
-import { launch } from './chromium.mjs';
+import * as chromium from './chromium.mjs';
+import * as firefox from './firefox.mjs';
+import { serveForeign } from './foreign.mjs';
 import { probeScript } from './probe.mjs';
 import { summariseFrames, summariseSound } from './summary.mjs';
+
+/** The browsers, by name. */
+const BROWSERS = { chromium, firefox };
 
 /** How long to wait for a first picture before giving up, in milliseconds. */
 const FIRST_PICTURE_MS = 30_000;
@@ -113,6 +118,7 @@ export async function openViewer(
             : null,
           concealed_samples: audio.concealedSamples ?? null,
           decoder: video.decoderImplementation ?? null,
+          location: hook.location ?? null,
           page_phase: hook.phase,
           page_delay: hook.delay,
           page_figures: hook.figures,
@@ -126,16 +132,26 @@ export async function openViewer(
 }
 
 /**
- * Watches `url` for `seconds` and resolves with what was seen. The first `settle` seconds after the
+ * Watches `url` for `seconds` and resolves with what was seen. With `foreign`, `url` is a WHEP address
+ * and the page that plays it is the one of foreign.mjs. The first `settle` seconds after the
  * first picture are not judged (sound is switched on in them).
  */
 export async function watch(
   url,
-  { seconds = 20, settle = 2, sound = true, screenshot = null, ...size } = {},
+  {
+    seconds = 20,
+    settle = 2,
+    sound = true,
+    screenshot = null,
+    browser: name = 'chromium',
+    foreign = false,
+    ...size
+  } = {},
 ) {
-  const browser = await launch();
+  const page = foreign ? await serveForeign(url) : { url, stop: () => {} };
+  const browser = await BROWSERS[name].launch();
   try {
-    const viewer = await openViewer(browser, url, size);
+    const viewer = await openViewer(browser, page.url, size);
     let times;
     try {
       times = await viewer.firstPicture();
@@ -157,6 +173,7 @@ export async function watch(
     }
     if (sound)
       await viewer.unmute().catch((error) => viewer.errors.push(`unmute: ${error.message}`));
+    const location = await viewer.page.evaluate(() => window.soleil?.location ?? null);
     const opened = await viewer.page.evaluate(() => performance.now());
     const from = Math.max(opened, times.first_picture_ms + settle * 1_000);
     await viewer.page.waitForFunction((end) => performance.now() >= end, from + seconds * 1_000, {
@@ -166,6 +183,7 @@ export async function watch(
     const notes = await viewer.notes();
     const connection = await viewer.connection();
     if (screenshot) await viewer.page.screenshot({ path: screenshot });
+    if (foreign) await viewer.page.evaluate(() => window.leave());
     await viewer.close();
     const to = from + seconds * 1_000;
     const frames = notes.frames.filter((f) => f.at >= from - 1_000 && f.at <= to + 1_000);
@@ -174,6 +192,7 @@ export async function watch(
       url,
       ok: true,
       seconds,
+      location,
       ...times,
       ...summariseFrames(notes.frames, from, to, notes.decoded),
       sound: summariseSound(
@@ -193,12 +212,13 @@ export async function watch(
     };
   } finally {
     await browser.close();
+    page.stop();
   }
 }
 
 /** Opens the page `joins` times, each as a newcomer, and resolves with the times to a picture. */
 export async function join(url, { joins = 10, timeout = FIRST_PICTURE_MS, ...size } = {}) {
-  const browser = await launch();
+  const browser = await chromium.launch();
   try {
     const times = [];
     const errors = [];
