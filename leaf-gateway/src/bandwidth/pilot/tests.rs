@@ -223,3 +223,28 @@ fn a_flood_of_feedback_is_refused() {
     v.pilot.on_feedback(Mono(v.now.0 + 9_000_000), &message[..20]);
     assert_eq!(taken + v.pilot.counts().refused, 1_001);
 }
+
+#[test]
+fn a_link_that_was_down_gets_its_picture_again_at_once() {
+    for seed in 0..6 {
+        for down in [2_500, 5_000, 10_000, 25_000] {
+            let rates = vec![(0, 6_000_000), (20_000, 0), (20_000 + down, 6_000_000)];
+            let mut v = Viewer::new(Path { rates, ..Path::steady(0) }, seed);
+            v.run(20);
+            assert!(!v.paused);
+            for _ in 0..down {
+                v.step();
+            }
+            assert!(v.paused || down < 10_000, "{down} ms, seed {seed}");
+            // A round trip, and what the viewer takes to report.
+            for _ in 0..300 {
+                v.step();
+            }
+            assert!(!v.paused, "{down} ms: {:?} seed {seed}", v.pilot.counts());
+            for _ in 0..60_000 {
+                v.step();
+                assert!(!v.paused, "{down} ms: {:?} seed {seed}", v.pilot.counts());
+            }
+        }
+    }
+}
