@@ -10,6 +10,7 @@ use super::probe::{CALM, Outcome, Probe, Prober};
 use super::twcc::Feedback;
 use soleil_protocol::pipeline::MediaKind;
 use soleil_protocol::{Mono, Ssrc};
+use std::time::Duration;
 
 /// Feedback messages a second and at once that are looked at: browsers send 10 to 20. Each may
 /// speak of two thousand packets, so a flood would cost more than the media.
@@ -23,6 +24,11 @@ pub const MAX_LAYERS: usize = 8;
 /// Before anything is known the link is taken to carry what the best layers take and so much more
 /// (1/100): most links do, and the first second shows those that don't.
 const OPTIMISM: u64 = 130;
+
+/// A viewer of whom nothing at all was heard for so long was cut off: browsers check or report each
+/// two and a half seconds at least. (One that is heard and reports on no packet gets none: they do
+/// not reach it.)
+const GONE: Duration = Duration::from_secs(3);
 
 /// What has to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +87,8 @@ pub struct Pilot {
     goal: Option<u64>,
     tokens: u64,
     tokens_at: Mono,
+    /// The last sign of life.
+    heard_at: Mono,
     counts: Counts,
 }
 
@@ -100,6 +108,7 @@ impl Pilot {
             goal: None,
             tokens: FEEDBACK_BURST,
             tokens_at: now,
+            heard_at: now,
             counts: Counts::default(),
         }
     }
@@ -185,6 +194,15 @@ impl Pilot {
                 }
             }
         }
+    }
+
+    /// The viewer has given an authentic sign of life, whatever it says. `true` if it is back after
+    /// a silence: then [`steer`](Self::steer). A picture without sound that was left out meanwhile
+    /// would wait for feedback in vain: there is nothing sent to give feedback on.
+    pub fn alive(&mut self, now: Mono) -> bool {
+        let gone = now.since(self.heard_at) >= GONE;
+        self.heard_at = now;
+        gone && self.estimator.revive(now)
     }
 
     /// Looks at the choices; to be called after feedback and now and then without. `change` is

@@ -204,6 +204,9 @@ impl Session {
         }
         if stun::is_stun(data) {
             self.handle_stun(now, from, data);
+            if self.ice.last_check() == now {
+                self.alive(now);
+            }
         } else if !self.ice.knows(from) {
             // Nothing but STUN from strangers.
         } else if dtls::is_dtls(data) {

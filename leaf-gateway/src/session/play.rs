@@ -305,6 +305,7 @@ impl Session {
                 }
             }
         });
+        self.alive(now);
         if heard {
             self.steer(now);
         }

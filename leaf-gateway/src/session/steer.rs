@@ -41,6 +41,13 @@ impl Session {
         self.send_probe(now);
     }
 
+    /// An authentic datagram of the viewer has come.
+    pub(super) fn alive(&mut self, now: Mono) {
+        if self.pilot.as_mut().is_some_and(|pilot| pilot.alive(now)) {
+            self.steer(now);
+        }
+    }
+
     /// A probe is packets that the viewer has had already, as RTX under new numbers.
     fn send_probe(&mut self, now: Mono) {
         let Some(pilot) = self.pilot.as_mut() else { return };

@@ -240,6 +240,18 @@ impl Estimator {
         self.feedback_at.is_some()
     }
 
+    /// The link is back: what was out when it went down says nothing of it any more. `false` if it
+    /// was not silent.
+    pub fn revive(&mut self, now: Mono) -> bool {
+        let out = self.reported < self.history.sent();
+        let silent = out && self.feedback_at.is_some_and(|at| now.since(at) >= SILENCE);
+        if silent {
+            self.reported = self.history.sent();
+            self.feedback_at = Some(now);
+        }
+        silent
+    }
+
     /// Whether the link seems at ease: no queue grows, and none was taken for congestion within
     /// `calm`. The time to try for more.
     pub fn at_ease(&self, now: Mono, calm: Duration) -> bool {

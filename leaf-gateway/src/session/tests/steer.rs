@@ -118,6 +118,49 @@ fn feedback_without_an_agreement_is_passed_over() {
     assert!(b.ended.is_none() && b.viewer.seen[0].number.is_none());
 }
 
+/// A viewer of a picture without sound, after ten seconds in which nothing reached it, and the
+/// packets that it was sent by then: the picture rests.
+fn cut_off(checks: bool) -> (Bench, u64) {
+    let mut b = reporting();
+    b.session.set_layers(0, &[(VIDEO, 500_000)]);
+    b.video(1, true);
+    for i in 0..10 {
+        b.tenth(i, |_| 0);
+        b.settle();
+    }
+    (b.deaf, b.checks) = (true, checks);
+    for _ in 0..100 {
+        b.step(Duration::from_millis(100));
+        b.video(30, false);
+    }
+    let sent = b.session.stats().packets;
+    b.step(Duration::from_millis(100));
+    b.video(30, true);
+    assert_eq!(b.session.stats().packets, sent);
+    (b, sent)
+}
+
+#[test]
+fn a_viewer_without_sound_that_was_cut_off_gets_its_picture_at_its_first_sign() {
+    let (mut b, sent) = cut_off(false);
+    (b.deaf, b.checks) = (false, true);
+    let asked = b.key_frames.len();
+    b.check();
+    assert_eq!(b.key_frames.len(), asked + 1);
+    b.video(3, true);
+    assert_eq!(b.session.stats().packets, sent + 3);
+}
+
+#[test]
+fn a_viewer_that_gives_signs_but_gets_nothing_is_not_sent_a_picture() {
+    let (mut b, sent) = cut_off(true);
+    for _ in 0..100 {
+        b.step(Duration::from_millis(100));
+        b.video(30, true);
+    }
+    assert_eq!(b.session.stats().packets, sent);
+}
+
 impl Bench {
     fn rtcp_without_settling(&mut self, plain: &[u8]) {
         let mut sealed = self.viewer.seal(plain).unwrap();
