@@ -212,7 +212,7 @@ fn describe(o: &SourceOptions) -> String {
             format!(
                 "av1enc name=venc usage-profile=realtime cpu-used=10 threads=1 end-usage=cbr \
                  lag-in-frames=0 target-bitrate={bitrate} keyframe-max-dist={key_int} buf-sz=300 \
-                 buf-initial-sz=200 buf-optimal-sz=250"
+                 buf-initial-sz=200 buf-optimal-sz=250 min-quantizer=2 max-quantizer=56"
             ),
             av1::describe(*video_pt),
         ),
