@@ -48,6 +48,7 @@ bench leaf-paced "2.5 Mbit/s, the source spreads its frames" leaf -n 200 --paced
 bench leaf-600k "600 kbit/s" leaf -n 200,800 --bitrate 600000
 bench leaf-twcc "2.5 Mbit/s, viewers give transport-wide feedback, the leaf estimates" leaf -n 200,800 --twcc
 bench storm "500 join within a second beside 200 viewers" storm -n 200 --joins 500
+bench siege "attacks beside 200 viewers, 50,000 requests or datagrams each" siege -n 200 --sent 50000
 [ "$churn" = 0 ] ||
     bench churn "50 come and go a second beside 200 viewers" churn -n 200 --joins 50 --seconds "$churn"
 printf '\n'

@@ -1,5 +1,5 @@
-//! Load: the synthetic source, the machine's limit, the peer, and the runs of many viewers that
-//! `make bench` is made of. The viewers themselves are those of [`crate::viewer`].
+//! Load: the synthetic source, the machine's limit, the peer, the runs of many viewers and the attacks
+//! that `make bench` is made of. The viewers themselves are those of [`crate::viewer`].
 
 mod cell;
 pub mod cpu;
@@ -9,6 +9,7 @@ mod measure;
 mod peer;
 pub mod plot;
 pub mod results;
+pub mod siege;
 mod sink;
 mod source;
 mod stage;
@@ -18,6 +19,7 @@ pub use cell::{Cell, CellError, CellResult, Setting, foreign};
 pub use crowd::{ChurnResult, Crowd, CrowdError, StormResult};
 pub use measure::{Audience, Figures, MeasureError, Subject};
 pub use peer::PeerError;
+pub use siege::{Attack, SiegeError, SiegeResult};
 pub use sink::Sinks;
 pub(crate) use sink::{MESSAGES, RECEIVE_BUFFER, yield_to_others};
 pub use source::{LoadSource, Pattern};

@@ -7,6 +7,7 @@ mod arrivals;
 mod bridge;
 mod bulk;
 mod driver;
+pub(crate) mod forge;
 mod histogram;
 mod janus;
 mod report;

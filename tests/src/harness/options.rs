@@ -53,6 +53,8 @@ pub struct Options {
     pub leaf_extra: String,
     /// Viewers that a leaf takes; its own default if `None`.
     pub leaf_viewers: Option<usize>,
+    /// Sessions that a leaf gives to one address; here all viewers have the same.
+    pub leaf_per_address: usize,
     /// Threads of a leaf that serve viewers (`webrtc.workers`).
     pub leaf_workers: usize,
     /// The core that leaves stay on.
@@ -78,6 +80,7 @@ impl Default for Options {
             root_extra: String::new(),
             leaf_extra: String::new(),
             leaf_viewers: None,
+            leaf_per_address: 5_000,
             leaf_workers: 1,
             leaf_core: None,
         }

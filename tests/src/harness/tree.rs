@@ -134,11 +134,12 @@ impl Tree {
             config,
             "\n[http]\nlisten = \"127.0.0.1:{}\"\npublic_url = \"http://{host}:{}\"\n\
              [webrtc]\nlisten = \"{media}:{}\"\nannounce = [\"{media}:{}\"]\n\
-             sessions_per_address = 5000\nworkers = {}\n{}",
+             sessions_per_address = {}\nworkers = {}\n{}",
             ports.http,
             ports.http,
             ports.viewers,
             announce,
+            self.options.leaf_per_address,
             self.options.leaf_workers,
             self.options.leaf_extra
         );
@@ -223,7 +224,19 @@ impl Tree {
     /// A leaf's HTTP address.
     #[must_use]
     pub fn leaf_http(&self, leaf: usize) -> String {
-        format!("http://127.0.0.1:{}", self.leaf_ports[leaf].http)
+        format!("http://127.0.0.1:{}", self.leaf_http_port(leaf))
+    }
+
+    /// The port of it.
+    #[must_use]
+    pub fn leaf_http_port(&self, leaf: usize) -> u16 {
+        self.leaf_ports[leaf].http
+    }
+
+    /// Where a leaf's viewers send their datagrams.
+    #[must_use]
+    pub fn viewer_port(&self, leaf: usize) -> u16 {
+        self.leaf_ports[leaf].viewers
     }
 
     /// Where the root takes a stream's picture and sound.

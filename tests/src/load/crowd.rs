@@ -3,6 +3,7 @@
 
 use super::stage::{Stage, StageError};
 use super::{Pattern, pause};
+use crate::harness::Options;
 use crate::viewer::{self, BulkOptions, Codec, Percentiles, SrtpOffer, ViewerError, Viewers};
 use relay_node::clock::Clock;
 use serde::Serialize;
@@ -15,9 +16,9 @@ const USUAL_RATE: f64 = 50.0;
 /// All have joined and have a picture within this time after the last should have.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(40);
 /// The leaf forgets those who said goodbye within this time.
-const GONE: Duration = Duration::from_secs(20);
+pub(super) const GONE: Duration = Duration::from_secs(20);
 /// Before memory is read with nobody coming or going.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(3);
 /// A cohort joins within a second and stays so long.
 const STAY_SECONDS: usize = 4;
 /// Memory is read this often, in seconds.
@@ -104,7 +105,7 @@ pub enum CrowdError {
 }
 
 impl Crowd {
-    fn options(&self, joins_per_second: f64, spin: bool) -> viewer::Options {
+    pub(super) fn options(&self, joins_per_second: f64, spin: bool) -> viewer::Options {
         viewer::Options {
             joins_per_second: Some(joins_per_second),
             video: vec![Codec::Vp8],
@@ -120,8 +121,17 @@ impl Crowd {
 
     /// The stage, with those who are there before.
     fn begin(&self, room: usize, clock: Clock) -> Result<(Stage, Viewers), CrowdError> {
+        self.begin_with(&Stage::options(self.server_core, self.before + room), clock)
+    }
+
+    /// The same with a leaf of these options.
+    pub(super) fn begin_with(
+        &self,
+        options: &Options,
+        clock: Clock,
+    ) -> Result<(Stage, Viewers), CrowdError> {
         let pattern = Pattern { bitrate: self.bitrate, ..Pattern::default() };
-        let stage = Stage::start(self.server_core, 1, self.before + room, pattern, clock)?;
+        let stage = Stage::with(options, pattern, clock)?;
         let there = Viewers::start(&stage.url(), self.before, &self.options(USUAL_RATE, false))?;
         let joining = Duration::from_secs_f64(self.before as f64 / USUAL_RATE);
         match there.wait(joining + JOIN_TIMEOUT, |r| r.with_first_key() == self.before) {

@@ -5,6 +5,7 @@ use super::{LoadSource, Pattern, cpu};
 use crate::harness::{HarnessError, Options, Stream, Tree};
 use relay_node::clock::Clock;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// The stream is on the air within this time.
@@ -39,16 +40,26 @@ impl Stage {
         pattern: Pattern,
         clock: Clock,
     ) -> Result<Self, StageError> {
-        let tree = Tree::start(&Options {
+        let options = Options { leaf_workers: workers, ..Self::options(core, viewers) };
+        Self::with(&options, pattern, clock)
+    }
+
+    /// The options of a leaf with room for so many viewers.
+    pub fn options(core: usize, viewers: usize) -> Options {
+        Options {
             relays: 0,
             streams: vec![Stream { name: "load".into(), codec: "VP8" }],
             leaf_core: Some(core),
-            leaf_workers: workers,
             // The root counts tickets that are under way as viewers.
             leaf_viewers: Some(2 * viewers + 500),
             log: "warn".into(),
             ..Options::default()
-        })?;
+        }
+    }
+
+    /// With a leaf of these options.
+    pub fn with(options: &Options, pattern: Pattern, clock: Clock) -> Result<Self, StageError> {
+        let tree = Tree::start(options)?;
         let source = LoadSource::start(tree.ingest(0).0, pattern, clock)?;
         crate::wait::until("the stream", AIR_TIMEOUT, || tree.is_live("load"));
         Ok(Self { tree, source })
@@ -72,6 +83,16 @@ impl Stage {
     /// CPU time of the leaf so far, in nanoseconds.
     pub fn cpu_ns(&self) -> io::Result<u64> {
         cpu::time_ns(self.process())
+    }
+
+    /// Where the leaf takes viewers' datagrams.
+    pub fn media(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.tree.viewer_port(0)))
+    }
+
+    /// Where it takes their offers.
+    pub fn http(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.tree.leaf_http_port(0)))
     }
 
     /// Sessions of the leaf.

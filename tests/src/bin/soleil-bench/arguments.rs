@@ -80,6 +80,15 @@ pub enum What {
         #[arg(long, default_value_t = 600)]
         seconds: u64,
     },
+    /// A leaf under attack: offers, first flights, forged and spoofed checks, slow requests, one after
+    /// the other beside viewers who must not notice.
+    Siege {
+        #[command(flatten)]
+        crowd: CrowdArguments,
+        /// Requests or datagrams of each attack.
+        #[arg(long, default_value_t = 50_000)]
+        sent: usize,
+    },
     /// Draws the figures of a run, from its JSON files.
     Plot {
         /// Where they are.

@@ -39,6 +39,16 @@ fn churn(arguments: &CrowdArguments, joins: usize, seconds: u64) -> anyhow::Resu
     write_json(arguments.json.as_deref(), &r)
 }
 
+fn siege(arguments: &CrowdArguments, sent: usize) -> anyhow::Result<()> {
+    soleil_tests::load::stay_on(arguments.core + 1)?;
+    println!("{}", table::SIEGE_HEADING);
+    let crowd = arguments.crowd(0);
+    let results = load::siege::run(&crowd, sent, Clock::start(), |r| {
+        println!("{}", table::siege_row(r));
+    })?;
+    write_json(arguments.json.as_deref(), &results)
+}
+
 fn write_json(path: Option<&Path>, result: &impl serde::Serialize) -> anyhow::Result<()> {
     let Some(path) = path else { return Ok(()) };
     if let Some(directory) = path.parent() {
@@ -115,6 +125,7 @@ fn main() -> anyhow::Result<()> {
         }
         What::Storm { crowd, joins } => storm(&crowd, joins)?,
         What::Churn { crowd, joins, seconds } => churn(&crowd, joins, seconds)?,
+        What::Siege { crowd, sent } => siege(&crowd, sent)?,
         What::Plot { figures, svg } => draw(&figures, svg.as_deref())?,
         What::Compare { figures, viewers } => compare(&figures, viewers)?,
         What::Leaf { watch, setting } => {

@@ -1,6 +1,6 @@
 //! Measurements as lines of a table. What a server does not tell is a dash.
 
-use soleil_tests::load::CellResult;
+use soleil_tests::load::{CellResult, SiegeResult};
 use soleil_tests::viewer::Percentiles;
 
 pub const HEADING: &str = "    N  us/pkt   limit  ratio  core%   loss%  rate/source  delay p50/p99  key p50/p99  \
@@ -40,4 +40,28 @@ fn dash() -> String {
 
 fn number(value: Option<f64>, places: usize) -> String {
     value.map_or_else(dash, |v| format!("{v:.places$}"))
+}
+
+pub const SIEGE_HEADING: &str = "attack           sent  seconds  CPU ms   back  closed  loss%  delay p50/p99  memory KiB       newcomer  answers";
+
+pub fn siege_row(r: &SiegeResult) -> String {
+    let attack = format!("{:?}", r.attack);
+    // For each byte of a datagram so many came back.
+    let back = (r.done.bytes > 0).then(|| r.done.back as f64 / r.done.bytes as f64);
+    let answers: Vec<String> = r.done.statuses.iter().map(|(s, n)| format!("{n}x{s}")).collect();
+    let newcomer = r.newcomer_ms.map_or_else(|| "none".to_owned(), |ms| format!("{ms:.0} ms"));
+    format!(
+        "{attack:<13} {:>7}  {:>7.1}  {:>6.0}  {:>5}  {:>6}  {:>5.3}  {:>5.1}/{:<7.1}  {:>6} -> {:<6}  {newcomer:>8}  {}",
+        r.done.sent,
+        r.seconds,
+        r.cpu_ms,
+        number(back, 2),
+        r.done.closed,
+        r.loss_percent,
+        r.delay.p50,
+        r.delay.p99,
+        r.memory.0 / 1024,
+        r.memory.1 / 1024,
+        answers.join(" "),
+    )
 }
