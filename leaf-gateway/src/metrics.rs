@@ -154,6 +154,7 @@ counters! {
     probes, "soleil_leaf_probes_total", "Probes for more bandwidth.";
     layer_ups, "soleil_leaf_layer_ups_total", "Changes of a viewer to a better layer.";
     layer_downs, "soleil_leaf_layer_downs_total", "Changes of a viewer to a lesser layer.";
+    thinned, "soleil_leaf_thinned_total", "Times that frames which no other frame needs were left out.";
     pauses, "soleil_leaf_pauses_total", "Pictures left out so that the sound gets through.";
     starts, "soleil_leaf_cached_starts_total", "Beginnings out of the key-frame cache.";
     forged, "soleil_leaf_srtp_failures_total", "SRTCP that was not authentic or replayed.";

@@ -16,8 +16,9 @@ use soleil_protocol::{PacketIndex, Ssrc};
 use std::collections::VecDeque;
 
 /// Ranges that are kept per viewer and track. A range ends at a source change or a great gap, both
-/// rare: eight of them reach back further than any resend ring.
-pub const MAX_RANGES: usize = 8;
+/// rare, and where frames are left out: with each second one of 30 a second these reach back for
+/// four seconds, further than a resend comes in time.
+pub const MAX_RANGES: usize = 64;
 
 /// A larger gap in the source begins a new range instead of a hole in the viewer's sequence:
 /// browsers give up on holes of about a thousand packets, and the ring holds no more either.
@@ -115,6 +116,7 @@ fn squeezed(squeeze: Option<Squeeze>, timestamp: u32) -> u32 {
 struct Range {
     source: Source,
     first_in: u64,
+    /// One before `first_in` as long as it is empty.
     last_in: u64,
     first_out: u64,
     timestamp_offset: u32,
@@ -124,7 +126,7 @@ struct Range {
 impl Range {
     /// One past the last output index that may belong to a closed range.
     fn end_out(&self) -> u64 {
-        self.first_out + (self.last_in - self.first_in) + 1
+        self.first_out + (self.last_in + 1 - self.first_in)
     }
 }
 
@@ -191,6 +193,31 @@ impl Rewriter {
         !self.closed && self.ranges.back().is_some_and(|r| r.source == source && reach(r.last_in))
     }
 
+    /// Whether the packet comes right behind the last one of the present range.
+    pub fn is_next(&self, source: Source, index: PacketIndex) -> bool {
+        self.ranges.back().is_some_and(|r| r.source == source && r.last_in + 1 == index.0)
+    }
+
+    /// Leaves packets out: what comes behind the last one, up to this one. The viewer's sequence
+    /// gets no hole, and what was left out has no place any more, should it come. `false` if this
+    /// one is not behind the present range, or too far.
+    pub fn leave_out(&mut self, source: Source, index: PacketIndex) -> bool {
+        if !self.continues(source, index) {
+            return false;
+        }
+        let Some(last) = self.ranges.back_mut().filter(|r| r.last_in < index.0) else {
+            return false;
+        };
+        let first_in = index.0 + 1;
+        if last.first_in > last.last_in {
+            (last.first_in, last.last_in) = (first_in, index.0);
+            return true;
+        }
+        let next = Range { first_in, last_in: index.0, first_out: self.next_out, ..*last };
+        self.push(next);
+        true
+    }
+
     /// Begins a range with this packet: the output goes on right after the highest sequence number
     /// so far. Call [`rewrite`](Self::rewrite) with the same packet next.
     ///
@@ -207,10 +234,7 @@ impl Rewriter {
             }
             _ => self.start_timestamp.wrapping_sub(timestamp),
         };
-        if self.ranges.len() == MAX_RANGES {
-            self.ranges.pop_front();
-        }
-        self.ranges.push_back(Range {
+        self.push(Range {
             source: input.source,
             first_in: input.index.0,
             last_in: input.index.0,
@@ -218,6 +242,13 @@ impl Rewriter {
             timestamp_offset,
             squeeze,
         });
+    }
+
+    fn push(&mut self, range: Range) {
+        if self.ranges.len() == MAX_RANGES {
+            self.ranges.pop_front();
+        }
+        self.ranges.push_back(range);
     }
 
     /// Numbers for a packet, once: `None` if its place is taken, too long ago, or was never left.

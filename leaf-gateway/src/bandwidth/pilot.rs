@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::choice::{Decision, Selector, Wish};
+use super::choice::{Selector, Wish};
 use super::gcc::{Config, Estimator, State};
 use super::probe::{CALM, Outcome, Probe, Prober};
 use super::twcc::Feedback;
@@ -35,6 +35,8 @@ const GONE: Duration = Duration::from_secs(3);
 pub enum Change {
     /// A track gets another layer, from its next key frame on.
     Layer(usize, Ssrc),
+    /// A track goes without the frames that no other frame needs, or with them again.
+    Lean(usize, bool),
     /// A track is left out for now.
     Pause(usize),
     /// It is sent again, from the next key frame on.
@@ -54,6 +56,8 @@ pub struct Counts {
     pub ups: u64,
     /// Changes to a lesser layer.
     pub downs: u64,
+    /// Times that frames which no other needs were left out from then on.
+    pub thinned: u64,
     /// Pictures left out.
     pub pauses: u64,
 }
@@ -64,8 +68,11 @@ struct Lane {
     /// Best first, with bits per second (0 if unknown).
     layers: Vec<(Ssrc, u64)>,
     selector: Selector,
-    /// What was last decided.
-    decided: Option<Decision>,
+    /// The layer that was last decided on.
+    decided: Option<usize>,
+    /// What the session was last told; new layers change nothing in that.
+    paused: bool,
+    lean: bool,
 }
 
 impl Lane {
@@ -100,6 +107,8 @@ impl Pilot {
             layers: vec![(ssrc, 0)],
             selector: Selector::new(0),
             decided: None,
+            paused: false,
+            lean: false,
         };
         Self {
             estimator: Estimator::new(Config::default()),
@@ -222,17 +231,22 @@ impl Pilot {
             }
             let rates = &rates[..lane.layers.len().min(MAX_LAYERS)];
             let decision = lane.selector.decide(now, estimate, others, rates);
-            let before = lane.decided.replace(decision);
-            let paused = before.is_some_and(|b| b.paused);
-            if before.map_or(lane.selector.current(), |b| b.layer) != decision.layer
+            let before = lane.decided.replace(decision.layer);
+            if before.unwrap_or(lane.selector.current()) != decision.layer
                 && let Some((ssrc, _)) = lane.layers.get(decision.layer)
             {
                 change(Change::Layer(track, *ssrc));
             }
-            if decision.paused && !paused {
+            let lean = std::mem::replace(&mut lane.lean, decision.drop_discardable);
+            if lean != lane.lean {
+                self.counts.thinned += u64::from(lane.lean);
+                change(Change::Lean(track, lane.lean));
+            }
+            let paused = std::mem::replace(&mut lane.paused, decision.paused);
+            if lane.paused && !paused {
                 self.counts.pauses += 1;
                 change(Change::Pause(track));
-            } else if paused && !decision.paused {
+            } else if paused && !lane.paused {
                 change(Change::Resume(track));
             }
             self.goal = self.goal.max(decision.goal);

@@ -248,6 +248,59 @@ fn an_index_beyond_48_bits_is_refused() {
     assert_eq!(r.rewrite(packet(A, 1)), None);
 }
 
+#[test]
+fn what_is_left_out_leaves_no_hole() {
+    let mut r = rewriter();
+    begin(&mut r, packet(A, 500));
+    // Two frames of two packets, then one that is sent.
+    for i in 501..505 {
+        assert!(r.is_next(A, PacketIndex(i)));
+        assert!(r.leave_out(A, PacketIndex(i)));
+        assert_eq!(r.rewrite(packet(A, i)), None, "it has no place any more");
+    }
+    assert!(r.continues(A, PacketIndex(505)) && r.is_next(A, PacketIndex(505)));
+    assert_eq!(r.rewrite(packet(A, 505)), out(101, 5_000 + 15_000));
+    assert_eq!(r.original(101).unwrap().index, PacketIndex(505));
+    assert_eq!(r.original(100).unwrap().index, PacketIndex(500));
+    assert_eq!(r.original(102), None);
+    assert!(!r.leave_out(A, PacketIndex(505)) && !r.leave_out(A, PacketIndex(503)), "behind");
+    assert!(!r.leave_out(B, PacketIndex(506)), "of another source");
+    assert!(!r.leave_out(A, PacketIndex(506 + MAX_HOLE)), "too far");
+}
+
+#[test]
+fn a_hole_within_what_is_left_out_goes_with_it_and_one_before_stays() {
+    let mut r = rewriter();
+    begin(&mut r, packet(A, 500));
+    assert!(r.leave_out(A, PacketIndex(501)));
+    // 502 is missing, and of the same frame.
+    assert!(!r.is_next(A, PacketIndex(503)));
+    assert!(r.leave_out(A, PacketIndex(503)));
+    assert_eq!(r.rewrite(packet(A, 504)), out(101, 5_000 + 12_000));
+    assert_eq!(r.rewrite(packet(A, 502)), None);
+    // 505 is missing before a frame that would be left out: it keeps its place.
+    assert_eq!(r.rewrite(packet(A, 506)), out(103, 5_000 + 18_000));
+    assert!(r.leave_out(A, PacketIndex(507)));
+    assert_eq!(r.rewrite(packet(A, 508)), out(104, 5_000 + 24_000));
+    assert_eq!(r.rewrite(packet(A, 505)), out(102, 5_000 + 15_000));
+}
+
+#[test]
+fn resends_reach_back_over_many_frames_that_were_left_out() {
+    let mut r = rewriter();
+    begin(&mut r, packet(A, 500));
+    for i in (502..700).step_by(2) {
+        assert!(r.leave_out(A, PacketIndex(i - 1)));
+        r.rewrite(packet(A, i)).unwrap();
+    }
+    for back in 0..MAX_RANGES as u64 {
+        let newest = 698 - 2 * back;
+        let out = 100 + (newest - 500) / 2;
+        assert_eq!(r.original(out as u16).unwrap().index, PacketIndex(newest));
+    }
+    assert_eq!(r.ranges.len(), MAX_RANGES);
+}
+
 proptest! {
     /// Whatever order packets come in and whatever sources they come from: no output index
     /// twice, a source's order is kept, and each output leads back to its original.
@@ -255,14 +308,15 @@ proptest! {
     fn random_walks_keep_the_rules(
         seq: u16,
         stamp: u32,
-        steps in proptest::collection::vec((0u8..3, -40i64..60, 0u8..20), 1..400),
+        steps in proptest::collection::vec((0u8..3, -40i64..60, 0u8..20, 0u8..4), 1..400),
     ) {
         let sources = [A, B, A2];
         let mut r = Rewriter::new(seq, stamp, 90_000);
         let mut position = [10_000u64, 500, 1 << 30];
         let mut seen = BTreeSet::new();
         let mut by_source: BTreeMap<(u32, u32, u64), u64> = BTreeMap::new();
-        for (s, step, jump) in steps {
+        let mut left_out = BTreeSet::new();
+        for (s, step, jump, fate) in steps {
             let s = usize::from(s);
             let step = if jump == 0 { step * 1_000 } else { step };
             let index = position[s].saturating_add_signed(step);
@@ -271,7 +325,13 @@ proptest! {
             if !r.continues(input.source, input.index) {
                 r.begin(input, None);
             }
+            let name = (input.source.ssrc.0, input.source.generation, index);
+            if fate == 0 && r.leave_out(input.source, input.index) {
+                left_out.insert(name);
+                continue;
+            }
             if let Some(o) = r.rewrite(input) {
+                prop_assert!(!left_out.contains(&name) || r.ranges.len() > 1);
                 prop_assert!(seen.insert(o.index), "output twice");
                 prop_assert!(o.index.0 >= u64::from(seq & 0x7fff));
                 let back = r.original(o.index.seq()).unwrap();

@@ -107,6 +107,12 @@ pub(super) struct OutTrack {
     pub(super) waiting: bool,
     /// Left out for now: the link hardly carries the sound.
     paused: bool,
+    /// Frames that no other frame needs are left out.
+    lean: bool,
+    /// Source's timestamp of the newest frame that was sent.
+    frame: Option<u32>,
+    /// The same of the frame that was left out last.
+    left_out: Option<u32>,
     start: Option<Start>,
 }
 
@@ -146,6 +152,9 @@ impl OutTrack {
             report: None,
             waiting: true,
             paused: false,
+            lean: false,
+            frame: None,
+            left_out: None,
             start: None,
             setup,
         }
@@ -245,6 +254,29 @@ impl OutTrack {
         self.rewriter.close();
     }
 
+    /// Leaves frames out that no other frame needs, or no longer.
+    pub(super) fn set_lean(&mut self, lean: bool) {
+        self.lean = lean;
+    }
+
+    /// Whether a packet of the present range is left out. A frame is left out as a whole or not at
+    /// all: from its first packet on, and only if nothing is missing before that one.
+    fn leaves_out(&mut self, source: Source, packet: &Stored) -> bool {
+        let frame = Some(packet.timestamp);
+        if self.left_out == frame {
+            return self.rewriter.leave_out(source, packet.index);
+        }
+        let spare = self.lean && packet.marks.discardable() && self.frame != frame;
+        if !spare || !self.rewriter.is_next(source, packet.index) {
+            return false;
+        }
+        let left_out = self.rewriter.leave_out(source, packet.index);
+        if left_out {
+            self.left_out = frame;
+        }
+        left_out
+    }
+
     /// Sequence numbers of the packets that were sent last, the newest first.
     pub(super) fn recent(&self) -> impl Iterator<Item = u16> {
         let highest = self.rewriter.highest();
@@ -286,11 +318,18 @@ impl OutTrack {
                 return Forwarded::Nothing;
             }
             self.rewriter.begin(input, None);
-            self.start = None;
+            (self.start, self.left_out) = (None, None);
             self.waiting = false;
             began = true;
         }
+        if self.setup.kind == MediaKind::Video && !began && self.leaves_out(source, packet) {
+            return Forwarded::Nothing;
+        }
         let Some(place) = self.rewriter.rewrite(input) else { return Forwarded::Nothing };
+        let newer = |frame: u32| packet.timestamp.wrapping_sub(frame) as i32 >= 0;
+        if began || self.frame.is_none_or(newer) {
+            self.frame = Some(packet.timestamp);
+        }
         let header = Header {
             payload_type: self.setup.payload_type,
             marker: packet.marker,

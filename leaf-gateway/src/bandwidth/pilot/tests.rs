@@ -86,6 +86,8 @@ impl Viewer {
                     assert_eq!(track, 0);
                     layer = LADDER.iter().position(|l| l.0 == ssrc);
                 }
+                // This source has no frame that can be left out.
+                Change::Lean(..) => {}
                 Change::Pause(_) => paused = Some(true),
                 Change::Resume(_) => paused = Some(false),
             });
@@ -203,10 +205,23 @@ fn the_viewers_own_wish_is_kept_when_layers_change() {
     v.pilot.set_layers(0, &LADDER[..2]);
     v.pilot.steer(v.now, |change| now.push(change));
     // It is gone: left to us, who know that the best does not fit.
-    assert_eq!(now, [Change::Layer(0, Ssrc(11))]);
+    assert_eq!(now, [Change::Layer(0, Ssrc(11)), Change::Lean(0, true)]);
     v.pilot.set_layers(7, &LADDER);
     v.pilot.set_wish(7, None);
     v.pilot.switched(v.now, 0, Ssrc(99));
+}
+
+#[test]
+fn a_picture_that_was_left_out_comes_again_when_layers_change() {
+    let path = Path { rates: vec![(0, 6_000_000), (5_000, 100_000)], ..Path::steady(0) };
+    let mut v = Viewer::new(path, 1);
+    v.run(25);
+    assert!(v.paused);
+    let mut now = vec![];
+    // The new choice starts without a memory: what it does not leave out has to be sent.
+    v.pilot.set_layers(0, &LADDER[1..]);
+    v.pilot.steer(v.now, |change| now.push(change));
+    assert!(now.contains(&Change::Resume(0)), "{now:?}");
 }
 
 #[test]

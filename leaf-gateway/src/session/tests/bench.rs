@@ -61,6 +61,8 @@ pub(super) struct Bench {
     pub wire: Vec<(SocketAddr, Vec<u8>)>,
     /// Loses what the session sends.
     pub deaf: bool,
+    /// No other frame needs the picture's odd packets.
+    pub spare: bool,
     pub live: bool,
     pub ended: Option<EndCause>,
     pub key_frames: Vec<Mono>,
@@ -136,6 +138,7 @@ impl Bench {
             next_audio: 100,
             wire: Vec::new(),
             deaf: false,
+            spare: false,
             live: false,
             ended: None,
             key_frames: Vec::new(),
@@ -315,7 +318,11 @@ impl Bench {
             marker: true,
             payload_type: 96,
             capture,
-            marks: FrameMarks(if key { FrameMarks::KEY_START } else { 0 }),
+            marks: FrameMarks(match (key, self.spare && index % 2 == 1) {
+                (true, _) => FrameMarks::KEY_START,
+                (false, true) => FrameMarks::DISCARDABLE,
+                (false, false) => 0,
+            }),
             payload: &payload,
         };
         let ring = if ssrc == VIDEO { &mut self.video } else { &mut self.audio };

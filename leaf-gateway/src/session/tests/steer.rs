@@ -84,6 +84,29 @@ fn a_queue_that_grows_brings_the_lower_layer() {
 }
 
 #[test]
+fn a_short_link_goes_without_the_frames_that_no_other_needs() {
+    let mut b = reporting();
+    b.spare = true;
+    b.session.set_layers(0, &[(VIDEO, 500_000)]);
+    b.video(1, true);
+    for i in 0..10 {
+        b.tenth(i, |_| 0);
+        b.settle();
+    }
+    let mut sent = Vec::new();
+    for i in 10..25i64 {
+        let before = b.session.stats().packets;
+        b.tenth(i as u8, |ticks| (i - 10) * 200 + ticks / 2);
+        b.settle();
+        sent.push(b.session.stats().packets - before);
+    }
+    assert_eq!((sent[0], *sent.last().unwrap()), (30, 15), "{sent:?}");
+    assert_eq!(b.session.stats().adaptation.thinned, 1);
+    // Nothing is missing for the viewer.
+    assert!(b.seqs(VIDEO_OUT).windows(2).all(|w| w[1] == w[0].wrapping_add(1)));
+}
+
+#[test]
 fn a_better_layer_is_probed_for_with_packets_that_were_sent() {
     let mut b = reporting();
     b.video(1, true);

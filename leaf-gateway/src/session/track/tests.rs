@@ -107,6 +107,75 @@ fn a_picture_begins_with_a_key_frame_and_sound_with_anything() {
     assert_eq!(forward(&mut audio, &stored(2, false, b"x"), &mut out), Forwarded::Sent);
 }
 
+/// A packet of a frame of two, every second frame of which no other needs.
+fn half(index: u64) -> Stored {
+    let frame = index / 2;
+    let marks = if frame % 2 == 1 { FrameMarks::DISCARDABLE } else { 0 };
+    let marks = FrameMarks(if index == 0 { FrameMarks::KEY_START } else { marks });
+    Stored { timestamp: (frame * 3_000) as u32, marks, ..stored(index, false, b"x") }
+}
+
+/// Sequence numbers of these packets for the viewer, in order, without the first one's offset.
+fn numbers(t: &mut OutTrack, packets: impl IntoIterator<Item = u64>) -> Vec<Option<u16>> {
+    let mut first = None;
+    let number = |index| {
+        let mut out = Vec::new();
+        let sent = forward(t, &half(index), &mut out) != Forwarded::Nothing;
+        sent.then(|| {
+            let seq = u16::from_be_bytes([out[2], out[3]]);
+            seq - *first.get_or_insert(seq)
+        })
+    };
+    packets.into_iter().map(number).collect()
+}
+
+#[test]
+fn frames_that_no_other_needs_are_left_out_whole_and_without_a_hole() {
+    let mut t = track(MediaKind::Video, true, None);
+    t.set_lean(true);
+    let sent = numbers(&mut t, 0..10);
+    let expected = [0, 1, 9, 9, 2, 3, 9, 9, 4, 5].map(|n| (n != 9).then_some(n));
+    assert_eq!(sent, expected);
+    // Not in the middle of a frame, neither on nor off.
+    let mut t = track(MediaKind::Video, true, None);
+    numbers(&mut t, 0..3);
+    t.set_lean(true);
+    assert_eq!(numbers(&mut t, [3]), [Some(0)], "its first packet was sent");
+    assert_eq!(numbers(&mut t, 4..7), [Some(0), Some(1), None]);
+    t.set_lean(false);
+    assert_eq!(numbers(&mut t, 7..9), [None, Some(0)], "its first packet was left out");
+    assert_eq!(numbers(&mut t, 9..12), [Some(0), Some(1), Some(2)]);
+}
+
+#[test]
+fn a_packet_that_is_missing_before_a_frame_keeps_its_place() {
+    let mut t = track(MediaKind::Video, true, None);
+    t.set_lean(true);
+    // 1 is missing: the frame behind it is sent, as nobody knows what 1 is.
+    assert_eq!(numbers(&mut t, [0, 2, 3, 1]), [Some(0), Some(2), Some(3), Some(1)]);
+    // 6 is missing at the beginning and 11 at the end of such a frame.
+    let sent = numbers(&mut t, [4, 5, 7, 6, 8, 9, 10, 12, 13, 11]);
+    let expected = [0, 1, 3, 2, 4, 5, 99, 7, 8, 6].map(|n| (n != 99).then_some(n));
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn what_was_sent_before_and_behind_a_frame_left_out_is_sent_again() {
+    let mut t = track(MediaKind::Video, true, None);
+    t.set_lean(true);
+    let mut seqs = Vec::new();
+    for index in 0..8 {
+        let mut out = Vec::new();
+        if forward(&mut t, &half(index), &mut out) != Forwarded::Nothing {
+            seqs.push((u16::from_be_bytes([out[2], out[3]]), index));
+        }
+    }
+    assert_eq!(seqs.iter().map(|(_, i)| *i).collect::<Vec<_>>(), [0, 1, 4, 5]);
+    for (seq, index) in seqs {
+        assert_eq!(t.original(seq).unwrap().index, PacketIndex(index));
+    }
+}
+
 #[test]
 fn a_packet_is_never_forwarded_twice() {
     let mut t = track(MediaKind::Video, true, None);

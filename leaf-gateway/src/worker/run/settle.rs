@@ -138,5 +138,6 @@ fn count(metrics: &Metrics, now: &SessionStats, before: &SessionStats) {
     metrics.probes.add(after.probes - before.probes);
     metrics.layer_ups.add(after.ups - before.ups);
     metrics.layer_downs.add(after.downs - before.downs);
+    metrics.thinned.add(after.thinned - before.thinned);
     metrics.pauses.add(after.pauses - before.pauses);
 }
