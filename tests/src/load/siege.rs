@@ -98,6 +98,13 @@ pub struct SiegeResult {
     pub newcomer_ms: Option<f64>,
 }
 
+/// All of a run: a file of its own shape beside the lists of the other measurements.
+#[derive(Debug, Serialize)]
+pub struct Siege {
+    /// One after the other.
+    pub attacks: Vec<SiegeResult>,
+}
+
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub enum SiegeError {
@@ -130,7 +137,7 @@ pub fn run(
     sent: usize,
     clock: Clock,
     mut told: impl FnMut(&SiegeResult),
-) -> Result<Vec<SiegeResult>, SiegeError> {
+) -> Result<Siege, SiegeError> {
     let options = Options {
         leaf_per_address: crowd.before + NEWCOMERS,
         ..Stage::options(crowd.server_core, crowd.before)
@@ -138,7 +145,7 @@ pub fn run(
     let (stage, there) = crowd.begin_with(&options, clock)?;
     // Until nobody is catching up with the stream any more.
     pause(SETTLE);
-    let mut results = Vec::new();
+    let mut attacks = Vec::new();
     for attack in Attack::ALL {
         there.mark();
         let (memory, cpu, began) = (stage.memory()?, stage.cpu_ns()?, clock.now().mono);
@@ -162,9 +169,9 @@ pub fn run(
         drop(newcomer);
         // His places are free again before he goes on.
         crate::wait::holds_within(GONE, || stage.sessions() <= crowd.before as u64);
-        results.push(result);
+        attacks.push(result);
     }
-    Ok(results)
+    Ok(Siege { attacks })
 }
 
 impl Attack {
