@@ -83,7 +83,8 @@ pub struct HostPort {
 }
 
 /// HELLO: node → root (join, renewal, with a certificate request), then node → its parent (with a
-/// ticket); the parent answers with its own HELLO, which makes the link primary.
+/// ticket); the parent answers with its own HELLO, which makes the link primary, or warm if that
+/// was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hello {
     /// The name the node asks for, or has.
@@ -118,6 +119,9 @@ pub struct Hello {
     pub ticket: Option<Vec<u8>>,
     /// 16 random bytes that make the link's RTCP keys fresh (between child and parent).
     pub nonce: Option<Vec<u8>>,
+    /// The link is to be kept in reserve: no routes and no pipelines go over it until a second HELLO
+    /// without this makes it primary. A parent that understands it says it in its answer too.
+    pub warm: bool,
 }
 
 /// How much a node can carry.

@@ -71,6 +71,7 @@ impl Authority for RootAuthority {
             incarnation: ticket.incarnation,
             link: ticket.link,
             credential: ticket.credential.clone(),
+            backup: ticket.backup,
         };
         let expires = Wall(now.wall.0.saturating_add(TICKET_LIFETIME.as_micros() as u64));
         LinkTicket::new(&claims, &ticket.parent, &ticket.parent_wrap_key, expires)
@@ -133,6 +134,7 @@ mod tests {
             parent_wrap_key: vault.wrap_key(),
             link: LinkId(5),
             credential: HopCredential([4; 32]),
+            backup: None,
         };
         let ticket = authority.sign_ticket(now(0), &request).unwrap();
         let check = |t, parent: &str| {

@@ -24,6 +24,7 @@ impl Hello {
             wrap_key: None,
             ticket: None,
             nonce: None,
+            warm: false,
         }
     }
 }

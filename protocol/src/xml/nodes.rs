@@ -54,6 +54,9 @@ pub(super) fn write_hello(out: &mut Out, hello: &Hello) {
         out.bytes_opt("wrapKey", hello.wrap_key.as_ref());
         out.bytes_opt("ticket", hello.ticket.as_ref());
         out.bytes_opt("nonce", hello.nonce.as_ref());
+        if hello.warm {
+            out.leaf("warm", true);
+        }
     });
 }
 
@@ -98,6 +101,7 @@ pub(super) fn read_hello(root: &Element) -> Result<Hello, Fault> {
         wrap_key: info.bytes("wrapKey", limits::KEY_BYTES..=limits::KEY_BYTES)?,
         ticket: info.bytes("ticket", 1..=limits::MAX_TICKET)?,
         nonce: info.bytes("nonce", limits::NONCE_BYTES..=limits::NONCE_BYTES)?,
+        warm: info.leaf("warm")?.unwrap_or(false),
     })
 }
 

@@ -64,6 +64,14 @@ fn nodes() -> Vec<(&'static str, Message)> {
         nonce: Some(vec![2; 16]),
         ..Hello::new(id("leaf-7"))
     };
+    let to_backup = Hello {
+        role: Some(Role::Leaf),
+        incarnation: Incarnation(3),
+        ticket: Some(b"signed ticket".to_vec()),
+        nonce: Some(vec![2; 16]),
+        warm: true,
+        ..Hello::new(id("leaf-7"))
+    };
     let redirect = Redirect {
         rank: Rank(2),
         mode: MoveMode::Overlap,
@@ -102,6 +110,7 @@ fn nodes() -> Vec<(&'static str, Message)> {
     vec![
         ("HELLO to the root", message("", "^", Body::Hello(Box::new(to_root)))),
         ("HELLO to a parent", message("leaf-7", "relay-1", Body::Hello(Box::new(to_parent)))),
+        ("HELLO to a backup", message("leaf-7", "relay-2", Body::Hello(Box::new(to_backup)))),
         ("BYE", message("leaf-7", "relay-1", Body::Bye(Bye { reason: "maintenance".into() }))),
         ("CHILDSUPDATE", message("relay-1", "", Body::ChildsUpdate(update))),
         ("ERROR", message("^", "relay-1", Body::Error(error))),

@@ -102,6 +102,7 @@ fn hello() -> impl Strategy<Value = Body> {
         of(any::<[u8; KEY_BYTES]>()),
         of(bytes(MAX_TICKET)),
         of(any::<[u8; NONCE_BYTES]>()),
+        any::<bool>(),
     );
     (names, rest).prop_map(|(n, r)| {
         Body::Hello(Box::new(Hello {
@@ -121,6 +122,7 @@ fn hello() -> impl Strategy<Value = Body> {
             wrap_key: r.5.map(|k| k.to_vec()),
             ticket: r.6,
             nonce: r.7.map(|n| n.to_vec()),
+            warm: r.8,
         }))
     })
 }

@@ -10,7 +10,7 @@ use crate::media::api::{HopCredential, PlaneCommand, PlaneEvent};
 use soleil_protocol::message::{Capacity, HostPort, Identity, StatsContainer};
 use soleil_protocol::pipeline::{PipelineDef, Wrapped};
 use soleil_protocol::{
-    Epoch, LinkId, Message, Mono, NodeId, Now, PacketIndex, PipelineId, Role, Ssrc, Wall,
+    Epoch, LinkId, Message, Mono, NodeId, Now, PacketIndex, PipelineId, Rank, Role, Ssrc, Wall,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -286,6 +286,9 @@ pub struct TicketClaims {
     pub link: LinkId,
     /// The link's secret, unwrapped.
     pub credential: HopCredential,
+    /// For a backup: the child's rank in the plan, which the parent's has to be below, so that two
+    /// orphans can't adopt each other (DESIGN 6.4). `None` if the root sends the child there itself.
+    pub backup: Option<Rank>,
 }
 
 /// A node's own secrets, as the core uses them. The real one is in `identity`; the simulator has

@@ -7,14 +7,14 @@ use super::wrap::{WrapKey, wrap};
 use crate::control::api::{KeyHash, TicketClaims};
 use crate::media::api::HopCredential;
 use soleil_protocol::pipeline::Wrapped;
-use soleil_protocol::{Incarnation, LinkId, NodeId, Wall};
+use soleil_protocol::{Incarnation, LinkId, NodeId, Rank, Wall};
 use zeroize::Zeroize;
 
 /// Longest ticket that is looked at, in bytes: two ids of 64, the wrapped secret and the
 /// signature make 350.
 pub const MAX_TICKET: usize = 512;
-const PURPOSE: &[u8] = b"soleil link ticket 1\0";
-const VERSION: u8 = 1;
+const PURPOSE: &[u8] = b"soleil link ticket 2\0";
+const VERSION: u8 = 2;
 const SIGNATURE_LEN: usize = 64;
 
 /// What a link ticket says. Its wire form is binary: version, ids with a length byte, numbers big
@@ -33,6 +33,8 @@ pub struct LinkTicket {
     pub link: LinkId,
     /// Last moment at which it is accepted.
     pub expires: Wall,
+    /// The child's rank, if the parent is a backup. On the wire 0 for `None`: that is the root's.
+    pub backup: Option<Rank>,
     /// The hop credential, wrapped for the parent.
     credential: Wrapped,
 }
@@ -62,6 +64,7 @@ impl LinkTicket {
             incarnation: claims.incarnation,
             link: claims.link,
             expires,
+            backup: claims.backup,
             credential: wrap(parent_wrap_key, &context, &claims.credential.0)?,
         })
     }
@@ -75,7 +78,8 @@ impl LinkTicket {
             out.extend_from_slice(id.as_str().as_bytes());
         }
         out.extend_from_slice(&self.child_key);
-        for number in [self.incarnation.0, self.link.0, self.expires.0] {
+        let rank = self.backup.map_or(0, |rank| u64::from(rank.0));
+        for number in [self.incarnation.0, self.link.0, self.expires.0, rank] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         for part in [&self.credential.enc, &self.credential.sealed] {
@@ -118,10 +122,12 @@ impl LinkTicket {
         let incarnation = Incarnation(reader.number()?);
         let link = LinkId(reader.number()?);
         let expires = Wall(reader.number()?);
+        let rank = u32::try_from(reader.number()?).ok()?;
+        let backup = (rank > 0).then_some(Rank(rank));
         let credential =
             Wrapped { enc: reader.counted()?.to_vec(), sealed: reader.counted()?.to_vec() };
         let ticket =
-            LinkTicket { child, child_key, parent, incarnation, link, expires, credential };
+            LinkTicket { child, child_key, parent, incarnation, link, expires, backup, credential };
         reader.0.is_empty().then_some(ticket)
     }
 
@@ -158,6 +164,7 @@ impl LinkTicket {
             incarnation: ticket.incarnation,
             link: ticket.link,
             credential: HopCredential(credential),
+            backup: ticket.backup,
         };
         credential.zeroize();
         Ok(claims)
@@ -204,6 +211,7 @@ mod tests {
             incarnation: Incarnation(4),
             link: LinkId(99),
             credential: HopCredential([5; 32]),
+            backup: Some(Rank(7)),
         }
     }
 
@@ -237,6 +245,7 @@ mod tests {
         assert_eq!(got.incarnation, Incarnation(4));
         assert_eq!(got.link, LinkId(99));
         assert_eq!(got.credential.0, [5; 32]);
+        assert_eq!(got.backup, Some(Rank(7)));
         assert!(world.ticket.len() < MAX_TICKET);
     }
 

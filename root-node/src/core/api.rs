@@ -29,6 +29,8 @@ pub struct TicketRequest {
     pub link: LinkId,
     /// The link's secret.
     pub credential: HopCredential,
+    /// The child's rank, if the parent is a backup.
+    pub backup: Option<Rank>,
 }
 
 /// The root's secrets, as its core uses them. The real one is in `authority`; the simulator has

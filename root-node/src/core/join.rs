@@ -177,6 +177,7 @@ impl RootCore {
             parent_wrap_key,
             link,
             credential,
+            backup: None,
         };
         let ticket =
             self.authority.sign_ticket(self.now, &request).map_err(|e| (ErrorCode::Internal, e))?;

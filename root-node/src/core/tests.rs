@@ -51,13 +51,16 @@ impl Vault for Plain {
     ) -> Result<TicketClaims, String> {
         let text = String::from_utf8(ticket.to_vec()).map_err(|e| e.to_string())?;
         let parts: Vec<&str> = text.split(' ').collect();
-        let [child, key, incarnation, link] = parts[..] else { return Err("nonsense".into()) };
+        let [child, key, incarnation, link, rank] = &parts[..] else {
+            return Err("nonsense".into());
+        };
         Ok(TicketClaims {
             child: id(child),
             child_key: [key.parse().unwrap(); 32],
             incarnation: Incarnation(incarnation.parse().unwrap()),
             link: LinkId(link.parse().unwrap()),
             credential: HopCredential([1; 32]),
+            backup: (*rank != "-").then(|| Rank(rank.parse().unwrap())),
         })
     }
 }
@@ -83,7 +86,9 @@ impl Authority for Plain {
     }
 
     fn sign_ticket(&mut self, _now: Now, t: &TicketRequest) -> Result<Vec<u8>, String> {
-        Ok(format!("{} {} {} {}", t.child, t.child_key[0], t.incarnation, t.link).into_bytes())
+        let rank = t.backup.map_or("-".to_owned(), |rank| rank.to_string());
+        let (child, key) = (&t.child, t.child_key[0]);
+        Ok(format!("{child} {key} {} {} {rank}", t.incarnation, t.link).into_bytes())
     }
 
     fn wrap(&mut self, key: &[u8], context: &str, secret: &[u8]) -> Result<Wrapped, String> {

@@ -8,7 +8,7 @@ use ring::digest::{SHA256, digest};
 use root_node::core::api::{Authority, TicketRequest};
 use soleil_protocol::message::Identity;
 use soleil_protocol::pipeline::Wrapped;
-use soleil_protocol::{Incarnation, LinkId, NodeId, Now, Role, Wall};
+use soleil_protocol::{Incarnation, LinkId, NodeId, Now, Rank, Role, Wall};
 
 /// How long a certificate of the simulation lives.
 const CERTIFICATE_MICROS: u64 = 3_600_000_000;
@@ -141,7 +141,7 @@ impl Vault for SimVault {
             return Err("another authority's key".into());
         }
         let parts = verify(ticket).ok_or("not signed")?;
-        let [child, key, to, incarnation, link, until, sealed] = &parts[..] else {
+        let [child, key, to, incarnation, link, until, rank, sealed] = &parts[..] else {
             return Err("not a ticket".into());
         };
         let number = |text: &str| text.parse::<u64>().map_err(|e| e.to_string());
@@ -165,6 +165,7 @@ impl Vault for SimVault {
             incarnation: Incarnation(number(incarnation)?),
             link: LinkId(number(link)?),
             credential: HopCredential(credential),
+            backup: Some(number(rank)? as u32).filter(|rank| *rank > 0).map(Rank),
         })
     }
 }
@@ -204,13 +205,14 @@ impl Authority for SimAuthority {
         let context = ticket_context(ticket.parent.as_str(), ticket.link.0);
         let sealed = wrap(&ticket.parent_wrap_key, &context, &ticket.credential.0).sealed;
         Ok(sign(format!(
-            "{}|{}|{}|{}|{}|{}|{}",
+            "{}|{}|{}|{}|{}|{}|{}|{}",
             ticket.child,
             hex(&ticket.child_key),
             ticket.parent,
             ticket.incarnation,
             ticket.link,
             now.wall.0 + TICKET_MICROS,
+            ticket.backup.map_or(0, |rank| rank.0),
             hex(&sealed)
         )))
     }
@@ -259,6 +261,7 @@ mod tests {
             parent_wrap_key: parent.wrap_key(),
             link: LinkId(5),
             credential: HopCredential([9; 32]),
+            backup: None,
         };
         let ticket = authority.sign_ticket(Now::default(), &request).unwrap();
         let check = |vault: &SimVault, name, ticket: &[u8], at| {

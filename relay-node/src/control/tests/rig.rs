@@ -37,7 +37,8 @@ impl Vault for PlainVault {
         Some((Wall(0), Wall(until)))
     }
 
-    /// `parent child incarnation link key-byte`, under the ticket key.
+    /// `parent child incarnation link key-byte`, for a backup with the rank behind, under the ticket
+    /// key.
     fn check_ticket(
         &self,
         ticket_key: &[u8],
@@ -47,6 +48,10 @@ impl Vault for PlainVault {
     ) -> Result<TicketClaims, String> {
         let text = std::str::from_utf8(ticket).map_err(|e| e.to_string())?;
         let parts: Vec<&str> = text.split(' ').collect();
+        let (parts, rank) = match parts[..] {
+            [.., rank] if parts.len() == 6 => (&parts[..5], Some(rank)),
+            _ => (&parts[..], None),
+        };
         let [to, child, incarnation, link, key] = parts[..] else {
             return Err("not signed".into());
         };
@@ -59,6 +64,7 @@ impl Vault for PlainVault {
             incarnation: Incarnation(incarnation.parse().unwrap()),
             link: LinkId(link.parse().unwrap()),
             credential: HopCredential([7; 32]),
+            backup: rank.map(|rank| Rank(rank.parse().unwrap())),
         })
     }
 }
