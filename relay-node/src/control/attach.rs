@@ -314,6 +314,7 @@ impl NodeCore {
             credential: attempt.credential,
             child_nonce: attempt.nonce,
             parent_nonce,
+            standby: false,
         })));
         self.links.repurpose(conn, Use::Parent);
         if let Some(link) = self.links.get_mut(conn) {

@@ -153,6 +153,7 @@ impl NodeCore {
             credential: claims.credential,
             child_nonce,
             parent_nonce,
+            standby: false,
         })));
         let mut hello = self.hello();
         hello.nonce = Some(parent_nonce.to_vec());

@@ -320,7 +320,7 @@ impl NodeCore {
             PlaneEvent::KeyFrameWanted(pipeline, ssrc) if self.is_root() => {
                 self.upcalls.push_back(Upcall::KeyFrameWanted(pipeline, ssrc));
             }
-            PlaneEvent::KeyFrameWanted(..) => {}
+            PlaneEvent::Positions(_) | PlaneEvent::KeyFrameWanted(..) => {}
         }
     }
 }

@@ -57,6 +57,9 @@ pub struct HopLink {
     pub child_nonce: [u8; 16],
     /// From the parent's HELLO.
     pub parent_nonce: [u8; 16],
+    /// Between a node and its backup: the path is open and heartbeats run, but nothing is routed
+    /// over it. The child asks here for what its parent is late with.
+    pub standby: bool,
 }
 
 /// What the forwarding plane has to know of a layer.
@@ -86,6 +89,10 @@ pub enum PlaneCommand {
     AddLink(HopLink),
     /// Forget the link, its address and all routes over it.
     RemoveLink(LinkId),
+    /// The backup has become the parent: the link is an ordinary one from now on.
+    Promote(LinkId),
+    /// Answered by [`PlaneEvent::Positions`].
+    TellPositions,
     /// A pipeline's layers; replaces an earlier definition, rings of layers that stay are kept.
     DefinePipeline(PipelineId, Vec<LayerSpec>),
     /// Forget a pipeline, its keys, rings and routes.
@@ -126,6 +133,8 @@ pub enum PlaneEvent {
     LinkOpen(LinkId, SocketAddr),
     /// Nothing authenticated has come from the peer for the heartbeat time-out.
     LinkSilent(LinkId),
+    /// For each layer that has been received: the first index that has not been heard of.
+    Positions(Vec<(Ssrc, PacketIndex)>),
     /// A merged key-frame request that has no parent to go to (at the root: ask the source).
     KeyFrameWanted(PipelineId, Ssrc),
 }

@@ -86,6 +86,8 @@ impl RateLimit {
 pub(super) struct Link {
     pub id: LinkId,
     pub peer: PeerSide,
+    /// See [`HopLink::standby`].
+    pub standby: bool,
     /// STUN user name: child's node id, colon, link id.
     pub username: String,
     pub key: hmac::Key,
@@ -111,6 +113,8 @@ pub(super) struct Link {
     /// Middle 32 bits of the peer's last Sender Report, and when it came.
     pub last_sr: Option<(u32, Mono)>,
     pub stats: LinkStats,
+    /// Reports in a row that showed the loss of a lossy hop (to a parent).
+    pub lossy_for: u32,
     /// Hash of what the link was made from: the same again changes nothing.
     pub secrets: [u8; 32],
 }
@@ -139,6 +143,7 @@ impl Link {
         Self {
             id: hop.id,
             peer: hop.peer,
+            standby: hop.standby,
             username: format!("{}:{}", hop.child, hop.id),
             key,
             addresses: hop.addresses.clone(),
@@ -157,6 +162,7 @@ impl Link {
             resends: RateLimit { tokens: 0, at: Mono(0) },
             last_sr: None,
             stats: LinkStats::new(hop.id, hop.peer),
+            lossy_for: 0,
             secrets: secrets(hop),
         }
     }
@@ -270,6 +276,7 @@ mod tests {
             credential: HopCredential([7; 32]),
             child_nonce: [nonce; 16],
             parent_nonce: [2; 16],
+            standby: false,
         }
     }
 

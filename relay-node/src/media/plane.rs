@@ -27,6 +27,7 @@ use super::api::{LocalSink, PlaneEvent};
 use super::layer::Layer;
 use super::link::Link;
 use super::packet::Opener;
+use super::repair::Request;
 use super::rtcp;
 use super::sizes::MAX_HOP_PACKET;
 use super::slab::Slab;
@@ -37,7 +38,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use retired::Retired;
 use smallvec::SmallVec;
-use soleil_protocol::{LinkId, Mono, Now, PacketIndex, PipelineId};
+use soleil_protocol::{LinkId, Mono, Now, PipelineId};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -92,7 +93,7 @@ pub struct Plane {
     strays: StrayStats,
     /// A packet is opened here, so that the sealed one stays whole.
     scratch: Vec<u8>,
-    wanted: Vec<PacketIndex>,
+    wanted: Vec<Request>,
 }
 
 impl Plane {

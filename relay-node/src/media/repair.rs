@@ -67,6 +67,15 @@ pub enum Arrival {
     Late,
 }
 
+/// A packet to ask for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Which one.
+    pub index: PacketIndex,
+    /// It has been asked for before, and the answer is overdue.
+    pub late: bool,
+}
+
 /// What becomes of a child's request for a packet that we have not got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -207,15 +216,17 @@ impl Repair {
         self.due.filter(|_| !self.missing.is_empty())
     }
 
-    /// Appends up to `limit` indexes to ask for now, in rising order, and gives up what is too
-    /// old. With `can_ask` false (no parent just now) requests wait and are not counted.
+    /// Appends up to `limit` requests that are due, in rising order of index, and gives up what is
+    /// too old. With `can_ask` false (no parent just now) requests wait and are not counted. On a
+    /// `lossy` path the second request follows the first without waiting for its answer.
     pub fn take_due(
         &mut self,
         now: Mono,
         rtt: Option<Duration>,
+        lossy: bool,
         can_ask: bool,
         limit: usize,
-        out: &mut Vec<PacketIndex>,
+        out: &mut Vec<Request>,
     ) {
         if self.due.is_none_or(|due| now < due) {
             return;
@@ -234,11 +245,13 @@ impl Repair {
             if now >= m.next && !can_ask {
                 m.next = now.after(MIN_PAUSE);
             } else if now >= m.next && out.len() < room {
-                out.push(PacketIndex(*index));
+                out.push(Request { index: PacketIndex(*index), late: m.asks > 0 });
                 // The pause grows by a quarter each time, to its bound or, on a longer path, to
                 // that path's round trip.
                 let pause = base.mul_f32(1.25f32.powi(m.asks.min(16) as i32));
-                m.next = now.after(pause.min(MAX_PAUSE.max(base)));
+                let pause = pause.min(MAX_PAUSE.max(base));
+                let again = lossy && m.asks == 0;
+                m.next = now.after(if again { pause.min(MIN_PAUSE) } else { pause });
                 asked += u64::from(m.asks == 0);
                 m.asks += 1;
             }

@@ -310,6 +310,8 @@ fn plane_words(command: &PlaneCommand) -> String {
             format!("add link {} {side}", link.id)
         }
         PlaneCommand::RemoveLink(link) => format!("remove link {link}"),
+        PlaneCommand::Promote(link) => format!("promote link {link}"),
+        PlaneCommand::TellPositions => "tell positions".into(),
         PlaneCommand::DefinePipeline(id, layers) => format!("define {id} {}", layers.len()),
         PlaneCommand::RemovePipeline(id) => format!("undefine {id}"),
         PlaneCommand::AddKey(id, epoch, _) => format!("add key {id} {epoch}"),

@@ -61,6 +61,7 @@ fn link_at(id: u64, parent: &Running, at: SocketAddr, child: &Running) {
         credential: HopCredential([id as u8; 32]),
         child_nonce: [3; 16],
         parent_nonce: [4; 16],
+        standby: false,
     };
     parent.handle.command(PlaneCommand::AddLink(hop(PeerSide::Child, vec![])));
     child.handle.command(PlaneCommand::AddLink(hop(PeerSide::Parent, vec![at])));

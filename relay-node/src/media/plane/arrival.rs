@@ -81,9 +81,11 @@ impl Plane {
             return;
         };
         let payload_len = payload.len();
-        layer.parent = Some(link_key);
         layer.stats.epoch = Some(opener.epoch());
         if let Some(link) = self.links.get_mut(link_key) {
+            if !link.standby {
+                layer.parent = Some(link_key);
+            }
             link.stats.packets_received += 1;
             link.stats.bytes_received += datagram.len() as u64;
         }

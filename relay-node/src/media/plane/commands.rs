@@ -2,7 +2,9 @@
 
 use super::arrival::local_packet;
 use super::{MAX_EPOCHS, Plane};
-use crate::media::api::{HopLink, LayerSpec, LocalSink, NextHop, PeerSide, PlaneCommand};
+use crate::media::api::{
+    HopLink, LayerSpec, LocalSink, NextHop, PeerSide, PlaneCommand, PlaneEvent,
+};
 use crate::media::layer::Layer;
 use crate::media::link::{Link, LinkRoute, rtcp_ssrc, secrets};
 use crate::media::packet::{HopPacket, Opener};
@@ -18,6 +20,18 @@ impl Plane {
         match command {
             PlaneCommand::AddLink(hop) => self.add_link(now.mono, &hop),
             PlaneCommand::RemoveLink(id) => self.remove_link(id),
+            PlaneCommand::Promote(id) => {
+                let key = self.link_ids.get(&id);
+                if let Some(link) = key.and_then(|key| self.links.get_mut(*key)) {
+                    link.standby = false;
+                }
+            }
+            PlaneCommand::TellPositions => {
+                let next = |layer: &Layer| Some(PacketIndex(layer.repair.highest()?.0 + 1));
+                let layers = self.layers.iter().filter(|(_, layer)| layer.wanted());
+                let positions = layers.filter_map(|(_, l)| Some((l.ssrc(), next(l)?))).collect();
+                self.event(PlaneEvent::Positions(positions));
+            }
             PlaneCommand::DefinePipeline(id, layers) => self.define_pipeline(id, &layers),
             PlaneCommand::RemovePipeline(id) => {
                 if let Some(pipeline) = self.pipelines.remove(&id) {
@@ -68,6 +82,7 @@ impl Plane {
             && link.peer == hop.peer
         {
             link.addresses.clone_from(&hop.addresses);
+            link.standby = hop.standby;
             return;
         }
         self.remove_link(hop.id);

@@ -3,6 +3,7 @@
 
 use super::Plane;
 use crate::media::api::{PeerSide, PlaneEvent};
+use crate::media::link::{Link, State};
 use crate::media::repair::Wanted;
 use crate::media::replay::Seen;
 use crate::media::rtcp::{self, Item};
@@ -110,11 +111,11 @@ impl Plane {
         }
     }
 
-    /// The layer, if it is routed to the link.
+    /// The layer, if it is routed to the link. A node whose backup we are may ask for any.
     fn routed_layer(&self, link: usize, ssrc: Ssrc) -> Option<usize> {
         let layer = *self.layer_ssrcs.get(&ssrc.0)?;
-        let routes = &self.links.get(link)?.routes;
-        routes.iter().any(|r| r.layer == layer).then_some(layer)
+        let link = self.links.get(link)?;
+        (link.standby || link.routes.iter().any(|r| r.layer == layer)).then_some(layer)
     }
 
     fn revealed(&mut self, now: Mono, ssrc: Ssrc, index: PacketIndex) {
@@ -204,8 +205,15 @@ impl Plane {
     pub(super) fn parent_of(&self, layer_key: usize) -> Option<usize> {
         let first = self.layers.get(layer_key)?.parent;
         let open = |key: &usize| {
-            self.links.get(*key).is_some_and(|l| l.peer == PeerSide::Parent && l.is_open())
+            let link = self.links.get(*key);
+            link.is_some_and(|l| l.peer == PeerSide::Parent && !l.standby && l.is_open())
         };
         first.filter(open).or_else(|| self.links.iter().map(|(key, _)| key).find(open))
+    }
+
+    /// The open link to a backup, for what the parent is late with.
+    pub(super) fn backup(&self) -> Option<usize> {
+        let fit = |l: &Link| l.peer == PeerSide::Parent && l.standby && l.state == State::Open;
+        self.links.iter().find(|(_, link)| fit(link)).map(|(key, _)| key)
     }
 }

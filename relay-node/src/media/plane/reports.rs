@@ -7,9 +7,17 @@ use crate::media::layer::Reported;
 use crate::media::rtcp::{self, MAX_HEARTBEAT_LAYERS, MAX_REPORT_BLOCKS, ReportBlock};
 use smallvec::SmallVec;
 use soleil_protocol::{Mono, Now, PacketIndex, Ssrc};
+use std::ops::RangeInclusive;
 
 /// Packets that one feedback packet speaks of: 1,000 bytes.
 const MAX_FEEDBACK: u64 = 480;
+
+/// Share of packets lost on a hop that makes it a lossy one: there requests and answers are lost so
+/// often that each is asked for twice at once. Beyond, the path is full, and more would fill it more.
+const LOSSY: RangeInclusive<f64> = 0.02..=0.25;
+
+/// So many reports (seconds) in a row have to show it.
+const LOSSY_REPORTS: u32 = 3;
 
 /// Packets of one layer that are asked for at a time.
 const MAX_ASK: usize = 1024;
@@ -80,6 +88,8 @@ impl Plane {
         if let Some(link) = self.links.get_mut(link_key).filter(|_| all_expected > 0) {
             let fraction = all_missed as f64 / all_expected as f64;
             link.stats.fraction_lost = Some(fraction.min(1.0));
+            let lossy = LOSSY.contains(&fraction);
+            link.lossy_for = if lossy { link.lossy_for.saturating_add(1) } else { 0 };
         }
         // One at least: an empty report says that we are alive.
         let first = blocks.len().min(MAX_REPORT_BLOCKS);
@@ -128,27 +138,40 @@ impl Plane {
                 continue;
             }
             let parent = self.parent_of(layer_key);
-            let rtt = parent.and_then(|p| self.links.get(p)?.stats.rtt);
+            let backup = self.backup();
+            let link = parent.and_then(|p| self.links.get(p));
+            let rtt = link.and_then(|l| l.stats.rtt);
+            let lossy = link.is_some_and(|l| l.lossy_for >= LOSSY_REPORTS);
             let mut wanted = std::mem::take(&mut self.wanted);
             wanted.clear();
             let Some(layer) = self.layers.get_mut(layer_key) else { continue };
-            layer.repair.take_due(now, rtt, parent.is_some(), MAX_ASK, &mut wanted);
+            let can_ask = parent.or(backup).is_some();
+            layer.repair.take_due(now, rtt, lossy, can_ask, MAX_ASK, &mut wanted);
             let ssrc = layer.ssrc();
+            layer.stats.nacks += if can_ask { wanted.len() as u64 } else { 0 };
             if let Some(parent) = parent {
-                layer.stats.nacks += wanted.len() as u64;
-                let mut left = &wanted[..];
-                while !left.is_empty() {
-                    let mut covered = left.len();
-                    self.send_rtcp(parent, |out, sender| {
-                        covered = rtcp::nack(out, sender, ssrc, left);
-                    });
-                    left = &left[covered..];
-                }
-                if let Some(link) = self.links.get_mut(parent) {
-                    link.stats.nacks_sent += wanted.len() as u64;
-                }
+                self.send_nack(parent, ssrc, wanted.iter().map(|w| w.index));
+            }
+            // Of what the parent is late with. Where its answers are often lost nobody waits.
+            if let Some(backup) = backup {
+                let late = wanted.iter().filter(|w| w.late || lossy || parent.is_none());
+                self.send_nack(backup, ssrc, late.map(|w| w.index));
             }
             self.wanted = wanted;
+        }
+    }
+
+    /// Asks one neighbour for packets.
+    fn send_nack(&mut self, link: usize, ssrc: Ssrc, indexes: impl Iterator<Item = PacketIndex>) {
+        let indexes: SmallVec<[PacketIndex; 64]> = indexes.collect();
+        let mut left = &indexes[..];
+        while !left.is_empty() {
+            let mut covered = left.len();
+            self.send_rtcp(link, |out, sender| covered = rtcp::nack(out, sender, ssrc, left));
+            left = &left[covered..];
+        }
+        if let Some(link) = self.links.get_mut(link) {
+            link.stats.nacks_sent += indexes.len() as u64;
         }
     }
 }

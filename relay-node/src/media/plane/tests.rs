@@ -7,6 +7,7 @@ mod opening;
 mod repair;
 mod replay;
 mod routing;
+mod standby;
 
 use super::*;
 use crate::media::api::{
@@ -17,7 +18,7 @@ use crate::media::packet::{HopHeader, HopPacket, Sealer};
 use crate::media::stats::{LayerStats, LinkStats};
 use rand::Rng;
 use soleil_protocol::pipeline::MediaKind;
-use soleil_protocol::{Epoch, NodeId, Ssrc, Wall};
+use soleil_protocol::{Epoch, NodeId, PacketIndex, Ssrc, Wall};
 use std::collections::BTreeMap;
 
 const MS: u64 = 1000;
@@ -95,6 +96,8 @@ struct Net {
     log: Vec<(SocketAddr, SocketAddr, Kind, Vec<u8>)>,
     sealer: Sealer,
     timestamp: u32,
+    /// When a packet came to a node's own use.
+    arrivals: BTreeMap<(usize, Ssrc, u64), u64>,
 }
 
 fn key() -> PipelineKey {
@@ -121,6 +124,7 @@ fn hop(id: u64, peer: PeerSide, parent: usize) -> HopLink {
         credential: HopCredential(std::array::from_fn(|i| id.to_be_bytes()[i % 8])),
         child_nonce: [3; 16],
         parent_nonce: [4; 16],
+        standby: false,
     }
 }
 
@@ -146,6 +150,7 @@ impl Net {
             log: Vec::new(),
             sealer: Sealer::new(&key(), Epoch(1)),
             timestamp: 0,
+            arrivals: BTreeMap::new(),
         };
         for i in 0..nodes {
             net.command(i, PlaneCommand::DefinePipeline(PIPE, layers()));
@@ -266,7 +271,11 @@ impl Net {
     fn deliver(&mut self, node: usize, from: SocketAddr, mut data: Vec<u8>) {
         let now = self.at();
         let n = &mut self.nodes[node];
+        let before = n.sink.packets.len();
         n.plane.handle_datagram(now, from, &mut data, &mut n.sink);
+        for (ssrc, index, _) in &n.sink.packets[before..] {
+            self.arrivals.entry((node, *ssrc, *index)).or_insert(self.now);
+        }
         self.collect(node);
     }
 

@@ -11,8 +11,8 @@ fn repair() -> Repair {
 
 fn due(r: &mut Repair, ms: u64) -> Vec<u64> {
     let mut out = Vec::new();
-    r.take_due(Mono(ms * MS), Some(Duration::from_millis(40)), true, usize::MAX, &mut out);
-    out.into_iter().map(|i| i.0).collect()
+    r.take_due(Mono(ms * MS), Some(Duration::from_millis(40)), false, true, usize::MAX, &mut out);
+    out.into_iter().map(|r| r.index.0).collect()
 }
 
 fn arrive(r: &mut Repair, ms: u64, index: u64) -> Arrival {
@@ -86,7 +86,7 @@ fn without_a_parent_requests_wait() {
     arrive(&mut r, 0, 1);
     arrive(&mut r, 0, 3);
     let mut out = Vec::new();
-    r.take_due(Mono(10 * MS), None, false, 10, &mut out);
+    r.take_due(Mono(10 * MS), None, false, false, 10, &mut out);
     assert_eq!((out.len(), r.asked()), (0, 0));
     assert_eq!(due(&mut r, 30), [2]);
 }
@@ -97,9 +97,9 @@ fn a_limit_spreads_requests() {
     arrive(&mut r, 0, 1);
     arrive(&mut r, 0, 12);
     let mut out = Vec::new();
-    r.take_due(Mono(5 * MS), None, true, 4, &mut out);
-    r.take_due(r.next_due().unwrap(), None, true, 10, &mut out);
-    assert_eq!(out.iter().map(|i| i.0).collect::<Vec<_>>(), (2..12).collect::<Vec<_>>());
+    r.take_due(Mono(5 * MS), None, false, true, 4, &mut out);
+    r.take_due(r.next_due().unwrap(), None, false, true, 10, &mut out);
+    assert_eq!(out.iter().map(|r| r.index.0).collect::<Vec<_>>(), (2..12).collect::<Vec<_>>());
 }
 
 #[test]
@@ -142,4 +142,20 @@ proptest! {
         }
         prop_assert!(r.is_empty());
     }
+}
+
+#[test]
+fn on_a_lossy_path_nobody_waits_for_the_first_answer() {
+    let mut r = repair();
+    arrive(&mut r, 0, 1);
+    arrive(&mut r, 0, 3);
+    let rtt = Some(Duration::from_millis(100));
+    let mut asks = Vec::new();
+    for ms in 0..400 {
+        let mut out = Vec::new();
+        r.take_due(Mono(ms * MS), rtt, true, true, 10, &mut out);
+        asks.extend(out.iter().map(|request| (ms, request.late)));
+    }
+    assert_eq!(asks[..2], [(5, false), (25, true)]);
+    assert!(asks[2].0 >= 25 + 100, "{asks:?}");
 }
