@@ -114,8 +114,8 @@ pub const MAX_CONTAINERS: usize = 256;
 /// Most statistics of one container.
 pub const MAX_STATS: usize = 32;
 
-/// Longest name of a statistic in bytes.
-pub const MAX_STAT_NAME: usize = 32;
+/// Longest name of a statistic in bytes: some end with a node's id.
+pub const MAX_STAT_NAME: usize = 80;
 
 /// Largest absolute value of a statistic: below 2^53, so that sums stay exact in an `f64`, and far
 /// above any byte counter.

@@ -3,6 +3,7 @@
 
 use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, Lack, credential_context};
+use super::backup::Backups;
 use super::limits::{
     ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX, PING_INTERVAL,
 };
@@ -22,8 +23,8 @@ pub(super) struct Uplink {
     pub(super) join: Option<Dialing>,
     /// A parent that we are going to.
     pub(super) attempt: Option<Attempt>,
-    /// Other offers of the same REDIRECT, in order.
-    pub(super) backups: Vec<ParentOffer>,
+    /// Backups, and the warm link to one of them.
+    pub(super) reserve: Backups,
     /// The parent.
     pub(super) parent: Option<Parent>,
     /// The parent that we are leaving.
@@ -92,7 +93,7 @@ impl NodeCore {
         self.act(Action::Dial(dial, DialTarget::Root));
     }
 
-    fn next_dial(&mut self) -> DialId {
+    pub(super) fn next_dial(&mut self) -> DialId {
         self.up.next_dial += 1;
         DialId(self.up.next_dial)
     }
@@ -136,7 +137,7 @@ impl NodeCore {
             hello.ticket = Some(ticket);
             hello.nonce = Some(nonce.to_vec());
             self.send(conn, Some(Address::Node(parent)), Body::Hello(Box::new(hello)));
-        } else {
+        } else if !self.on_backup_dialed(dial, conn) {
             self.act(Action::Close(conn, "no longer wanted".into()));
             return;
         }
@@ -151,6 +152,8 @@ impl NodeCore {
             self.back_off(refused);
         } else if self.up.attempt.as_ref().is_some_and(|a| a.dial == dial) {
             self.attempt_failed(error);
+        } else {
+            self.on_backup_dial_failed(dial, error);
         }
     }
 
@@ -206,13 +209,18 @@ impl NodeCore {
             }
             return;
         };
+        let backups = parents.collect();
         if self.parent() == Some(&first.id) {
-            return;
+            return self.set_backups(backups, false);
         }
-        self.up.backups = parents.collect();
         self.timers.clear(&Timer::Join);
         self.timers.clear(&Timer::Seek);
         self.end_attempt("another parent");
+        if redirect.mode == MoveMode::Overlap && self.is_warm(&first.id) && self.promote_backup() {
+            tracing::info!(parent = %first.id, "moved to the backup");
+            return self.set_backups(backups, true);
+        }
+        self.set_backups(backups, true);
         if redirect.mode == MoveMode::AtOnce {
             self.leave_parent("moved");
         }
@@ -251,28 +259,30 @@ impl NodeCore {
                 failed_type: "redirect".into(),
             };
             self.send(conn, Some(Address::Root), Body::Error(report));
+            return self.keep_warm();
         }
         self.next_offer(why);
     }
 
-    fn next_offer(&mut self, why: &str) {
-        if self.up.backups.is_empty() {
-            self.end_join(why);
-            self.back_off(false);
-        } else {
-            let offer = self.up.backups.remove(0);
-            self.attempt(offer);
+    /// Without a parent: to the next backup, or else to the root.
+    pub(super) fn next_offer(&mut self, why: &str) {
+        match self.next_backup() {
+            Some(offer) => self.attempt(offer),
+            None => {
+                self.end_join(why);
+                self.back_off(false);
+            }
         }
     }
 
-    fn end_attempt(&mut self, why: &str) {
+    pub(super) fn end_attempt(&mut self, why: &str) {
         self.timers.clear(&Timer::Attach);
         if let Some(conn) = self.up.attempt.take().and_then(|a| a.conn) {
             self.close(conn, why);
         }
     }
 
-    fn end_join(&mut self, why: &str) {
+    pub(super) fn end_join(&mut self, why: &str) {
         self.timers.clear(&Timer::Join);
         if let Some(conn) = self.up.join.take().and_then(|j| j.conn) {
             self.close(conn, why);
@@ -303,7 +313,6 @@ impl NodeCore {
         }
         let Some(attempt) = self.up.attempt.take() else { return };
         self.timers.clear(&Timer::Attach);
-        self.up.backups.clear();
         self.leave_old_parent();
         let media = attempt.offer.link;
         self.act(Action::Plane(PlaneCommand::AddLink(HopLink {
@@ -340,6 +349,7 @@ impl NodeCore {
         if !was_attached {
             self.act(Action::Attached(true));
         }
+        self.keep_warm();
     }
 
     /// ERROR on a connection on which we said HELLO.
@@ -360,6 +370,7 @@ impl NodeCore {
         self.timers.clear(&Timer::Seek);
         self.end_attempt(reason);
         self.end_join(reason);
+        self.drop_backup(reason);
         self.leave_parent(reason);
     }
 }

@@ -10,7 +10,7 @@ use super::upcall::Upcall;
 use crate::media::api::{HopLink, PeerSide, PlaneCommand};
 use rand::Rng;
 use soleil_protocol::message::{Bye, Child, ChildsUpdate, ErrorCode, Hello, common_version};
-use soleil_protocol::{Address, Body, LinkId, Message, NodeId, Role};
+use soleil_protocol::{Address, Body, Incarnation, LinkId, Message, NodeId, Rank, Role};
 
 impl NodeCore {
     /// Somebody connected.
@@ -57,6 +57,7 @@ impl NodeCore {
             return;
         }
         match self.check_child(conn, &message, &hello) {
+            Ok((claims, nonce)) if hello.warm => self.keep_in_reserve(conn, claims, nonce),
             Ok((claims, nonce)) => self.adopt(conn, claims, nonce),
             Err((code, text)) => self.refuse_and_close(conn, &message, code, &text),
         }
@@ -100,51 +101,142 @@ impl NodeCore {
         if claims.child != *id || claims.child_key != *key {
             return no(ErrorCode::Unauthorized, "the ticket is another node's");
         }
-        if self.removed.contains(id, claims.incarnation) {
-            return no(ErrorCode::Unauthorized, "the root has removed this node");
-        }
         // Every offer raises the number, and the ticket has the last word: a node that moves does
         // not know its new one.
         if claims.incarnation < hello.incarnation {
             return no(ErrorCode::Unauthorized, "the ticket is for an older incarnation");
         }
-        if self.table.incarnation(id).is_some_and(|known| claims.incarnation < known) {
-            return no(ErrorCode::Unauthorized, "a newer incarnation of this node is here");
-        }
-        let holder = self.links.child_of_media(claims.link);
-        if holder.is_some() && holder != self.links.child(id) {
+        let holder = self.links.below_of_media(claims.link);
+        if holder.is_some() && holder != self.links.child(id) && holder != self.links.reserved(id) {
             return no(ErrorCode::Unauthorized, "the media link is another child's");
         }
-        let known = self.links.child(id).is_some();
+        self.check_place(id, claims.incarnation, claims.backup, hello.warm)?;
+        Ok((claims, nonce))
+    }
+
+    /// What must hold for a node to hang below this one, now or (`warm`) some day.
+    fn check_place(
+        &self,
+        id: &NodeId,
+        incarnation: Incarnation,
+        rank: Option<Rank>,
+        warm: bool,
+    ) -> Result<(), (ErrorCode, String)> {
+        let no = |code, text: &str| Err((code, text.to_owned()));
+        if self.removed.contains(id, incarnation) {
+            return no(ErrorCode::Unauthorized, "the root has removed this node");
+        }
+        if self.table.incarnation(id).is_some_and(|known| incarnation < known) {
+            return no(ErrorCode::Unauthorized, "a newer incarnation of this node is here");
+        }
+        // The root is above everybody, and below nobody.
+        if rank.is_some_and(|rank| !self.is_root() && rank <= self.up.rank) {
+            return no(ErrorCode::Unauthorized, "by its rank this node is not below us");
+        }
+        if warm && self.links.child(id).is_some() {
+            return no(ErrorCode::Malformed, "a parent is not its child's backup");
+        }
         let room = usize::try_from(self.params.capacity.children).unwrap_or(usize::MAX);
-        if self.params.role == Role::Leaf || (!known && self.links.child_count() >= room) {
+        let (known, taken) = if warm {
+            (self.links.reserved(id), self.links.reserve_count())
+        } else {
+            (self.links.child(id), self.links.child_count())
+        };
+        if self.params.role == Role::Leaf || (known.is_none() && taken >= room) {
             return no(ErrorCode::Full, "no room for another child");
         }
-        Ok((claims, nonce))
+        Ok(())
     }
 
     /// A stranger becomes a child.
     fn adopt(&mut self, conn: ConnId, claims: TicketClaims, child_nonce: [u8; 16]) {
-        let child = claims.child;
-        if let Some(old) = self.links.child(&child) {
+        let child = claims.child.clone();
+        if let Some(warm) = self.links.reserved(&child) {
+            self.lose(warm, "it has become a child");
+        }
+        let Some(update) = self.make_child(conn, &child, claims.incarnation) else { return };
+        self.open_below(conn, claims, child_nonce, false);
+        self.report_below(update);
+    }
+
+    /// A stranger becomes a node whose backup we are: nobody above hears of it.
+    fn keep_in_reserve(&mut self, conn: ConnId, claims: TicketClaims, child_nonce: [u8; 16]) {
+        let child = claims.child.clone();
+        if let Some(old) = self.links.reserved(&child) {
+            self.lose(old, "came back on another connection");
+        }
+        self.links.reserve(conn, child);
+        self.open_below(conn, claims, child_nonce, true);
+    }
+
+    /// The second HELLO of a node whose backup we are: from now on it is a child.
+    pub(super) fn on_promotion(
+        &mut self,
+        conn: ConnId,
+        message: &Message,
+        child: &NodeId,
+        hello: &Hello,
+    ) {
+        let Some(link) = self.links.get(conn) else { return };
+        let (incarnation, rank, media, open) = (link.incarnation, link.rank, link.media, link.open);
+        if hello.name != *child || hello.warm || self.stopping.is_some() {
+            let text = "this HELLO makes no child";
+            return self.refuse_and_close(conn, message, ErrorCode::Malformed, text);
+        }
+        if let Err((code, text)) = self.check_place(child, incarnation, rank, false) {
+            return self.refuse_and_close(conn, message, code, &text);
+        }
+        let Some(update) = self.make_child(conn, child, incarnation) else { return };
+        tracing::info!(%child, "a node whose backup this is has failed over");
+        if let Some(media) = media {
+            self.act(Action::Plane(PlaneCommand::Promote(media)));
+        }
+        self.report_below(update);
+        if open {
+            self.show_child(conn);
+        }
+    }
+
+    /// Puts a node below this one in links and routes.
+    fn make_child(
+        &mut self,
+        conn: ConnId,
+        child: &NodeId,
+        incarnation: Incarnation,
+    ) -> Option<ChildsUpdate> {
+        if let Some(old) = self.links.child(child) {
             // It came back before we noticed that it was gone.
             self.lose(old, "came back on another connection");
         }
         let me = self.id().clone();
-        let Some(mut update) = self.table.attach(&me, &child, claims.incarnation) else {
-            return self.lose(conn, "no room in the routing table");
+        let Some(mut update) = self.table.attach(&me, child, incarnation) else {
+            self.lose(conn, "no room in the routing table");
+            return None;
         };
         // It is shown when its media path opens: no viewer is sent where no media arrive.
         update.added.clear();
+        self.links.adopt(conn, child.clone());
+        Some(update)
+    }
+
+    /// Answers the HELLO of a node that is to hang below this one, and opens the media link.
+    fn open_below(
+        &mut self,
+        conn: ConnId,
+        claims: TicketClaims,
+        child_nonce: [u8; 16],
+        standby: bool,
+    ) {
         let parent_nonce: [u8; 16] = self.rng.random();
         self.timers.clear(&Timer::Greeting(conn));
         self.timers.set(Timer::Ping(conn), self.now.mono.after(PING_INTERVAL));
-        self.links.adopt(conn, child.clone());
         if let Some(link) = self.links.get_mut(conn) {
             link.media = Some(claims.link);
             link.incarnation = claims.incarnation;
+            link.rank = claims.backup;
         }
         self.watch_certificate(conn);
+        let child = claims.child;
         self.act(Action::Plane(PlaneCommand::AddLink(HopLink {
             id: claims.link,
             peer: PeerSide::Child,
@@ -153,12 +245,12 @@ impl NodeCore {
             credential: claims.credential,
             child_nonce,
             parent_nonce,
-            standby: false,
+            standby,
         })));
         let mut hello = self.hello();
         hello.nonce = Some(parent_nonce.to_vec());
+        hello.warm = standby;
         self.send(conn, Some(Address::Node(child)), Body::Hello(Box::new(hello)));
-        self.report_below(update);
     }
 
     /// A child's media path is open: those above hear of it and of everybody below it.

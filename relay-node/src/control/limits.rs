@@ -30,6 +30,10 @@ pub const LINK_BURST: u32 = 4_000;
 /// Messages at once before HELLO: HELLO, PING and a mistake or two.
 pub const STRANGER_BURST: u32 = 16;
 
+/// Messages a second on a warm link between a node and its backup: PING and PONG each 2 s from both
+/// ends make one.
+pub const RESERVE_RATE: u32 = 8;
+
 /// Messages of one link that may be refused, refilled by one a second. A neighbour that is wrong
 /// more often than that is broken.
 pub const MAX_ERRORS: u32 = 32;
@@ -97,6 +101,18 @@ pub const EVICTION_DELAY: Duration = Duration::from_secs(1);
 /// Removed children that are remembered so that they don't come back with the same ticket, which
 /// is good for five minutes: more than a node has places.
 pub const MAX_REMOVED: usize = 256;
+
+/// Backups that a node remembers: the plan names up to three.
+pub const MAX_OFFERS: usize = 8;
+
+/// First and longest pause before a backup that failed, or the next one, is dialed.
+pub const WARM_AGAIN: Duration = Duration::from_millis(500);
+/// See [`WARM_AGAIN`].
+pub const WARM_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the forwarding plane may take to tell the positions that a new parent is asked for;
+/// then those of its last report have to do.
+pub const POSITIONS_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// When a renewal of the certificate that was not answered is asked for again.
 pub const RENEW_AGAIN: Duration = Duration::from_secs(30);

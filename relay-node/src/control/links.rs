@@ -2,8 +2,8 @@
 //! PINGs and its budget of messages. What a message means is decided elsewhere.
 
 use super::api::{ConnId, Peer};
-use super::limits::{LINK_BURST, LINK_RATE, MAX_ERRORS, STRANGER_BURST};
-use soleil_protocol::{Incarnation, LinkId, Mono, NodeId, Wall};
+use super::limits::{LINK_BURST, LINK_RATE, MAX_ERRORS, RESERVE_RATE, STRANGER_BURST};
+use soleil_protocol::{Incarnation, LinkId, Mono, NodeId, Rank, Wall};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ pub enum Use {
     Parent,
     /// Ours, to the parent that we are leaving.
     OldParent,
+    /// Ours, to a backup.
+    Backup,
+    /// A peer's, whose backup we are.
+    Reserve(NodeId),
     /// A peer's that has not said HELLO: PING and nothing else.
     Stranger,
     /// A peer's that joins (at the root).
@@ -54,6 +58,10 @@ pub struct Link {
     pub incarnation: Incarnation,
     /// Whether those above know of this child: from when its media path is open.
     pub shown: bool,
+    /// Whether its media path is open, as far as we have been told.
+    pub open: bool,
+    /// The rank of a node whose backup we are, by its ticket.
+    pub rank: Option<Rank>,
     /// When the certificate that the peer showed, or the root has sent it since, runs out.
     pub until: Option<Wall>,
     /// Round-trip time by PING.
@@ -82,6 +90,8 @@ impl Link {
             media: None,
             incarnation: Incarnation(0),
             shown: false,
+            open: false,
+            rank: None,
             until,
             rtt: None,
             ping: None,
@@ -96,7 +106,8 @@ impl Link {
     /// How far it has come.
     pub fn state(&self) -> LinkState {
         match self.purpose {
-            Use::Join | Use::Attempt | Use::Stranger | Use::Joiner => LinkState::Warm,
+            Use::Join | Use::Attempt | Use::Backup => LinkState::Warm,
+            Use::Reserve(_) | Use::Stranger | Use::Joiner => LinkState::Warm,
             Use::Parent | Use::Child(_) => LinkState::Primary,
             Use::OldParent => LinkState::Draining,
         }
@@ -104,12 +115,19 @@ impl Link {
 
     /// Whether the parent's side is at the other end.
     pub fn is_up(&self) -> bool {
-        matches!(self.purpose, Use::Join | Use::Attempt | Use::Parent | Use::OldParent)
+        matches!(
+            self.purpose,
+            Use::Join | Use::Attempt | Use::Backup | Use::Parent | Use::OldParent
+        )
     }
 
     /// Takes one message out of the budget; `false` if there is none left.
     pub fn spend(&mut self, now: Mono) -> bool {
-        let rate = if self.state() == LinkState::Warm { 1 } else { LINK_RATE };
+        let rate = match self.purpose {
+            Use::Backup | Use::Reserve(_) => RESERVE_RATE,
+            _ if self.state() == LinkState::Warm => 1,
+            _ => LINK_RATE,
+        };
         let burst = if self.state() == LinkState::Warm { STRANGER_BURST } else { LINK_BURST };
         let micros = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
         let fresh = micros.saturating_mul(u64::from(rate)) / 1_000_000;
@@ -182,6 +200,8 @@ impl Link {
 pub struct Links {
     all: BTreeMap<ConnId, Link>,
     children: BTreeMap<NodeId, ConnId>,
+    /// Nodes whose backup we are.
+    reserves: BTreeMap<NodeId, ConnId>,
 }
 
 impl Links {
@@ -206,8 +226,29 @@ impl Links {
         if let Some(link) = self.all.get_mut(&conn) {
             link.purpose = Use::Child(id.clone());
             link.tokens = LINK_BURST;
+            if self.reserves.get(&id) == Some(&conn) {
+                self.reserves.remove(&id);
+            }
             self.children.insert(id, conn);
         }
+    }
+
+    /// A stranger becomes a node whose backup we are.
+    pub fn reserve(&mut self, conn: ConnId, id: NodeId) {
+        if let Some(link) = self.all.get_mut(&conn) {
+            link.purpose = Use::Reserve(id.clone());
+            self.reserves.insert(id, conn);
+        }
+    }
+
+    /// The connection of a node whose backup we are.
+    pub fn reserved(&self, id: &NodeId) -> Option<ConnId> {
+        self.reserves.get(id).copied()
+    }
+
+    /// How many nodes' backup we are.
+    pub fn reserve_count(&self) -> usize {
+        self.reserves.len()
     }
 
     /// A dialed connection gets a new purpose.
@@ -228,6 +269,11 @@ impl Links {
         {
             self.children.remove(id);
         }
+        if let Use::Reserve(id) = &link.purpose
+            && self.reserves.get(id) == Some(&conn)
+        {
+            self.reserves.remove(id);
+        }
         Some(link)
     }
 
@@ -246,10 +292,12 @@ impl Links {
         self.children.len()
     }
 
-    /// The child whose media link this is.
-    pub fn child_of_media(&self, media: LinkId) -> Option<ConnId> {
+    /// The connection below us whose media link this is: a child's, or of a node whose backup we
+    /// are.
+    pub fn below_of_media(&self, media: LinkId) -> Option<ConnId> {
         self.children
             .values()
+            .chain(self.reserves.values())
             .find(|conn| self.all.get(conn).is_some_and(|l| l.media == Some(media)))
             .copied()
     }
@@ -257,7 +305,7 @@ impl Links {
     /// Connections that have not become a child's or a parent's.
     pub fn strangers(&self) -> usize {
         // Children and the few dialed ones are subtracted: no scan for each connection.
-        self.all.len().saturating_sub(self.children.len())
+        self.all.len().saturating_sub(self.children.len() + self.reserves.len())
     }
 
     /// All connections.

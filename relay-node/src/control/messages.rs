@@ -5,6 +5,7 @@ use super::NodeCore;
 use super::api::{Action, ConnId};
 use super::links::{Link, LinkState, Use};
 use super::upcall::Upcall;
+use crate::media::api::PlaneCommand;
 use soleil_protocol::message::{Bye, Echo, ErrorCode, ErrorReport, FullStats, ReqFullStats};
 use soleil_protocol::routing::{Arrival, Decision, Place, route};
 use soleil_protocol::{Address, Body, Message};
@@ -35,6 +36,7 @@ impl NodeCore {
             (Body::Error(report), Use::Join | Use::Attempt) => {
                 self.on_greeting_refused(conn, report.code, &report.text);
             }
+            (Body::Error(report), Use::Backup) => self.backup_failed(&report.text),
             (Body::Error(_), _) => {}
             (Body::Hello(hello), Use::Stranger | Use::Joiner) => {
                 let hello = hello.as_ref().clone();
@@ -43,6 +45,13 @@ impl NodeCore {
             (Body::Hello(hello), Use::Attempt) => {
                 let hello = hello.as_ref().clone();
                 self.on_parent_hello(conn, &message, &hello);
+            }
+            (Body::Hello(hello), Use::Backup) => {
+                let hello = hello.as_ref().clone();
+                self.on_backup_hello(conn, &message, &hello);
+            }
+            (Body::Hello(hello), Use::Reserve(child)) => {
+                self.on_promotion(conn, &message, child, hello.as_ref());
             }
             (Body::Redirect(redirect), Use::Join) if message.from == Some(Address::Root) => {
                 let redirect = redirect.as_ref().clone();
@@ -265,6 +274,11 @@ impl NodeCore {
     fn after_end(&mut self, conn: ConnId, link: &Link, why: &str) {
         match &link.purpose {
             Use::Child(child) => self.child_gone(child, link),
+            Use::Reserve(_) => {
+                if let Some(media) = link.media {
+                    self.act(Action::Plane(PlaneCommand::RemoveLink(media)));
+                }
+            }
             Use::Stranger | Use::Joiner => {}
             purpose => self.on_uplink_closed(conn, purpose, why),
         }

@@ -1,12 +1,13 @@
 //! The control plane: who forwards what to whom (DESIGN 2 and 6).
 //!
 //! [`NodeCore`] is the state machine of a node; the files beside this one are its parts: the way
-//! up (`attach`, `parent`, `identity`), the way down (`children`, `expiry`), what happens to a
+//! up (`attach`, `parent`, `backup`, `identity`), the way down (`children`, `expiry`), what happens to a
 //! message (`messages`), pipelines and rows of the forwarding table (`pipelines`, `play`),
 //! statistics (`stats`), the end (`stopping`). No sockets, no clock.
 
 pub mod api;
 mod attach;
+mod backup;
 mod children;
 mod expiry;
 mod identity;
@@ -65,6 +66,7 @@ pub struct NodeCore {
     stopping: Option<String>,
     stopped: bool,
     refused: u64,
+    failovers: u64,
 }
 
 impl NodeCore {
@@ -90,6 +92,7 @@ impl NodeCore {
             stopping: None,
             stopped: false,
             refused: 0,
+            failovers: 0,
         }
     }
 
@@ -139,6 +142,11 @@ impl NodeCore {
     /// How many messages were refused with ERROR (or would have been), for metrics.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// How often the backup took the parent's place without being told to, for metrics.
+    pub fn failovers(&self) -> u64 {
+        self.failovers
     }
 
     /// The vault, for the root's core: its wrap key goes into tickets.
@@ -279,6 +287,8 @@ impl NodeCore {
             Timer::Attach => self.attempt_failed("the parent did not answer"),
             Timer::Renew => self.renew(),
             Timer::Overlap => self.leave_old_parent(),
+            Timer::Warm => self.on_warm_timer(),
+            Timer::Positions => self.on_positions(None),
             Timer::Stats => self.send_stats(),
             Timer::Ping(conn) => self.ping(conn),
             Timer::Greeting(conn) => self.lose(conn, "no HELLO, or joined and never left"),
@@ -320,7 +330,8 @@ impl NodeCore {
             PlaneEvent::KeyFrameWanted(pipeline, ssrc) if self.is_root() => {
                 self.upcalls.push_back(Upcall::KeyFrameWanted(pipeline, ssrc));
             }
-            PlaneEvent::Positions(_) | PlaneEvent::KeyFrameWanted(..) => {}
+            PlaneEvent::Positions(positions) => self.on_positions(Some(positions)),
+            PlaneEvent::KeyFrameWanted(..) => {}
         }
     }
 }

@@ -21,8 +21,13 @@ impl NodeCore {
             if self.up.old.is_some() {
                 self.timers.set(Timer::Overlap, now.after(OVERLAP));
             }
-        } else if let Some(child) = self.links.child_of_media(media) {
-            self.show_child(child);
+        } else if !self.on_backup_media(media, true)
+            && let Some(below) = self.links.below_of_media(media)
+        {
+            if let Some(link) = self.links.get_mut(below) {
+                link.open = true;
+            }
+            self.show_child(below);
         }
     }
 
@@ -72,13 +77,24 @@ impl NodeCore {
         }
     }
 
-    /// The plane hears nothing on a media link. The control link decides whether the parent is
-    /// dead: it is asked at once.
+    /// The plane hears nothing on a media link. If it is the parent's, the backup takes over; without
+    /// one the control link decides whether the parent is dead: it is asked at once.
     pub(super) fn on_media_silent(&mut self, media: LinkId) {
+        if self.on_backup_media(media, false) {
+            return;
+        }
+        if let Some(below) = self.links.below_of_media(media)
+            && let Some(link) = self.links.get_mut(below)
+        {
+            link.open = false;
+        }
         let Some(parent) = self.up.parent.as_mut().filter(|p| p.media == media) else { return };
         parent.open = false;
         let conn = parent.conn;
         tracing::warn!(parent = %parent.id, "the parent's media are silent");
+        if self.fail_over("the parent's media are silent") {
+            return;
+        }
         let now = self.now.mono;
         self.timers.set_if_idle(Timer::Silence, now.after(SILENCE_MAX));
         if self.links.get(conn).is_some_and(|l| !l.is_probed()) {
@@ -88,7 +104,8 @@ impl NodeCore {
 
     /// The media path to the parent did not come back.
     pub(super) fn on_silence_timeout(&mut self) {
-        if self.up.parent.as_ref().is_some_and(|p| !p.open) {
+        let silent = self.up.parent.as_ref().is_some_and(|p| !p.open);
+        if silent && !self.fail_over("the parent's media path does not open") {
             self.rejoin("no media");
         }
     }
@@ -121,8 +138,12 @@ impl NodeCore {
     }
 
     fn parent_gone(&mut self, parent: &Parent) {
-        self.timers.clear(&Timer::Silence);
         self.act(Action::Plane(PlaneCommand::RemoveLink(parent.media)));
+        self.without_parent();
+    }
+
+    fn without_parent(&mut self) {
+        self.timers.clear(&Timer::Silence);
         self.pipelines.forget_parent();
         self.act(Action::Attached(false));
     }
@@ -143,11 +164,16 @@ impl NodeCore {
             Use::Parent => {
                 if let Some(parent) = self.up.parent.take() {
                     tracing::warn!(parent = %parent.id, why, "the parent is gone");
-                    self.parent_gone(&parent);
+                    self.act(Action::Plane(PlaneCommand::RemoveLink(parent.media)));
+                    if self.fail_over("the parent is gone") {
+                        return;
+                    }
+                    self.drop_backup("no parent");
+                    self.without_parent();
                     if self.stopping.is_some() {
                         self.stop();
                     } else if self.up.attempt.is_none() {
-                        self.back_off(false);
+                        self.next_offer(why);
                     }
                 }
             }
@@ -157,6 +183,7 @@ impl NodeCore {
                     self.act(Action::Plane(PlaneCommand::RemoveLink(old.media)));
                 }
             }
+            Use::Backup => self.on_backup_closed(conn, why),
             _ => {}
         }
     }

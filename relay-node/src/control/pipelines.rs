@@ -68,6 +68,8 @@ pub(super) struct Pipelines {
     pub(super) local: BTreeSet<PipelineId>,
     /// The last report of the plane.
     pub(super) report: PlaneReport,
+    /// There is a new parent, and the plane has not told yet from where on to ask it.
+    pub(super) awaiting: bool,
 }
 
 impl Pipelines {
@@ -87,6 +89,7 @@ impl Pipelines {
             pipeline.upstream.clear();
             pipeline.asked = None;
         }
+        self.awaiting = false;
     }
 
     /// Whether rows exist for a pipeline.
@@ -99,9 +102,10 @@ impl Pipelines {
         self.all.values().map(|p| p.rows.len()).sum()
     }
 
-    pub(super) fn next_wanted(&self, ssrc: Ssrc) -> Option<PacketIndex> {
-        let layer = self.report.layers.iter().find(|l| l.ssrc == ssrc)?;
-        layer.last.map(|last| PacketIndex((last.0 + 1).min(PacketIndex::MAX.0)))
+    /// The first index that was not received of each layer, by the plane's last report.
+    pub(super) fn last_positions(&self) -> impl Iterator<Item = (Ssrc, PacketIndex)> + '_ {
+        let next = |last: PacketIndex| PacketIndex((last.0 + 1).min(PacketIndex::MAX.0));
+        self.report.layers.iter().filter_map(move |l| Some((l.ssrc, next(l.last?))))
     }
 }
 

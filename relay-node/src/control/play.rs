@@ -4,7 +4,7 @@
 
 use super::NodeCore;
 use super::api::{Action, ConnId};
-use super::limits::{LINGER, MAX_PIPELINES, PLAY_AGAIN};
+use super::limits::{LINGER, MAX_PIPELINES, PLAY_AGAIN, POSITIONS_TIMEOUT};
 use super::pipelines::{Target, Want};
 use super::timers::Timer;
 use crate::media::api::{NextHop, PlaneCommand};
@@ -132,24 +132,34 @@ impl NodeCore {
         }
     }
 
-    /// There is a new parent: ask it for everything, from where the old one left off.
+    /// There is a new parent: ask it for everything, from where the old one left off. Where that is
+    /// the plane knows to the packet.
     pub(super) fn play_at_new_parent(&mut self) {
         self.pipelines.forget_parent();
-        let ids: Vec<PipelineId> = self.pipelines.ids().collect();
-        for id in ids {
-            let pipelines = &mut self.pipelines;
-            let ssrcs: Vec<Ssrc> =
-                pipelines.all.get(&id).map(|p| p.def.ssrcs().collect()).unwrap_or_default();
-            for ssrc in ssrcs {
-                if let Some(next) = pipelines.next_wanted(ssrc)
-                    && let Some(pipeline) = pipelines.all.get_mut(&id)
-                {
-                    pipeline.from.insert(ssrc, next);
-                }
-            }
-            self.timers.clear(&Timer::Linger(id));
-            self.settle(id);
+        if self.pipelines.report.layers.is_empty() {
+            return self.settle_all();
         }
+        self.pipelines.awaiting = true;
+        self.timers.set(Timer::Positions, self.now.mono.after(POSITIONS_TIMEOUT));
+        self.act(Action::Plane(PlaneCommand::TellPositions));
+    }
+
+    /// The plane has told from where on to ask (`None`: it has not, so its last report has to do).
+    pub(super) fn on_positions(&mut self, positions: Option<Vec<(Ssrc, PacketIndex)>>) {
+        if !std::mem::take(&mut self.pipelines.awaiting) {
+            return;
+        }
+        self.timers.clear(&Timer::Positions);
+        let positions: BTreeMap<Ssrc, PacketIndex> = match positions {
+            Some(positions) => positions.into_iter().collect(),
+            None => self.pipelines.last_positions().collect(),
+        };
+        for (id, pipeline) in &mut self.pipelines.all {
+            let own = pipeline.def.ssrcs().filter_map(|ssrc| Some((ssrc, *positions.get(&ssrc)?)));
+            pipeline.from.extend(own.collect::<Vec<_>>());
+            self.timers.clear(&Timer::Linger(*id));
+        }
+        self.settle_all();
     }
 
     /// Makes rows and requests agree with the wishes.
@@ -200,7 +210,7 @@ impl NodeCore {
     /// Asks the parent for what is wanted and not asked for yet; what is no longer wanted lingers.
     fn ask_parent(&mut self, id: PipelineId, wanted: &BTreeSet<Ssrc>) {
         let time = self.now.wall.millis();
-        let Some(conn) = self.parent_conn() else { return };
+        let Some(conn) = self.parent_conn().filter(|_| !self.pipelines.awaiting) else { return };
         let Some(pipeline) = self.pipelines.all.get_mut(&id) else { return };
         let missing: BTreeSet<Ssrc> = wanted.difference(&pipeline.upstream).copied().collect();
         let idle = pipeline.upstream.iter().any(|s| !wanted.contains(s));

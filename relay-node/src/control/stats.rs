@@ -97,8 +97,21 @@ impl NodeCore {
         all.add_own(&self.own_stats());
         all.add_own(&self.stats.local);
         let mut containers = all.finish(self.child_count());
+        if let Some(node) = containers.iter_mut().find(|c| c.id.is_none()) {
+            node.stats.extend(self.hop_times());
+        }
         containers.retain(|c| only.is_none() || c.id == only);
         containers
+    }
+
+    /// Round-trip times to the parent and the backup in milliseconds, as `rtt.` and the node's id:
+    /// what the planner knows of distances. They belong to this node, so STATS don't have them.
+    fn hop_times(&self) -> Vec<Stat> {
+        let links = &self.pipelines.report.links;
+        let parent = self.up.parent.as_ref().map(|p| (&p.id, p.media));
+        let hops = parent.into_iter().chain(self.backup_link());
+        let time = |media| links.iter().find(|l| l.link == media).and_then(|l| l.rtt_ms);
+        hops.filter_map(|(id, media)| Some(stat(&format!("rtt.{id}"), time(media)?))).collect()
     }
 
     /// What STATS says: this node and everybody below.

@@ -18,6 +18,10 @@ pub enum Timer {
     Renew,
     /// The overlap of a move is over: leave the old parent.
     Overlap,
+    /// The backup owes an answer, or it is time to try one again.
+    Warm,
+    /// The plane owes the positions for a new parent.
+    Positions,
     /// Send STATS.
     Stats,
     /// Send a PING on this connection, or give it up.

@@ -127,6 +127,11 @@ impl Shadow {
                 assert!(self.links.remove(link).is_some(), "no link {link} to remove");
                 self.rows.retain(|(_, _, to)| *to != Some(*link));
             }
+            PlaneCommand::Promote(link) => {
+                let link = self.links.get_mut(link).expect("a link to promote");
+                assert!(std::mem::take(&mut link.standby), "promoted twice");
+            }
+            PlaneCommand::TellPositions => {}
             PlaneCommand::DefinePipeline(id, _) => {
                 self.pipelines.insert(*id);
             }
@@ -144,7 +149,8 @@ impl Shadow {
             }
             PlaneCommand::AddRoute { pipeline, ssrc, next, .. } => {
                 let target = target(next);
-                let known = target.is_none_or(|link| self.links.contains_key(&link));
+                let used = |link| self.links.get(&link).is_some_and(|l| !l.standby);
+                let known = target.is_none_or(used);
                 assert!(known && self.pipelines.contains(pipeline), "a row to nowhere");
                 assert!(self.rows.insert((*pipeline, *ssrc, target)), "a row twice");
             }

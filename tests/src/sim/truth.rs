@@ -68,8 +68,9 @@ impl Sim {
     fn wrong_links(&self, index: usize, children: &[usize]) -> Option<String> {
         let node = &self.nodes[index];
         let expected = children.len() + usize::from(index > 0);
-        if node.shadow.links.len() != expected {
-            return Some(format!("{} has {} links", node.id(), node.shadow.links.len()));
+        let used = node.shadow.links.values().filter(|link| !link.standby).count();
+        if used != expected {
+            return Some(format!("{} has {used} links", node.id()));
         }
         for child in children {
             let other = &self.nodes[*child];
@@ -77,6 +78,7 @@ impl Sim {
                 .shadow
                 .links
                 .iter()
+                .filter(|(_, theirs)| !theirs.standby)
                 .find_map(|(link, theirs)| Some((theirs, node.shadow.links.get(link)?)));
             let Some((theirs, ours)) = both else {
                 return Some(format!("no link between {} and {}", node.id(), other.id()));

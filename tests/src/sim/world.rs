@@ -296,7 +296,8 @@ impl Sim {
         let parent = self.nodes[child].core().parent()?;
         let parent = self.place(parent)?;
         let ours = &self.nodes[child].shadow.links;
-        ours.keys().find(|link| self.nodes[parent].shadow.links.contains_key(link)).copied()
+        let used = ours.iter().filter(|(_, link)| !link.standby).map(|(id, _)| id);
+        used.copied().find(|link| self.nodes[parent].shadow.links.contains_key(link))
     }
 }
 

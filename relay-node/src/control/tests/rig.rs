@@ -307,7 +307,8 @@ fn plane_words(command: &PlaneCommand) -> String {
     match command {
         PlaneCommand::AddLink(link) => {
             let side = if link.peer == PeerSide::Parent { "parent" } else { "child" };
-            format!("add link {} {side}", link.id)
+            let standby = if link.standby { " standby" } else { "" };
+            format!("add link {} {side}{standby}", link.id)
         }
         PlaneCommand::RemoveLink(link) => format!("remove link {link}"),
         PlaneCommand::Promote(link) => format!("promote link {link}"),
@@ -346,6 +347,7 @@ fn message_words(message: &Message) -> String {
         Body::StopPipeline(stop) => {
             stop.layers.iter().map(Ssrc::to_string).collect::<Vec<_>>().join(" ")
         }
+        Body::Hello(hello) if hello.warm => "warm".into(),
         Body::PipeDefInfo(info) => info.state.to_string(),
         Body::FullStats(full) => format!("{} time {}", full.containers.len(), message.time.0),
         _ => String::new(),

@@ -130,7 +130,7 @@ fn a_silent_parent_is_noticed_within_the_timeout_and_may_come_back() {
     net.send(VIDEO, 0);
     net.run(100);
     net.filter = Box::new(|from, _, _| from == 1);
-    net.run(200);
+    net.run(150);
     assert!(net.nodes[1].events.is_empty());
     net.run(120);
     assert_eq!(net.nodes[1].events, [PlaneEvent::LinkSilent(LinkId(1))]);

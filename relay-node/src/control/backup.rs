@@ -1,0 +1,285 @@
+//! The warm link to a backup, and failing over to it (DESIGN 6.2 and 6.4).
+//!
+//! The root's REDIRECT names backups behind the parent. The first of them that answers is greeted
+//! with `warm` and its media path opened, so that when the parent is gone one HELLO is all that it
+//! takes: no dial, no TLS, no STUN. Ranks keep it from closing a loop: the plan offers a node only
+//! backups of a lower rank, and whoever is asked refuses a rank that is not above its own.
+
+use super::NodeCore;
+use super::api::{Action, ConnId, DialId, DialTarget, credential_context};
+use super::attach::Parent;
+use super::limits::{ATTACH_TIMEOUT, MAX_OFFERS, OVERLAP, PING_INTERVAL, WARM_AGAIN, WARM_PAUSE};
+use super::links::{Link, Use};
+use super::timers::Timer;
+use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
+use rand::Rng;
+use soleil_protocol::message::{ErrorCode, Hello, ParentOffer, common_version};
+use soleil_protocol::{Address, Body, LinkId, Message, NodeId};
+
+/// The backups that the plan names, and the warm link to one of them.
+#[derive(Debug, Default)]
+pub(super) struct Backups {
+    /// In the plan's order. The one in use stays in it, for the day that it has to be dialed again.
+    offers: Vec<ParentOffer>,
+    /// Which offer is tried next.
+    turn: usize,
+    /// Failures in a row.
+    failures: u32,
+    link: Option<WarmLink>,
+}
+
+/// A link to a backup, from the dial on.
+#[derive(Debug)]
+struct WarmLink {
+    dial: DialId,
+    conn: Option<ConnId>,
+    id: NodeId,
+    media: LinkId,
+    /// Needed until the backup has answered.
+    opening: Option<Opening>,
+    /// Whether its media path is open and not silent.
+    open: bool,
+}
+
+#[derive(Debug)]
+struct Opening {
+    offer: ParentOffer,
+    credential: HopCredential,
+    nonce: [u8; 16],
+}
+
+impl NodeCore {
+    /// The backup whose link is ready to take over at once.
+    pub fn backup(&self) -> Option<&NodeId> {
+        let link = self.up.reserve.link.as_ref();
+        link.filter(|l| l.opening.is_none() && l.open).map(|l| &l.id)
+    }
+
+    /// The backup and the media link to it, once it has answered.
+    pub(super) fn backup_link(&self) -> Option<(&NodeId, LinkId)> {
+        let link = self.up.reserve.link.as_ref();
+        link.filter(|l| l.opening.is_none()).map(|l| (&l.id, l.media))
+    }
+
+    /// The plan's backups. Behind another parent than before their tickets are newer than the
+    /// warm link's, which then is made anew.
+    pub(super) fn set_backups(&mut self, offers: Vec<ParentOffer>, new_parent: bool) {
+        let own = self.id().clone();
+        let reserve = &mut self.up.reserve;
+        reserve.offers = offers.into_iter().filter(|o| o.id != own).take(MAX_OFFERS).collect();
+        reserve.turn = 0;
+        reserve.failures = 0;
+        let first = reserve.offers.first().map(|o| &o.id);
+        let stale = reserve.link.as_ref().is_some_and(|l| new_parent || first != Some(&l.id));
+        if stale {
+            self.drop_backup("another backup");
+        }
+        if self.parent_conn().is_some() {
+            self.keep_warm();
+        }
+    }
+
+    /// The next offer to dial when there is no parent and no warm link that could take over. Each
+    /// is given once: its ticket may be of no use any more.
+    pub(super) fn next_backup(&mut self) -> Option<ParentOffer> {
+        let reserve = &mut self.up.reserve;
+        if reserve.offers.is_empty() {
+            return None;
+        }
+        let turn = std::mem::take(&mut reserve.turn) % reserve.offers.len();
+        Some(reserve.offers.remove(turn))
+    }
+
+    /// Dials a backup, unless one is there or under way.
+    pub(super) fn keep_warm(&mut self) {
+        let parent = self.parent().cloned();
+        let reserve = &mut self.up.reserve;
+        // The one that has become the parent is no backup any more.
+        reserve.offers.retain(|o| Some(&o.id) != parent.as_ref());
+        let idle = reserve.link.is_none() && self.stopping.is_none() && parent.is_some();
+        if !idle || reserve.offers.is_empty() || self.timers.is_set(&Timer::Warm) {
+            return;
+        }
+        let reserve = &mut self.up.reserve;
+        let offer = reserve.offers[reserve.turn % reserve.offers.len()].clone();
+        reserve.turn = (reserve.turn + 1) % reserve.offers.len();
+        let context = credential_context(self.id(), offer.link);
+        let secret = self.vault.unwrap(&context, &offer.credential);
+        let Some(secret) = secret.and_then(|s| <[u8; 32]>::try_from(s).ok()) else {
+            tracing::warn!(backup = %offer.id, "the hop credential can't be unwrapped");
+            return self.warm_later();
+        };
+        let dial = self.next_dial();
+        let (id, server) = (offer.id.clone(), offer.server.clone());
+        let nonce = self.rng.random();
+        self.up.reserve.link = Some(WarmLink {
+            dial,
+            conn: None,
+            id: id.clone(),
+            media: offer.link,
+            opening: Some(Opening { offer, credential: HopCredential(secret), nonce }),
+            open: false,
+        });
+        self.timers.set(Timer::Warm, self.now.mono.after(ATTACH_TIMEOUT));
+        self.act(Action::Dial(dial, DialTarget::Node(id, server)));
+    }
+
+    fn warm_later(&mut self) {
+        let reserve = &mut self.up.reserve;
+        let pause = WARM_AGAIN.saturating_mul(1 << reserve.failures.min(8)).min(WARM_PAUSE);
+        reserve.failures = reserve.failures.saturating_add(1);
+        let share = self.rng.random_range(750..1_250_u32);
+        let pause = pause.saturating_mul(share) / 1_000;
+        self.timers.set(Timer::Warm, self.now.mono.after(pause));
+    }
+
+    /// The warm link owes an answer, or it is time to try again.
+    pub(super) fn on_warm_timer(&mut self) {
+        if self.up.reserve.link.as_ref().is_some_and(|l| l.opening.is_some()) {
+            self.backup_failed("no answer");
+        } else {
+            self.keep_warm();
+        }
+    }
+
+    /// The dial to a backup worked; `false` if it was not one of ours.
+    pub(super) fn on_backup_dialed(&mut self, dial: DialId, conn: ConnId) -> bool {
+        let now = self.now.mono;
+        let link = self.up.reserve.link.as_mut().filter(|l| l.dial == dial && l.conn.is_none());
+        let Some(link) = link else { return false };
+        let Some(opening) = &link.opening else { return false };
+        link.conn = Some(conn);
+        let (id, ticket, nonce) = (link.id.clone(), opening.offer.ticket.clone(), opening.nonce);
+        self.links.insert(conn, Link::new(now, Use::Backup, None, Some(id.clone())));
+        let mut hello = self.hello();
+        hello.ticket = Some(ticket);
+        hello.nonce = Some(nonce.to_vec());
+        hello.warm = true;
+        self.send(conn, Some(Address::Node(id)), Body::Hello(Box::new(hello)));
+        self.timers.set(Timer::Ping(conn), now.after(PING_INTERVAL));
+        true
+    }
+
+    /// The dial to a backup failed; `false` if it was not one of ours.
+    pub(super) fn on_backup_dial_failed(&mut self, dial: DialId, error: &str) -> bool {
+        let ours = self.up.reserve.link.as_ref().is_some_and(|l| l.dial == dial);
+        if ours {
+            self.backup_failed(error);
+        }
+        ours
+    }
+
+    /// HELLO of a backup: the link is warm.
+    pub(super) fn on_backup_hello(&mut self, conn: ConnId, message: &Message, hello: &Hello) {
+        let nonce = hello.nonce.as_deref().and_then(|n| <[u8; 16]>::try_from(n).ok());
+        let version = common_version(hello.version);
+        let link = self.up.reserve.link.as_mut().filter(|l| l.conn == Some(conn));
+        let Some(link) = link else { return };
+        let named = hello.name == link.id && hello.warm;
+        let (Some(parent_nonce), Some(version), true) = (nonce, version, named) else {
+            let text = "a backup answers with its name, a nonce, and that the link is warm";
+            self.refuse(conn, message, ErrorCode::Malformed, text);
+            return self.backup_failed("its HELLO makes no sense");
+        };
+        let Some(opening) = link.opening.take() else { return };
+        let media = link.media;
+        tracing::info!(backup = %link.id, "the link to the backup is warm");
+        self.timers.clear(&Timer::Warm);
+        self.up.reserve.failures = 0;
+        if let Some(link) = self.links.get_mut(conn) {
+            link.version = version;
+            link.media = Some(media);
+        }
+        self.act(Action::Plane(PlaneCommand::AddLink(HopLink {
+            id: media,
+            peer: PeerSide::Parent,
+            child: self.id().clone(),
+            addresses: opening.offer.media,
+            credential: opening.credential,
+            child_nonce: opening.nonce,
+            parent_nonce,
+            standby: true,
+        })));
+    }
+
+    /// The plane says whether the path to the backup is open; `false` if it is another link's.
+    pub(super) fn on_backup_media(&mut self, media: LinkId, open: bool) -> bool {
+        let link = self.up.reserve.link.as_mut().filter(|l| l.media == media);
+        link.map(|l| l.open = open).is_some()
+    }
+
+    /// The backup is not to be had, or no more: the next one, after a pause.
+    pub(super) fn backup_failed(&mut self, why: &str) {
+        if let Some(link) = &self.up.reserve.link {
+            tracing::warn!(backup = %link.id, why, "no warm link to the backup");
+        }
+        self.drop_backup(why);
+        self.warm_later();
+    }
+
+    /// Ends the warm link.
+    pub(super) fn drop_backup(&mut self, why: &str) {
+        self.timers.clear(&Timer::Warm);
+        let Some(link) = self.up.reserve.link.take() else { return };
+        if link.opening.is_none() {
+            self.act(Action::Plane(PlaneCommand::RemoveLink(link.media)));
+        }
+        if let Some(conn) = link.conn {
+            self.close(conn, why);
+        }
+    }
+
+    /// A connection to a backup is gone.
+    pub(super) fn on_backup_closed(&mut self, conn: ConnId, why: &str) {
+        if self.up.reserve.link.as_ref().is_some_and(|l| l.conn == Some(conn)) {
+            self.backup_failed(why);
+        }
+    }
+
+    /// Whether the root's offer is the backup whose link is warm.
+    pub(super) fn is_warm(&self, id: &NodeId) -> bool {
+        self.backup() == Some(id)
+    }
+
+    /// The parent is gone or silent: the backup takes its place. `false` if there is none that is
+    /// ready.
+    pub(super) fn fail_over(&mut self, why: &str) -> bool {
+        if self.stopping.is_some() || !self.promote_backup() {
+            return false;
+        }
+        tracing::warn!(parent = ?self.parent().map(NodeId::as_str), why, "failed over");
+        self.failovers += 1;
+        true
+    }
+
+    /// The backup becomes the parent. One that is there still (silent, or left on the root's order)
+    /// is kept for the overlap: what it sends is welcome.
+    pub(super) fn promote_backup(&mut self) -> bool {
+        if self.backup().is_none() {
+            return false;
+        }
+        let Some(link) = self.up.reserve.link.take() else { return false };
+        let Some(conn) = link.conn else { return false };
+        self.end_attempt("the backup takes over");
+        self.leave_old_parent();
+        self.links.repurpose(conn, Use::Parent);
+        let hello = self.hello();
+        self.send(conn, Some(Address::Node(link.id.clone())), Body::Hello(Box::new(hello)));
+        self.act(Action::Plane(PlaneCommand::Promote(link.media)));
+        let parent = Parent { conn, id: link.id, media: link.media, open: true, opened: true };
+        self.timers.clear(&Timer::Silence);
+        self.timers.clear(&Timer::Seek);
+        if let Some(old) = self.up.parent.replace(parent) {
+            self.links.repurpose(old.conn, Use::OldParent);
+            self.up.old = Some(old);
+            self.timers.set(Timer::Overlap, self.now.mono.after(OVERLAP));
+        }
+        self.end_join("attached");
+        self.up.failures = 0;
+        self.heard_root();
+        self.announce_subtree(conn);
+        self.play_at_new_parent();
+        self.keep_warm();
+        true
+    }
+}
