@@ -94,6 +94,12 @@ fn event(running: &mut Running) -> PlaneEvent {
     })
 }
 
+/// Waits for an event. What comes before it may be a neighbour that got no processor for a while and
+/// counts as silent, and is heard again.
+fn until_event(running: &mut Running, wanted: &PlaneEvent) {
+    while event(running) != *wanted {}
+}
+
 #[test]
 fn packets_pass_from_the_root_over_a_relay_to_a_leaf() {
     let (sender, received) = std_mpsc::channel();
@@ -132,7 +138,7 @@ fn packets_pass_from_the_root_over_a_relay_to_a_leaf() {
     assert_eq!(got, (0..1000).collect::<Vec<_>>());
 
     relay.handle.command(PlaneCommand::RequestKeyFrame(PIPE, SSRC));
-    assert_eq!(event(&mut root), PlaneEvent::KeyFrameWanted(PIPE, SSRC));
+    until_event(&mut root, &PlaneEvent::KeyFrameWanted(PIPE, SSRC));
 
     // Counters appear within their interval; ask until they do.
     let clock = Clock::start();
@@ -144,7 +150,7 @@ fn packets_pass_from_the_root_over_a_relay_to_a_leaf() {
     assert!(leaf.handle.stats().io.received >= 1000);
 
     root.handle.stop();
-    assert_eq!(event(&mut relay), PlaneEvent::LinkSilent(LinkId(1)));
+    until_event(&mut relay, &PlaneEvent::LinkSilent(LinkId(1)));
 }
 
 /// Stands between a child and `parent` and drops each media packet of these indexes once on its way
