@@ -232,6 +232,10 @@ pub enum Action {
     Attached(bool),
     /// What it lacks has changed: readiness. Before the first one it lacks a parent.
     Lacks(Option<Lack>),
+    /// Whether a backup stands by that could take over at once: for metrics.
+    Reserve(bool),
+    /// The backup has taken the parent's place without being told to: for metrics.
+    FailedOver,
     /// The node has drained or was killed: the program ends.
     Stopped(String),
 }

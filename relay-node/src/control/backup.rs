@@ -26,6 +26,8 @@ pub(super) struct Backups {
     /// Failures in a row.
     failures: u32,
     link: Option<WarmLink>,
+    /// What was last said of it.
+    said: bool,
 }
 
 /// A link to a backup, from the dial on.
@@ -59,6 +61,14 @@ impl NodeCore {
     pub(super) fn backup_link(&self) -> Option<(&NodeId, LinkId)> {
         let link = self.up.reserve.link.as_ref();
         link.filter(|l| l.opening.is_none()).map(|l| (&l.id, l.media))
+    }
+
+    /// Says so if there is a backup to fail over to, or no longer.
+    pub(super) fn say_reserve(&mut self) {
+        let ready = self.backup().is_some();
+        if std::mem::replace(&mut self.up.reserve.said, ready) != ready {
+            self.act(Action::Reserve(ready));
+        }
     }
 
     /// The plan's backups. Behind another parent than before their tickets are newer than the
@@ -248,7 +258,7 @@ impl NodeCore {
             return false;
         }
         tracing::warn!(parent = ?self.parent().map(NodeId::as_str), why, "failed over");
-        self.failovers += 1;
+        self.act(Action::FailedOver);
         true
     }
 

@@ -66,7 +66,6 @@ pub struct NodeCore {
     stopping: Option<String>,
     stopped: bool,
     refused: u64,
-    failovers: u64,
 }
 
 impl NodeCore {
@@ -92,7 +91,6 @@ impl NodeCore {
             stopping: None,
             stopped: false,
             refused: 0,
-            failovers: 0,
         }
     }
 
@@ -142,11 +140,6 @@ impl NodeCore {
     /// How many messages were refused with ERROR (or would have been), for metrics.
     pub fn refused(&self) -> u64 {
         self.refused
-    }
-
-    /// How often the backup took the parent's place without being told to, for metrics.
-    pub fn failovers(&self) -> u64 {
-        self.failovers
     }
 
     /// The vault, for the root's core: its wrap key goes into tickets.
@@ -367,6 +360,7 @@ impl Core for NodeCore {
             self.on_timer(timer);
         }
         self.say_lack();
+        self.say_reserve();
     }
 
     fn poll_action(&mut self) -> Option<Action> {

@@ -3,7 +3,7 @@
 use soleil_protocol::message::ErrorCode;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Which way a message went.
@@ -65,6 +65,8 @@ pub struct LinkCounters {
     refusals: Mutex<BTreeMap<Refusal, u64>>,
     open: AtomicU64,
     slowed: AtomicU64,
+    reserve: AtomicBool,
+    failovers: AtomicU64,
 }
 
 fn locked<K>(map: &Mutex<BTreeMap<K, u64>>) -> MutexGuard<'_, BTreeMap<K, u64>> {
@@ -97,6 +99,14 @@ impl LinkCounters {
         self.slowed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn reserve(&self, ready: bool) {
+        self.reserve.store(ready, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed_over(&self) {
+        self.failovers.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn opened(self: &std::sync::Arc<Self>) -> OpenGuard {
         self.open.fetch_add(1, Ordering::Relaxed);
         OpenGuard(self.clone())
@@ -124,6 +134,9 @@ impl crate::ops::MetricsSource for LinkCounters {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         };
         gauge(out, "soleil_control_links", "Control links that are open.", self.open());
+        let (name, help) =
+            ("soleil_backup_warm", "Whether a backup stands by to take over at once.");
+        gauge(out, name, help, u64::from(self.reserve.load(Ordering::Relaxed)));
         let head = |out: &mut String, name: &str, help: &str| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
         };
@@ -145,6 +158,9 @@ impl crate::ops::MetricsSource for LinkCounters {
         for (why, n) in locked(&self.refusals).iter() {
             let _ = writeln!(out, "{name}{{reason=\"{}\"}} {n}", why.as_str());
         }
+        let name = "soleil_failovers_total";
+        head(out, name, "Times that the backup took the parent's place without an order.");
+        let _ = writeln!(out, "{name} {}", self.failovers.load(Ordering::Relaxed));
         let name = "soleil_control_slowed_total";
         head(out, name, "Times that a peer was slowed down because it sent too fast.");
         let _ = writeln!(out, "{name} {}", self.slowed.load(Ordering::Relaxed));

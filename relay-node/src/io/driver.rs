@@ -254,6 +254,8 @@ where
             Action::Lacks(lack) => {
                 self.lack.send_replace(lack);
             }
+            Action::Reserve(ready) => self.shared.counters.reserve(ready),
+            Action::FailedOver => self.shared.counters.failed_over(),
             Action::Stopped(reason) => return Some(reason),
         }
         None

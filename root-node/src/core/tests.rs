@@ -277,6 +277,7 @@ fn words(action: &Action) -> String {
         Action::Plane(other) => format!("{other:?}"),
         Action::Pipelines(all) => format!("pipelines {}", all.len()),
         Action::Lacks(_) => "lacks".into(),
+        Action::Reserve(_) | Action::FailedOver => "backup".into(),
         Action::Stopped(_) => "stopped".into(),
         other => format!("{other:?}"),
     }

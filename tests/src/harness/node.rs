@@ -3,6 +3,7 @@
 use super::{HarnessError, io_error};
 use crate::http;
 use crate::wait::holds_within;
+use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -92,7 +93,7 @@ impl Process {
     pub fn terminate(&mut self) {
         if self.exit().is_none() {
             let pid = rustix::process::Pid::from_child(&self.child);
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
         }
     }
 
@@ -108,6 +109,15 @@ impl Process {
     pub fn wait(&mut self, deadline: Duration) -> Option<ExitStatus> {
         holds_within(deadline, || self.exit().is_some());
         self.exited
+    }
+
+    /// SIGSTOP, or SIGCONT: a process that is there and does nothing.
+    pub fn freeze(&mut self, frozen: bool) {
+        if self.exit().is_none() {
+            let pid = rustix::process::Pid::from_child(&self.child);
+            let signal = if frozen { Signal::STOP } else { Signal::CONT };
+            let _ = rustix::process::kill_process(pid, signal);
+        }
     }
 
     /// SIGTERM, then SIGKILL.

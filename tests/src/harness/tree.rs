@@ -113,6 +113,17 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Starts a relay again that has ended, with the configuration, data and ports that it had.
+    ///
+    /// # Errors
+    /// If it does not get ready.
+    pub fn start_relay_again(&mut self, n: usize) -> Result<(), HarnessError> {
+        let name = format!("relay-{}", n + 1);
+        let file = self.directory.path().join(format!("{name}.toml"));
+        self.relays[n] = start(&name, "relay-node", &file, self.relay_ports[n].ops, None)?;
+        self.relays[n].wait_ready(READY_TIMEOUT)
+    }
+
     fn start_leaf(&mut self, n: usize, token: &str) -> Result<(), HarnessError> {
         let ports = self.leaf_ports[n];
         let name = format!("leaf-{}", n + 1);

@@ -177,7 +177,8 @@ impl Sim {
                 }
             }
             Action::Identity(identity) => self.nodes[node].identity = Some(identity),
-            Action::Pipelines(_) | Action::Lacks(_) => {}
+            Action::FailedOver => self.nodes[node].failovers += 1,
+            Action::Pipelines(_) | Action::Lacks(_) | Action::Reserve(_) => {}
             Action::Attached(yes) => {
                 let now = self.now;
                 let entry = &mut self.nodes[node];

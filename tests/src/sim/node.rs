@@ -183,6 +183,8 @@ pub struct SimNode {
     pub stopped: bool,
     /// How often it became attached.
     pub attaches: u32,
+    /// How often its backup took over.
+    pub failovers: u32,
     /// When it last became attached, in microseconds.
     pub attached_at: u64,
     /// What it says its viewers are.
@@ -204,6 +206,7 @@ impl SimNode {
             frozen: false,
             stopped: false,
             attaches: 0,
+            failovers: 0,
             attached_at: 0,
             viewers: 0,
             next_wake: u64::MAX,

@@ -38,6 +38,7 @@ fn with_backup() -> Rig {
     assert_eq!(rig.core.backup(), None, "its media path is not open yet");
     assert_eq!(rig.open(6), [""; 0]);
     assert_eq!(rig.core.backup(), Some(&id("q")));
+    assert!(rig.reserve);
     rig
 }
 
@@ -48,7 +49,7 @@ fn a_lost_parent_is_replaced_at_once() {
         rig.step(Event::Closed(PARENT)),
         ["remove link 5", "3 hello me>q", "promote link 6", "3 childsupdate me>- +c", "dial 4 r"]
     );
-    assert_eq!((rig.core.parent(), rig.core.failovers()), (Some(&id("q")), 1));
+    assert_eq!((rig.core.parent(), rig.failovers), (Some(&id("q")), 1));
     assert_eq!(rig.lack, None, "it lacked nothing in between");
     // The new parent counts like any other: its end leads to the next one, that one's to the root.
     assert_eq!(
@@ -112,7 +113,7 @@ fn media_are_asked_for_from_where_they_ended() {
 fn a_backup_that_is_silent_or_gone_is_not_used() {
     let mut rig = with_backup();
     assert_eq!(rig.step(silent(6)), [""; 0]);
-    assert_eq!(rig.core.backup(), None);
+    assert_eq!((rig.core.backup(), rig.reserve), (None, false));
     assert_eq!(rig.open(6), [""; 0], "it is heard again");
     assert_eq!(rig.core.backup(), Some(&id("q")));
     // Its connection ends: the next one is dialed after a pause, and then the first again.
@@ -149,7 +150,7 @@ fn the_plan_may_change_the_backup_and_make_it_the_parent() {
         rig.message(PARENT, backups(&[("s", 20), ("p", 21)])),
         ["4 hello me>s", "promote link 19", "4 childsupdate me>- +c", "dial 5 p"]
     );
-    assert_eq!((rig.core.parent(), rig.core.failovers()), (Some(&id("s")), 0));
+    assert_eq!((rig.core.parent(), rig.failovers), (Some(&id("s")), 0));
     assert_eq!(Rig::quiet(rig.wait(500 * MS)), ["2 bye me>-", "close 2", "remove link 5"]);
 }
 

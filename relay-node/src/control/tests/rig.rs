@@ -79,6 +79,10 @@ pub struct Rig {
     pub now: Now,
     /// What the core has said that it lacks.
     pub lack: Option<Lack>,
+    /// Whether it has said that a backup stands by.
+    pub reserve: bool,
+    /// How often it has failed over.
+    pub failovers: u32,
 }
 
 pub const ROOT_CONN: ConnId = ConnId(1);
@@ -105,7 +109,7 @@ impl Rig {
             _ => NodeCore::new(params, vault, [1; 32]),
         };
         let now = Now { mono: Mono(SEC), wall: Wall(1_000 * SEC) };
-        Self { core, now, lack: None }
+        Self { core, now, lack: None, reserve: false, failovers: 0 }
     }
 
     /// A relay that is attached to `p`, the child of the root.
@@ -180,6 +184,8 @@ impl Rig {
             match action {
                 // Seen in `lack`: it comes with nearly everything.
                 Action::Lacks(lack) => self.lack = lack,
+                Action::Reserve(ready) => self.reserve = ready,
+                Action::FailedOver => self.failovers += 1,
                 action => said.push(words(&action)),
             }
         }
@@ -299,6 +305,8 @@ pub fn words(action: &Action) -> String {
         Action::Pipelines(all) => format!("pipelines {}", all.len()),
         Action::Attached(yes) => format!("attached {yes}"),
         Action::Lacks(lack) => format!("lacks {lack:?}"),
+        Action::Reserve(ready) => format!("reserve {ready}"),
+        Action::FailedOver => "failed over".into(),
         Action::Stopped(_) => "stopped".into(),
     }
 }
