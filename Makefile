@@ -1,6 +1,6 @@
 # Soleil's commands. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test e2e bench lint fmt fuzz clean
+.PHONY: help demo build web test e2e bench soak lint fmt fuzz clean
 
 CARGO ?= cargo
 # The demo and the tests run the same, optimised development build: one target directory, one build.
@@ -37,6 +37,10 @@ e2e: web ## Only the tests that start a whole tree of processes
 bench: ## Viewers of one leaf on one core, beside the machine's limit (PEERS=janus: and Janus); figures in target/bench
 	@scripts/setup.sh build
 	@scripts/bench.sh
+
+soak: ## Relays die and leave under viewers, hundreds of times (SOAK_KILLS, SOAK_STOPS, SOAK_MOVES); figures in target/bench
+	@scripts/setup.sh build
+	@scripts/soak.sh
 
 lint: ## Formatting, clippy without warnings, cargo-deny, the web's linter
 	@scripts/setup.sh build

@@ -178,7 +178,7 @@ impl Viewers {
         Report::new(each)
     }
 
-    /// Lets [`BulkReport`]s count anew.
+    /// Lets [`BulkReport`]s count anew, and the longest gaps be looked for anew.
     pub fn mark(&self) {
         for shard in 0..self.shards.len() {
             with(&self.shards, shard, |s| s.send(Command::Mark));

@@ -341,6 +341,7 @@ impl Session {
         if let Some(bulk) = &mut self.bulk {
             bulk.mark();
         }
+        self.streams.values_mut().for_each(|(_, stream)| stream.mark());
     }
 
     /// What was measured so far.

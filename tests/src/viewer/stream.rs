@@ -242,6 +242,11 @@ impl Stream {
         self.last_frame = Some(now.mono.0);
     }
 
+    /// Looks for the longest gap anew.
+    pub fn mark(&mut self) {
+        self.counts.longest_gap_us = 0;
+    }
+
     /// Gives up what is too old and says which numbers to ask for now.
     pub fn ask(&mut self, now: Now, rtt_us: u64) -> Vec<u16> {
         let us = now.mono.0;
