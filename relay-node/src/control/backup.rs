@@ -97,7 +97,8 @@ impl NodeCore {
             return None;
         }
         let turn = std::mem::take(&mut reserve.turn) % reserve.offers.len();
-        Some(reserve.offers.remove(turn))
+        // Those before it have older incarnations: nobody would believe in them afterwards.
+        reserve.offers.drain(..=turn).next_back()
     }
 
     /// Dials a backup, unless one is there or under way.
@@ -270,6 +271,11 @@ impl NodeCore {
         }
         let Some(link) = self.up.reserve.link.take() else { return false };
         let Some(conn) = link.conn else { return false };
+        // Offers before it have older incarnations: those above would not believe in them any more.
+        let offers = &mut self.up.reserve.offers;
+        let older = offers.iter().position(|o| o.link == link.media).map_or(0, |at| at + 1);
+        offers.drain(..older);
+        self.up.reserve.turn = 0;
         self.end_attempt("the backup takes over");
         self.leave_old_parent();
         self.links.repurpose(conn, Use::Parent);

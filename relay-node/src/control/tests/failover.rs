@@ -131,6 +131,22 @@ fn a_backup_that_is_silent_or_gone_is_not_used() {
 }
 
 #[test]
+fn an_offer_older_than_the_one_in_use_is_forgotten() {
+    let mut rig = with_backup();
+    rig.step(Event::Closed(WARM));
+    assert_eq!(Rig::quiet(rig.wait(630 * MS)), ["dial 4 r"]);
+    rig.dialed(4, ConnId(4));
+    rig.message(ConnId(4), warm_greeting("r"));
+    rig.open(7);
+    let said = rig.step(Event::Closed(PARENT));
+    assert_eq!(said, ["remove link 5", "4 hello me>r", "promote link 7", "4 childsupdate me>- +c"]);
+    // The ticket for q has a lower incarnation than the one for r: nobody who has heard of that
+    // would believe in it.
+    assert_eq!(rig.step(Event::Closed(ConnId(4))), ["remove link 7", "attached false"]);
+    assert_eq!(Rig::quiet(rig.wait(300 * MS)), ["dial 5 root"]);
+}
+
+#[test]
 fn the_plan_may_change_the_backup_and_make_it_the_parent() {
     let mut rig = with_backup();
     assert_eq!(
