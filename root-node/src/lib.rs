@@ -8,5 +8,6 @@ pub mod config;
 pub mod core;
 pub mod http;
 pub mod ingest;
+pub mod planner;
 pub mod root;
 pub mod store;
