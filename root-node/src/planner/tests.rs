@@ -1,6 +1,7 @@
 //! The planner by itself: rules by example here, whatever is thrown at it in `properties`. Whole
 //! trees of real cores that follow it are simulated in the tests crate.
 
+mod drawn;
 mod properties;
 mod rules;
 
