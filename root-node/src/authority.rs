@@ -14,8 +14,6 @@ use std::time::Duration;
 /// How long a node's certificate lives. Renewed at two thirds of it: a root may be gone for eight
 /// hours, and a revoked node is out after a day at the latest.
 pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// How long a link ticket is good: a node dials at once, and has time for some failed attempts.
-pub const TICKET_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The real authority.
 pub struct RootAuthority {
@@ -73,7 +71,8 @@ impl Authority for RootAuthority {
             credential: ticket.credential.clone(),
             backup: ticket.backup,
         };
-        let expires = Wall(now.wall.0.saturating_add(TICKET_LIFETIME.as_micros() as u64));
+        let lives = u64::try_from(ticket.lives.as_micros()).unwrap_or(u64::MAX);
+        let expires = Wall(now.wall.0.saturating_add(lives));
         LinkTicket::new(&claims, &ticket.parent, &ticket.parent_wrap_key, expires)
             .map(|t| t.sign(&self.tickets))
             .map_err(|e| e.to_string())
@@ -135,6 +134,7 @@ mod tests {
             link: LinkId(5),
             credential: HopCredential([4; 32]),
             backup: None,
+            lives: Duration::from_secs(300),
         };
         let ticket = authority.sign_ticket(now(0), &request).unwrap();
         let check = |t, parent: &str| {

@@ -238,9 +238,10 @@ fn a_move_takes_a_node_to_another_parent_and_nothing_is_missed() {
     scene.move_to("leaf", "b");
     scene.expect_parent("leaf", "b");
     until("the leaf to leave the old parent", LIMIT, || byes(&scene.leaf.node) == said + 1);
+    // To its parent, and to its backup `a`, which is also the backup of `b`.
     until("its media to come by one way", LIMIT, || {
         (media_links(&scene.leaf.node), media_links(&scene.a.0), media_links(&scene.b.0))
-            == (1, 1, 2)
+            == (2, 3, 3)
     });
     scene.missed_nothing_since(before);
     assert_eq!(scene.leaf.node.id(), Some(id("leaf")));
@@ -251,10 +252,11 @@ fn a_move_takes_a_node_to_another_parent_and_nothing_is_missed() {
     scene.move_to("b", "a");
     scene.expect_parent("b", "a");
     until("the leaf to be one hop further away", LIMIT, || {
-        scene.view("leaf").is_some_and(|n| n.attached && n.rank.0 == 3)
+        scene.view("leaf").is_some_and(|n| n.attached && n.depth == 3)
     });
+    // Its backup is the root now, and so is the leaf's.
     until("the relay to have one way up", LIMIT, || {
-        (media_links(&scene.a.0), media_links(&scene.b.0)) == (2, 2)
+        (media_links(&scene.a.0), media_links(&scene.b.0)) == (2, 3)
     });
     scene.missed_nothing_since(before);
     assert!(!relay_place.has_changed().unwrap(), "the relay was without a parent");

@@ -32,7 +32,7 @@ fn chain(seed: u64, leaves: usize) -> (Sim, PipelineId, Vec<usize>) {
     let leaves = (0..leaves).map(|n| sim.start(Role::Leaf, &format!("leaf-{n}"), 0, 100));
     let leaves: Vec<usize> = leaves.collect();
     sim.until(5_000 * MS, "the leaves", Sim::settled);
-    assert!(sim.view.nodes.iter().filter(|n| n.role == Role::Leaf).all(|n| n.rank.0 == 3));
+    assert!(sim.view.nodes.iter().filter(|n| n.role == Role::Leaf).all(|n| n.depth == 3));
     let pipeline = play(&mut sim, &leaves);
     (sim, pipeline, leaves)
 }

@@ -19,13 +19,17 @@ fn a_tree_joins_settles_and_is_balanced() {
             assert_eq!(parent, 0, "relays are below the root");
         }
     }
-    let loads: Vec<usize> = load.values().copied().collect();
-    assert_eq!(loads, [8, 8, 8, 8, 8], "leaves are below relays, evenly");
+    let mut loads: Vec<usize> = load.values().copied().collect();
+    loads.sort();
+    let what =
+        "leaves are below relays, which keep a quarter of their slots; the last is woken last";
+    assert_eq!(loads, [4, 9, 9, 9, 9], "{what}");
     assert!(sim.nodes.iter().skip(1).all(|n| n.attaches == 1), "nobody tries twice");
-    let ranks: BTreeSet<u32> = sim.view.nodes.iter().map(|n| n.rank.0).collect();
+    let ranks: BTreeSet<u32> = sim.view.nodes.iter().map(|n| n.depth).collect();
     assert_eq!(ranks, BTreeSet::from([0, 1, 2]));
     assert_eq!(sim.kinds.get("error"), None, "{:?}", sim.kinds);
-    assert_eq!(sim.connections(), 45, "the joins' connections are closed");
+    // Each node has one to its parent and, but for the first relay, one to its backup.
+    assert_eq!(sim.connections(), 45 + 44, "the joins' connections are closed");
 }
 
 #[test]
@@ -37,20 +41,20 @@ fn relays_hang_below_relays_when_the_root_is_full() {
         sim.start(Role::Relay, &format!("relay-{n}"), 2, 0);
         settle(&mut sim, 10);
     }
-    let depths: Vec<u32> = sim.view.nodes.iter().map(|n| n.rank.0).collect();
+    let depths: Vec<u32> = sim.view.nodes.iter().map(|n| n.depth).collect();
     assert_eq!(depths.iter().filter(|d| **d == 1).count(), 2);
     assert_eq!(depths.iter().filter(|d| **d == 2).count(), 4);
-    // Six relays have room for eight more at the third level; then the tree is full.
+    // Six relays have room for eight more at the third level; the last slot is kept for a relay.
     for n in 0..9 {
         sim.start(Role::Leaf, &format!("leaf-{n}"), 0, 10);
     }
     sim.run(seconds(30));
     let attached = sim.view.nodes.iter().filter(|n| n.attached).count();
-    assert_eq!(attached, 1 + 6 + 8, "one leaf too many is refused and tries again");
+    assert_eq!(attached, 1 + 6 + 7, "two leaves too many are refused and try again");
     sim.start(Role::Relay, "late", 2, 0);
     sim.run(seconds(30));
     let attached = sim.view.nodes.iter().filter(|n| n.attached).count();
-    assert_eq!(attached, 15, "no room for a relay either");
+    assert_eq!(attached, 1 + 7 + 8, "a relay brings room for one of them, and for the next relay");
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn statistics_at_the_root_are_the_truth() {
 }
 
 #[test]
-fn the_children_of_a_killed_relay_come_back_through_the_root() {
+fn the_children_of_a_killed_relay_go_to_their_backups() {
     let mut sim = tree(setup(5), 5, 40);
     let pipeline = sim.define(1);
     sim.run(SECOND);
@@ -138,7 +142,7 @@ fn the_children_of_a_killed_relay_come_back_through_the_root() {
     let victim = relays(&sim)[2];
     let orphans: Vec<usize> =
         sim.edges().into_iter().filter(|(_, p)| *p == victim).map(|(c, _)| c).collect();
-    assert_eq!(orphans.len(), 8);
+    assert_eq!(orphans.len(), 9);
     let died = sim.elapsed();
     sim.kill(victim);
     settle(&mut sim, 5);
@@ -147,8 +151,8 @@ fn the_children_of_a_killed_relay_come_back_through_the_root() {
     assert!(took < seconds(3), "{took:?}");
     for orphan in orphans {
         let node = &sim.nodes[orphan];
-        assert_eq!(node.attaches, 2);
-        assert_eq!(node.core().identity().unwrap().incarnation, Incarnation(2));
+        assert_eq!(node.attaches, 1, "it was never without a parent");
+        assert_eq!(node.core().identity().unwrap().incarnation, Incarnation(1), "no new join");
         assert_eq!(node.id(), NodeId::new(&format!("leaf-{}", orphan - 6)).unwrap());
     }
 }
@@ -309,11 +313,12 @@ fn forged_senders_and_nonsense_from_inside_the_tree_change_nothing() {
     assert!(sim.nodes.iter().all(|n| !n.stopped));
     assert!(sim.kinds["error"] >= 4, "{:?}", sim.kinds);
     settle(&mut sim, 1);
-    // What is not XML ends the link; the node joins again.
+    // What is not XML ends the link; the node goes to its backup.
     sim.say(leaf, relay, "<message type=");
     sim.run(SECOND);
     settle(&mut sim, 10);
-    assert_eq!(sim.nodes[leaf].attaches, 2);
+    let parent = sim.nodes[leaf].core().parent().cloned();
+    assert_ne!(parent, Some(sim.nodes[relay].id()));
     assert!(sim.nodes.iter().all(|n| n.core().pipelines().contains_key(&pipeline)));
 }
 
@@ -340,4 +345,36 @@ fn late_events_do_no_harm() {
         sim.give(node, Event::Closed(relay_node::control::api::ConnId(999_999)));
     }
     settle(&mut sim, 1);
+}
+
+#[test]
+fn tickets_of_backups_are_given_anew_in_time() {
+    let mut sim = tree(setup(17), 3, 3);
+    sim.run(seconds(30));
+    let with_backups = || sim.view.nodes.iter().filter(|n| !n.backups.is_empty());
+    assert_eq!(with_backups().count(), 5, "all but the root and the first relay");
+    // A message is counted at each hop.
+    let hops: u64 = with_backups().map(|n| u64::from(n.depth)).sum();
+    let told = sim.kinds["redirect"];
+    sim.run(seconds(1_700));
+    assert_eq!(sim.kinds["redirect"], told, "nothing changes, nothing is said");
+    sim.run(seconds(120));
+    assert_eq!(sim.kinds["redirect"], told + hops);
+}
+
+#[test]
+fn a_slot_above_is_taken_by_whom_it_pays_for() {
+    let mut setup = setup(18);
+    setup.root_children = 2;
+    let mut sim = Sim::new(setup);
+    for n in 0..4 {
+        sim.start(Role::Relay, &format!("relay-{n}"), 6, 0);
+        settle(&mut sim, 10);
+    }
+    let deep = |sim: &Sim| sim.view.nodes.iter().filter(|n| n.depth == 2).count();
+    assert_eq!(deep(&sim), 2);
+    // The root has a slot free: one of the two goes up by itself.
+    sim.kill(1);
+    sim.until(seconds(10), "the layer above is full again", |sim| sim.settled() && deep(sim) == 1);
+    assert_eq!(sim.view.nodes.iter().filter(|n| n.depth == 1).count(), 2);
 }

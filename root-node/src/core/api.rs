@@ -11,6 +11,7 @@ use soleil_protocol::{
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a link ticket says. The authority wraps the credential for the parent and signs.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct TicketRequest {
     pub credential: HopCredential,
     /// The child's rank, if the parent is a backup.
     pub backup: Option<Rank>,
+    /// How long the ticket is good for.
+    pub lives: Duration,
 }
 
 /// The root's secrets, as its core uses them. The real one is in `authority`; the simulator has
@@ -161,8 +164,12 @@ pub struct NodeView {
     pub incarnation: Incarnation,
     /// Its parent, in the tree or planned; `None` for the root and for nodes without a place.
     pub parent: Option<NodeId>,
-    /// Its depth.
+    /// Its place in the plan.
     pub rank: Rank,
+    /// Hops from the root; 0 for a node without a place.
+    pub depth: u32,
+    /// Where it goes when it loses its parent, in this order.
+    pub backups: Vec<NodeId>,
     /// Whether the whole path to the root stands.
     pub attached: bool,
     /// Whether it is about to leave (BYE or KILL): nothing new is sent to it.

@@ -1,4 +1,4 @@
-//! Joins, renewals and moves: who a node is and which parent it gets, with ticket and credential.
+//! Joins and renewals: who a node is, and offers of parents with tickets and credentials.
 
 use super::RootCore;
 use super::api::TicketRequest;
@@ -8,12 +8,19 @@ use relay_node::media::api::HopCredential;
 use soleil_protocol::limits::KEY_BYTES;
 use soleil_protocol::message::{ErrorCode, Hello, Identity, MoveMode, ParentOffer, Redirect};
 use soleil_protocol::{Body, Incarnation, LinkId, Message, NodeId, Rank, Role};
+use std::time::Duration;
 
 /// Incarnations that a node may claim to have had. Each is one join: nobody gets there by joining,
 /// and a liar can't reach the end of the numbers.
 const MAX_CLAIMED: Incarnation = Incarnation(1 << 48);
 
-type Refusal = (ErrorCode, String);
+/// How long a node may take to attach to a parent that it was sent to.
+pub(super) const JOIN_TICKET_LIVES: Duration = Duration::from_secs(300);
+
+/// How long a backup's ticket is good for; it is given anew at half of that.
+pub(super) const BACKUP_TICKET_LIVES: Duration = Duration::from_secs(3_600);
+
+pub(super) type Refusal = (ErrorCode, String);
 
 fn no<T>(code: ErrorCode, text: impl Into<String>) -> Result<T, Refusal> {
     Err((code, text.into()))
@@ -64,45 +71,64 @@ impl RootCore {
         let incarnation = Incarnation(before.max(claimed).saturating_add(1));
         // A node that comes (again) has lost its parent or did not reach it.
         let avoid = known.and_then(|n| n.parent.clone().or(n.lost.clone()));
-        let parent = self.tree.choose(&id, role, &hello.region, avoid.as_ref());
-        let Some(parent) = parent else {
-            return no(ErrorCode::Full, "no node has room for another child");
-        };
         let stale =
             hello.pipelines.iter().copied().filter(|p| !self.pipelines.contains_key(p)).collect();
-        let node = Node {
+        let mut node = Node {
             role,
             key,
             wrap_key: wrap_key.clone(),
             incarnation,
-            issued: incarnation,
+            issued: Incarnation(incarnation.0.saturating_sub(1)),
             server: hello.server.clone(),
             media: hello.media.clone(),
             http: hello.http.clone(),
             region: hello.region.clone(),
             labels: hello.labels.clone(),
             capacity: hello.capacity,
-            parent: Some(parent.clone()),
+            parent: None,
             moving_to: None,
             lost: None,
             place: Place::Pending { since: self.now.mono },
             leaving: false,
             killed: false,
+            pinned: false,
             token,
+            serial: self.tree.serial_for(&id),
+            offered: self.now.mono,
             stale,
             stats: Vec::new(),
         };
-        let offer = self.offer(&id, &node, &parent)?;
-        let identity = self.identity(&id, role, incarnation, csr)?;
-        let rank = Rank(self.tree.depth(&parent, None).unwrap_or(0) + 1);
-        self.tree.insert(id.clone(), node);
-        let redirect = Redirect {
-            rank,
-            mode: MoveMode::AtOnce,
-            identity: Some(identity),
-            parents: vec![offer],
+        let planned = self.tree.plan_join(&id, &node, avoid.as_ref());
+        let answer = match planned {
+            Some(parent) => {
+                node.parent = Some(parent);
+                self.answer_join(&id, &mut node, csr)
+            }
+            None => no(ErrorCode::Full, "no node has room for another child"),
         };
-        Ok((id, redirect))
+        match answer {
+            Ok(redirect) => {
+                self.tree.insert(id.clone(), node);
+                self.tree.planner_mut().tell(&id);
+                Ok((id, redirect))
+            }
+            Err(refusal) => {
+                self.tree.sync(&id);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn answer_join(
+        &mut self,
+        id: &NodeId,
+        node: &mut Node,
+        csr: &[u8],
+    ) -> Result<Redirect, Refusal> {
+        let parents = self.offers(id, node, JOIN_TICKET_LIVES)?;
+        let identity = Some(self.identity(id, node.role, node.incarnation, csr)?);
+        let rank = self.tree.planner().rank(id);
+        Ok(Redirect { rank, mode: MoveMode::AtOnce, identity, parents })
     }
 
     /// What a joiner may be, and by which token.
@@ -147,8 +173,45 @@ impl RootCore {
         })
     }
 
+    /// Offers of a node's planned parent and of its backups, each with an incarnation of its own,
+    /// in order: who fails over goes forward in them. A backup that can't be offered is left out.
+    ///
+    /// # Errors
+    /// Why there is no offer of the parent.
+    pub(super) fn offers(
+        &mut self,
+        id: &NodeId,
+        node: &mut Node,
+        lives: Duration,
+    ) -> Result<Vec<ParentOffer>, Refusal> {
+        let Some(parent) = self.tree.planner().parent(id).cloned() else {
+            return no(ErrorCode::Internal, "no parent is planned");
+        };
+        let mut offers = Vec::new();
+        for backup in std::iter::once(parent).chain(self.tree.planner().backups(id)) {
+            node.issued = Incarnation(node.issued.0.saturating_add(1));
+            let first = offers.is_empty();
+            let ticket = match first {
+                true => (None, lives),
+                false => (Some(self.tree.planner().rank(id)), BACKUP_TICKET_LIVES),
+            };
+            match self.offer(id, node, &backup, ticket) {
+                Ok(offer) => offers.push(offer),
+                Err(refusal) if first => return Err(refusal),
+                Err((_, text)) => tracing::warn!(node = %id, %backup, text, "no offer of a backup"),
+            }
+        }
+        Ok(offers)
+    }
+
     /// A parent with everything that the node needs to attach there.
-    fn offer(&mut self, id: &NodeId, node: &Node, parent: &NodeId) -> Result<ParentOffer, Refusal> {
+    fn offer(
+        &mut self,
+        id: &NodeId,
+        node: &Node,
+        parent: &NodeId,
+        (backup, lives): (Option<Rank>, Duration),
+    ) -> Result<ParentOffer, Refusal> {
         let (server, media, parent_wrap_key) = if *parent == self.config.id {
             let wrap_key = self.node.vault().wrap_key();
             (self.config.server.clone(), self.config.media.clone(), wrap_key)
@@ -177,7 +240,8 @@ impl RootCore {
             parent_wrap_key,
             link,
             credential,
-            backup: None,
+            backup,
+            lives,
         };
         let ticket =
             self.authority.sign_ticket(self.now, &request).map_err(|e| (ErrorCode::Internal, e))?;
@@ -222,56 +286,10 @@ impl RootCore {
         let (role, incarnation) = (node.role, node.incarnation);
         let identity = self.identity(from, role, incarnation, csr)?;
         Ok(Redirect {
-            rank: Rank(self.tree.depth(from, None).unwrap_or(0)),
+            rank: self.tree.planner().rank(from),
             mode: MoveMode::Overlap,
             identity: Some(identity),
             parents: Vec::new(),
         })
-    }
-
-    /// Moves a node make before break; `false` if it can't be.
-    pub(super) fn move_node(&mut self, id: &NodeId, parent: &NodeId) -> bool {
-        let Some(mut node) = self.tree.get(id).cloned() else { return false };
-        if node.parent.as_ref() == Some(parent) || !self.tree.may_move(id, parent) {
-            return false;
-        }
-        node.issued = Incarnation(node.issued.0.saturating_add(1));
-        let offer = match self.offer(id, &node, parent) {
-            Ok(offer) => offer,
-            Err((_, text)) => {
-                tracing::warn!(node = %id, %parent, text, "can't move");
-                return false;
-            }
-        };
-        if let Some(known) = self.tree.get_mut(id) {
-            known.issued = node.issued;
-            known.moving_to = Some(parent.clone());
-        }
-        let redirect = Redirect {
-            rank: Rank(self.tree.depth(parent, None).unwrap_or(0) + 1),
-            mode: MoveMode::Overlap,
-            identity: None,
-            parents: vec![offer],
-        };
-        self.touch();
-        self.node.send_to(id, Body::Redirect(Box::new(redirect)))
-    }
-
-    /// A node is about to leave: its children go elsewhere first.
-    pub(super) fn move_children_of(&mut self, leaving: &NodeId) {
-        let children: Vec<(NodeId, Role, String)> = self
-            .tree
-            .iter()
-            .filter(|(_, n)| n.parent.as_ref() == Some(leaving) && n.place == Place::Attached)
-            .map(|(id, n)| (id.clone(), n.role, n.region.clone()))
-            .collect();
-        for (id, role, region) in children {
-            match self.tree.choose(&id, role, &region, Some(leaving)) {
-                Some(parent) if parent != *leaving => {
-                    self.move_node(&id, &parent);
-                }
-                _ => tracing::warn!(node = %id, "no other parent has room"),
-            }
-        }
     }
 }

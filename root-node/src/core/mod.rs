@@ -1,14 +1,15 @@
-//! The root's core: joins, the model of the tree, the first attach policy, pipelines and their
-//! keys, statistics of the whole tree. Pure (DESIGN 2); sockets and secrets are elsewhere.
+//! The root's core: joins, the model of the tree, what the planner makes of it, pipelines and
+//! their keys, statistics of the whole tree. Pure (DESIGN 2); sockets and secrets are elsewhere.
 //!
 //! It stands around a [`NodeCore`] of role root, which handles links, routing, rows and media
 //! links as on any node, and hands up what only the root can decide.
 
 pub mod api;
 mod join;
+mod moves;
 pub mod pick;
 mod pipelines;
-pub mod policy;
+mod polling;
 #[cfg(test)]
 mod tests;
 pub mod tree;
@@ -17,26 +18,18 @@ pub use pick::{LeafPicker, Pick};
 
 use api::{Authority, NodeView, PipelineView, RootCommand, RootConfig, RootOutput, RootView};
 use pipelines::RootPipeline;
+use polling::{POLL_INTERVAL, POLL_SLOTS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use relay_node::control::api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
 use relay_node::control::timers::Timers;
 use relay_node::control::{NodeCore, Upcall};
-use soleil_protocol::message::{
-    ChildsUpdate, ErrorCode, ErrorReport, Kill, ReqFullStats, StatsContainer,
-};
+use soleil_protocol::message::{ChildsUpdate, ErrorCode, ErrorReport, Kill, StatsContainer};
 use soleil_protocol::{Body, Message, Mono, NodeId, Now, PipelineId, Rank, Role};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tree::{Place, Tree};
-
-/// How often a leaf is asked for its FULLSTATS (in [`POLL_SLOTS`] groups, so that a thousand
-/// requests don't leave at once).
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Groups of leaves that are asked one after another.
-const POLL_SLOTS: u32 = 4;
 
 /// How long a node may take from its REDIRECT to its place in the tree: it has 5 s for the attach,
 /// and the news must come up.
@@ -58,6 +51,8 @@ enum RootTimer {
     Sweep,
     /// Publish what has changed.
     View,
+    /// Tell nodes what has changed for them.
+    Plan,
     /// A pipeline's new key is everywhere.
     UseKey(PipelineId),
     /// A pipeline's old keys are over.
@@ -77,6 +72,8 @@ pub struct RootCore {
     outputs: VecDeque<RootOutput>,
     next_link: u64,
     poll_slot: u32,
+    /// Moves that may be made now.
+    moves_left: usize,
 }
 
 impl RootCore {
@@ -114,6 +111,7 @@ impl RootCore {
             outputs: VecDeque::new(),
             next_link,
             poll_slot: 0,
+            moves_left: 0,
         }
     }
 
@@ -158,6 +156,8 @@ impl RootCore {
             incarnation: Default::default(),
             parent: None,
             rank: Rank(0),
+            depth: 0,
+            backups: Vec::new(),
             attached: true,
             leaving: self.node.is_stopping(),
             server: Some(self.config.server.clone()),
@@ -175,6 +175,7 @@ impl RootCore {
     /// Something has changed that people want to see.
     fn touch(&mut self) {
         self.timers.set_if_idle(RootTimer::View, self.now.mono.after(VIEW_INTERVAL));
+        self.plan_soon();
     }
 
     fn start(&mut self) {
@@ -195,7 +196,9 @@ impl RootCore {
             RootCommand::Rotate(id) => self.rotate(id),
             RootCommand::Kill { node, grace_secs, reason } => self.kill(&node, grace_secs, reason),
             RootCommand::Move { node, parent } => {
-                if !self.move_node(&node, &parent) {
+                if self.move_node(&node, &parent) {
+                    self.tree.change(&node, |node| node.pinned = true);
+                } else {
                     tracing::warn!(%node, %parent, "this move is not possible");
                 }
             }
@@ -203,12 +206,14 @@ impl RootCore {
     }
 
     fn kill(&mut self, id: &NodeId, grace_secs: u32, reason: String) {
-        let Some(node) = self.tree.get_mut(id) else {
+        let known = self.tree.change(id, |node| {
+            node.leaving = true;
+            node.killed = true;
+        });
+        if !known {
             tracing::warn!(node = %id, "no such node to kill");
             return;
-        };
-        node.leaving = true;
-        node.killed = true;
+        }
         self.move_children_of(id);
         self.node.send_to(id, Body::Kill(Kill { grace_secs, reason }));
         let ids: Vec<PipelineId> = self.pipelines.keys().copied().collect();
@@ -237,24 +242,21 @@ impl RootCore {
             Body::Hello(hello) => self.on_renewal(from, conn, message, hello),
             Body::Bye(bye) => {
                 tracing::info!(node = %from, reason = %bye.reason, "is about to leave");
-                if let Some(node) = self.tree.get_mut(from) {
-                    node.leaving = true;
-                }
+                self.tree.change(from, |node| node.leaving = true);
                 self.move_children_of(from);
                 self.touch();
             }
             Body::FullStats(full) => {
                 if let Some(node) = self.tree.get_mut(from) {
                     node.stats.clone_from(&full.containers);
+                    self.take_rtts(from, &full.containers);
                     self.touch();
                 }
             }
             Body::Error(report) if report.failed_type == "redirect" => {
                 // A move that failed: the node stays where it is.
-                if let Some(node) = self.tree.get_mut(from) {
-                    node.moving_to = None;
-                    self.touch();
-                }
+                self.tree.change(from, |node| node.moving_to = None);
+                self.touch();
             }
             _ => {}
         }
@@ -264,15 +266,17 @@ impl RootCore {
     fn on_subtree(&mut self, update: ChildsUpdate) {
         let now = self.now.mono;
         for (id, incarnation) in update.removed {
-            let Some(node) = self.tree.get_mut(&id) else { continue };
-            if node.place == Place::Attached && node.incarnation <= incarnation {
-                node.place = Place::Away { since: now };
-                node.lost = node.parent.take();
-                node.moving_to = None;
-            }
+            self.tree.change(&id, |node| {
+                if node.place == Place::Attached && node.incarnation <= incarnation {
+                    node.place = Place::Away { since: now };
+                    node.lost = node.parent.take();
+                    node.moving_to = None;
+                    node.pinned = false;
+                }
+            });
         }
         for child in update.added {
-            let Some(node) = self.tree.get_mut(&child.id) else {
+            let Some(node) = self.tree.get(&child.id) else {
                 // It joined before this root was started: it has to join again.
                 let report = ErrorReport {
                     code: ErrorCode::UnknownNode,
@@ -286,14 +290,17 @@ impl RootCore {
             if child.incarnation < node.incarnation {
                 continue;
             }
-            node.incarnation = child.incarnation;
-            node.place = Place::Attached;
-            if node.moving_to.as_ref() == Some(&child.parent) {
-                node.moving_to = None;
-            }
-            node.parent = Some(child.parent);
-            node.lost = None;
-            if node.killed {
+            let killed = node.killed;
+            self.tree.change(&child.id, |node| {
+                node.incarnation = child.incarnation;
+                node.place = Place::Attached;
+                if node.moving_to.as_ref() == Some(&child.parent) {
+                    node.moving_to = None;
+                }
+                node.parent = Some(child.parent);
+                node.lost = None;
+            });
+            if killed {
                 // It went elsewhere instead of stopping: its new parent is told to end it, too.
                 let reason = "removed".to_owned();
                 self.node.send_to(&child.id, Body::Kill(Kill { grace_secs: 0, reason }));
@@ -304,24 +311,6 @@ impl RootCore {
         self.touch();
     }
 
-    /// Asks one group of leaves for their statistics.
-    fn poll(&mut self) {
-        self.timers.set(RootTimer::Poll, self.now.mono.after(POLL_INTERVAL / POLL_SLOTS));
-        self.poll_slot = (self.poll_slot + 1) % POLL_SLOTS;
-        let slot = self.poll_slot as usize;
-        let leaves: Vec<NodeId> = self
-            .tree
-            .iter()
-            .filter(|(_, n)| n.role == Role::Leaf && n.place == Place::Attached)
-            .enumerate()
-            .filter(|(i, _)| i % POLL_SLOTS as usize == slot)
-            .map(|(_, (id, _))| id.clone())
-            .collect();
-        for leaf in leaves {
-            self.node.send_to(&leaf, Body::ReqFullStats(ReqFullStats { pipeline: None }));
-        }
-    }
-
     fn on_timer(&mut self, timer: RootTimer) {
         match timer {
             RootTimer::Poll => self.poll(),
@@ -330,7 +319,9 @@ impl RootCore {
                 if self.tree.expire(self.now.mono, PENDING_FOR) {
                     self.touch();
                 }
+                self.tidy();
             }
+            RootTimer::Plan => self.on_plan(),
             RootTimer::View => {
                 let view = Arc::new(self.view());
                 self.outputs.push_back(RootOutput::View(view));

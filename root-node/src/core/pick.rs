@@ -122,6 +122,8 @@ mod tests {
             incarnation: Incarnation(1),
             parent: None,
             rank: Rank(2),
+            depth: 2,
+            backups: Vec::new(),
             attached: true,
             leaving: false,
             server: None,

@@ -2,6 +2,7 @@
 //! them all. Whole trees are simulated in the tests crate.
 
 mod joins;
+mod plans;
 mod streams;
 
 use super::RootCore;

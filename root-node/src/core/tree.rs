@@ -1,12 +1,14 @@
 //! The root's model of the tree: every node that has joined, where it is, where it shall be. It
-//! answers questions and keeps counts; what is sent to whom is decided in the core.
+//! answers questions and keeps the planner informed; what is sent to whom is decided in the core.
+
+mod planned;
 
 use super::api::NodeView;
-use super::policy::{Candidate, choose_parent};
+use crate::planner::{MAX_SERIAL, NodeInput, Planner};
 use relay_node::control::api::KeyHash;
 use soleil_protocol::message::{Capacity, HostPort, StatsContainer};
-use soleil_protocol::{Incarnation, Mono, NodeId, PipelineId, Rank, Role};
-use std::collections::BTreeMap;
+use soleil_protocol::{Incarnation, Mono, NodeId, PipelineId, Role};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -71,8 +73,14 @@ pub struct Node {
     pub leaving: bool,
     /// Whether it was killed: it gets no new keys, and comes back by a token only.
     pub killed: bool,
+    /// Whether the operator has put it where it is: nothing less than need moves it.
+    pub pinned: bool,
     /// The join token that it came by.
     pub token: String,
+    /// Its number in ranks, given when it first joined.
+    pub serial: u32,
+    /// When it last got tickets.
+    pub offered: Mono,
     /// Pipelines that it carries and that are over.
     pub stale: Vec<PipelineId>,
     /// Its last FULLSTATS.
@@ -101,15 +109,29 @@ impl Node {
 #[derive(Debug)]
 pub struct Tree {
     root: NodeId,
-    root_capacity: Capacity,
-    root_region: String,
     nodes: BTreeMap<NodeId, Node>,
+    serials: BTreeSet<u32>,
+    next_serial: u32,
+    /// The same tree as it is planned.
+    planner: Planner,
 }
 
 impl Tree {
     /// A tree of the root alone.
     pub fn new(root: NodeId, capacity: Capacity, region: String) -> Self {
-        Self { root, root_capacity: capacity, root_region: region, nodes: BTreeMap::new() }
+        let planner = Planner::new(&NodeInput {
+            id: root.clone(),
+            role: Role::Root,
+            slots: capacity.children,
+            egress: capacity.egress,
+            reachable: true,
+            region,
+            serial: 0,
+            leaving: false,
+            pinned: true,
+        });
+        let (nodes, serials) = (BTreeMap::new(), BTreeSet::new());
+        Self { root, nodes, serials, next_serial: 1, planner }
     }
 
     /// One node (not the root).
@@ -117,7 +139,8 @@ impl Tree {
         self.nodes.get(id)
     }
 
-    /// One node, to be changed.
+    /// One node, to be changed in what the planner does not know; for the rest there is
+    /// [`Tree::change`].
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Node> {
         self.nodes.get_mut(id)
     }
@@ -127,9 +150,43 @@ impl Tree {
         self.nodes.iter()
     }
 
+    /// Changes a node; `false` if there is none.
+    pub fn change(&mut self, id: &NodeId, change: impl FnOnce(&mut Node)) -> bool {
+        let Some(node) = self.nodes.get_mut(id) else { return false };
+        change(node);
+        self.sync(id);
+        true
+    }
+
     /// Adds a node or replaces what is known of it.
     pub fn insert(&mut self, id: NodeId, node: Node) {
-        self.nodes.insert(id, node);
+        if let Some(old) = self.nodes.get(&id) {
+            self.serials.remove(&old.serial);
+        }
+        self.serials.insert(node.serial);
+        self.nodes.insert(id.clone(), node);
+        self.sync(&id);
+    }
+
+    fn forget(&mut self, id: &NodeId) -> bool {
+        let Some(node) = self.nodes.remove(id) else { return false };
+        self.serials.remove(&node.serial);
+        self.sync(id);
+        true
+    }
+
+    /// The number of a node that joins: the one that it has, or one that nobody has.
+    pub fn serial_for(&mut self, id: &NodeId) -> u32 {
+        if let Some(node) = self.nodes.get(id) {
+            return node.serial;
+        }
+        // There are far more numbers than nodes.
+        while self.serials.contains(&self.next_serial) {
+            self.next_serial = (self.next_serial + 1) % MAX_SERIAL;
+        }
+        let serial = self.next_serial;
+        self.next_serial = (self.next_serial + 1) % MAX_SERIAL;
+        serial
     }
 
     /// Makes room for one more node; `false` if everybody is present.
@@ -145,26 +202,33 @@ impl Tree {
                 _ => None,
             })
             .min();
-        oldest.is_some_and(|(_, id)| self.nodes.remove(&id).is_some())
+        oldest.is_some_and(|(_, id)| self.forget(&id))
     }
 
     /// Forgets nodes that went long ago and gives up on those that never arrived.
     pub fn expire(&mut self, now: Mono, pending_for: Duration) -> bool {
-        let mut changed = false;
-        for node in self.nodes.values_mut() {
-            if let Place::Pending { since } = node.place
-                && now.since(since) >= pending_for
-            {
+        let pending = |n: &Node| match n.place {
+            Place::Pending { since } => now.since(since) >= pending_for,
+            _ => false,
+        };
+        let gone = |n: &Node| match n.place {
+            Place::Away { since } => now.since(since) >= FORGET_AFTER,
+            _ => false,
+        };
+        let which = |test: &dyn Fn(&Node) -> bool| -> Vec<NodeId> {
+            self.nodes.iter().filter(|(_, n)| test(n)).map(|(id, _)| id.clone()).collect()
+        };
+        let (late, gone) = (which(&pending), which(&gone));
+        for id in &late {
+            self.change(id, |node| {
                 node.lost = node.parent.take();
                 node.place = Place::Away { since: now };
-                changed = true;
-            }
+            });
         }
-        let before = self.nodes.len();
-        self.nodes.retain(
-            |_, n| !matches!(n.place, Place::Away { since } if now.since(since) >= FORGET_AFTER),
-        );
-        changed || before != self.nodes.len()
+        for id in &gone {
+            self.forget(id);
+        }
+        !late.is_empty() || !gone.is_empty()
     }
 
     /// The id that a joiner gets: what it asks for, or with a suffix if that is another's. A key
@@ -202,19 +266,13 @@ impl Tree {
         *id == self.root || self.get(id).is_some_and(|n| n.place == Place::Attached)
     }
 
-    /// Hops from the root if the whole path stands; `None` else, or if it leads over `without`.
-    pub fn depth(&self, id: &NodeId, without: Option<&NodeId>) -> Option<u32> {
+    /// Hops from the root if the whole path stands.
+    pub fn depth(&self, id: &NodeId) -> Option<u32> {
         let mut at = id;
         let mut depth = 0;
         while *at != self.root {
             let node = self.nodes.get(at)?;
-            if node.place != Place::Attached || Some(at) == without {
-                return None;
-            }
-            // A node on the move stands on both legs: neither may lead over `without`.
-            if let Some(next) = &node.moving_to
-                && (Some(next) == without || without.is_some_and(|w| self.is_below(next, w)))
-            {
+            if node.place != Place::Attached {
                 return None;
             }
             depth += 1;
@@ -239,108 +297,20 @@ impl Tree {
         false
     }
 
-    /// Whether `id` lies below `above` or is it, by what is planned.
-    fn is_below(&self, id: &NodeId, above: &NodeId) -> bool {
-        let mut at = id;
-        for _ in 0..64 {
-            if at == above {
-                return true;
-            }
-            match self.nodes.get(at).and_then(|n| n.moving_to.as_ref().or(n.parent.as_ref())) {
-                Some(parent) => at = parent,
-                None => return false,
-            }
-        }
-        true
-    }
-
-    /// Children of each node, those on their way included.
-    pub fn child_counts(&self) -> BTreeMap<&NodeId, u32> {
-        let mut counts = BTreeMap::new();
-        for node in self.nodes.values() {
-            if matches!(node.place, Place::Away { .. }) {
-                continue;
-            }
-            for parent in node.parent.iter().chain(&node.moving_to) {
-                *counts.entry(parent).or_default() += 1;
-            }
-        }
-        counts
-    }
-
-    /// Chooses a parent for a node (in the tree or not).
-    pub fn choose(
-        &self,
-        joiner: &NodeId,
-        role: Role,
-        region: &str,
-        avoid: Option<&NodeId>,
-    ) -> Option<NodeId> {
-        let mut counts = self.child_counts();
-        // Its own place does not count against it.
-        if let Some(node) = self.get(joiner)
-            && !matches!(node.place, Place::Away { .. })
-        {
-            for parent in node.parent.iter().chain(&node.moving_to) {
-                if let Some(count) = counts.get_mut(parent) {
-                    *count -= 1;
-                }
-            }
-        }
-        let root = Candidate {
-            id: self.root.clone(),
-            role: Role::Root,
-            depth: 0,
-            children: counts.get(&self.root).copied().unwrap_or(0),
-            capacity: self.root_capacity.children,
-            near: region == self.root_region,
-        };
-        let relays = self.nodes.iter().filter_map(|(id, node)| {
-            if node.leaving || node.role != Role::Relay || node.server.is_none() {
-                return None;
-            }
-            Some(Candidate {
-                id: id.clone(),
-                role: node.role,
-                depth: self.depth(id, Some(joiner))?,
-                children: counts.get(id).copied().unwrap_or(0),
-                capacity: node.capacity.children,
-                near: region == node.region,
-            })
-        });
-        let candidates: Vec<Candidate> = std::iter::once(root).chain(relays).collect();
-        choose_parent(role, avoid, &candidates)
-    }
-
-    /// Whether a move is possible: the parent has room and does not hang below the node.
-    pub fn may_move(&self, id: &NodeId, parent: &NodeId) -> bool {
-        let room = |capacity: &Capacity| {
-            self.child_counts().get(parent).copied().unwrap_or(0) < capacity.children
-        };
-        if !self.is_attached(id) || *id == self.root {
-            return false;
-        }
-        if *parent == self.root {
-            return room(&self.root_capacity);
-        }
-        self.get(parent).is_some_and(|p| {
-            p.role == Role::Relay && !p.leaving && p.server.is_some() && room(&p.capacity)
-        }) && self.depth(parent, Some(id)).is_some()
-    }
-
     /// Every node as the outside sees it.
     pub fn views(&self) -> Vec<NodeView> {
-        let counts = self.child_counts();
         self.nodes
             .iter()
             .map(|(id, node)| {
-                let depth = self.depth(id, None);
+                let depth = self.depth(id);
                 NodeView {
                     id: id.clone(),
                     role: node.role,
                     incarnation: node.incarnation,
                     parent: node.parent.clone(),
-                    rank: Rank(depth.unwrap_or_default()),
+                    rank: self.planner.rank(id),
+                    depth: depth.unwrap_or_default(),
+                    backups: self.planner.backups(id),
                     attached: depth.is_some(),
                     leaving: node.leaving,
                     server: node.server.clone(),
@@ -349,7 +319,7 @@ impl Tree {
                     region: node.region.clone(),
                     labels: node.labels.clone(),
                     capacity: node.capacity,
-                    children: counts.get(id).copied().unwrap_or(0),
+                    children: self.planner.used(id),
                     viewers: node.viewers(),
                     stats: node.stats.clone(),
                 }
@@ -359,13 +329,13 @@ impl Tree {
 
     /// Children of the root, those on their way included.
     pub fn root_children(&self) -> u32 {
-        self.child_counts().get(&self.root).copied().unwrap_or(0)
+        self.planner.used(&self.root)
     }
 
     /// Attached nodes, parents before children.
     pub fn in_order(&self) -> Vec<NodeId> {
         let mut nodes: Vec<(u32, &NodeId)> =
-            self.nodes.keys().filter_map(|id| Some((self.depth(id, None)?, id))).collect();
+            self.nodes.keys().filter_map(|id| Some((self.depth(id)?, id))).collect();
         nodes.sort();
         nodes.into_iter().map(|(_, id)| id.clone()).collect()
     }

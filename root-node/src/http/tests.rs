@@ -115,6 +115,8 @@ fn view(live: bool, leaves: &[(&str, u32)]) -> Arc<RootView> {
             incarnation: Incarnation(1),
             parent: None,
             rank: Rank(2),
+            depth: 2,
+            backups: Vec::new(),
             attached: true,
             leaving: false,
             server: None,

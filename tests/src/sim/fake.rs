@@ -13,9 +13,6 @@ use soleil_protocol::{Incarnation, LinkId, NodeId, Now, Rank, Role, Wall};
 /// How long a certificate of the simulation lives.
 const CERTIFICATE_MICROS: u64 = 3_600_000_000;
 
-/// How long a ticket of the simulation lives.
-const TICKET_MICROS: u64 = 30_000_000;
-
 /// The only ticket key (32 bytes, as the real one).
 const TICKET_KEY: &[u8; 32] = b"the ticket key of the simulation";
 
@@ -211,7 +208,7 @@ impl Authority for SimAuthority {
             ticket.parent,
             ticket.incarnation,
             ticket.link,
-            now.wall.0 + TICKET_MICROS,
+            now.wall.0 + ticket.lives.as_micros() as u64,
             ticket.backup.map_or(0, |rank| rank.0),
             hex(&sealed)
         )))
@@ -262,6 +259,7 @@ mod tests {
             link: LinkId(5),
             credential: HopCredential([9; 32]),
             backup: None,
+            lives: std::time::Duration::from_secs(30),
         };
         let ticket = authority.sign_ticket(Now::default(), &request).unwrap();
         let check = |vault: &SimVault, name, ticket: &[u8], at| {
@@ -272,7 +270,7 @@ mod tests {
         assert_eq!((claims.link, claims.credential.0), (LinkId(5), [9; 32]));
         assert!(check(&parent, "q", &ticket, 0).is_err());
         assert!(check(&other, "p", &ticket, 0).is_err());
-        assert!(check(&parent, "p", &ticket, TICKET_MICROS + 1).is_err());
+        assert!(check(&parent, "p", &ticket, 30_000_001).is_err());
         let mut altered = ticket;
         altered[0] ^= 1;
         assert!(check(&parent, "p", &altered, 0).is_err());

@@ -12,7 +12,11 @@ fn a_node_joins_attaches_and_is_seen() {
     assert_eq!(said, ["add link".to_owned(), format!("{} hello >a", conn.0)]);
     let view = rig.core.view();
     let node = &view.nodes[1];
-    assert!(node.attached && node.rank == Rank(1) && node.incarnation == Incarnation(2));
+    assert!(
+        node.attached
+            && (node.depth, node.rank) == (1, Rank((1 << 24) | 1))
+            && node.incarnation == Incarnation(2)
+    );
     assert_eq!(view.nodes[0].children, 1);
     assert_eq!(rig.step(Event::Closed(conn)), ["remove link"]);
     let view = rig.core.view();
