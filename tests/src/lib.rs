@@ -8,6 +8,7 @@ pub mod harness;
 pub mod http;
 pub mod load;
 pub mod picture;
+pub mod planning;
 pub mod sim;
 pub mod source;
 pub mod viewer;

@@ -61,6 +61,21 @@ pub enum What {
         #[arg(long)]
         core: Option<usize>,
     },
+    /// The root's planner: a whole plan, and what one node that comes or goes costs.
+    Planner {
+        /// Nodes of the tree.
+        #[arg(long, short, value_delimiter = ',', default_value = "100,1000,10000")]
+        nodes: Vec<usize>,
+        /// How often a whole plan is made.
+        #[arg(long, default_value_t = 10)]
+        repeat: usize,
+        /// Of which the nodes are made.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where the figures go.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// A storm of joins: that many viewers within a second, beside those who are there.
     Storm {
         #[command(flatten)]

@@ -9,6 +9,7 @@ use arguments::{Arguments, CrowdArguments, What};
 use clap::Parser;
 use relay_node::clock::Clock;
 use soleil_tests::load::{self, CellResult, Subject, limit, plot, results};
+use soleil_tests::planning;
 use soleil_tests::viewer::Signalling;
 use std::io::Read;
 use std::path::Path;
@@ -47,6 +48,18 @@ fn siege(arguments: &CrowdArguments, sent: usize) -> anyhow::Result<()> {
         println!("{}", table::siege_row(r));
     })?;
     write_json(arguments.json.as_deref(), &results)
+}
+
+fn planner(nodes: &[usize], repeat: usize, seed: u64, json: Option<&Path>) -> anyhow::Result<()> {
+    println!("{}", table::PLANNER_HEADING);
+    let mut done = Vec::new();
+    for nodes in nodes {
+        let result = planning::run(*nodes, repeat, seed).context("no nodes")?;
+        println!("{}", table::planner_row(&result));
+        done.push(result);
+    }
+    // Not a list: those hold cells, which the plot reads.
+    write_json(json, &serde_json::json!({ "planner": done }))
 }
 
 fn write_json(path: Option<&Path>, result: &impl serde::Serialize) -> anyhow::Result<()> {
@@ -126,6 +139,9 @@ fn main() -> anyhow::Result<()> {
         What::Storm { crowd, joins } => storm(&crowd, joins)?,
         What::Churn { crowd, joins, seconds } => churn(&crowd, joins, seconds)?,
         What::Siege { crowd, sent } => siege(&crowd, sent)?,
+        What::Planner { nodes, repeat, seed, json } => {
+            planner(&nodes, repeat, seed, json.as_deref())?;
+        }
         What::Plot { figures, svg } => draw(&figures, svg.as_deref())?,
         What::Compare { figures, viewers } => compare(&figures, viewers)?,
         What::Leaf { watch, setting } => {

@@ -1,6 +1,7 @@
 //! Measurements as lines of a table. What a server does not tell is a dash.
 
 use soleil_tests::load::{CellResult, SiegeResult};
+use soleil_tests::planning::{PlanningResult, Times};
 use soleil_tests::viewer::Percentiles;
 
 pub const HEADING: &str = "    N  us/pkt   limit  ratio  core%   loss%  rate/source  delay p50/p99  key p50/p99  \
@@ -63,5 +64,25 @@ pub fn siege_row(r: &SiegeResult) -> String {
         r.memory.0 / 1024,
         r.memory.1 / 1024,
         answers.join(" "),
+    )
+}
+
+pub const PLANNER_HEADING: &str = "nodes  relays  depth  left out  backed  whole plan ms  of a standing tree  join ms med/max  leave ms med/max  relay leaves ms med/max  256 looks ms med/max";
+
+pub fn planner_row(r: &PlanningResult) -> String {
+    let pair = |t: &Times| format!("{:.3}/{:.3}", t.median_ms, t.max_ms);
+    format!(
+        "{:>5}  {:>6}  {:>5}  {:>8}  {:>6}  {:>13.1}  {:>18.1}  {:>15}  {:>16}  {:>23}  {:>20}",
+        r.nodes,
+        r.relays,
+        r.depth,
+        r.left_out,
+        r.backed,
+        r.whole.max_ms,
+        r.again.max_ms,
+        pair(&r.join),
+        pair(&r.leave),
+        pair(&r.relay_leaves),
+        pair(&r.improve),
     )
 }
