@@ -25,7 +25,8 @@ pub fn root_ingest(mut data: &[u8]) {
         clock_rate: if codec == Codec::Opus { 48_000 } else { 90_000 },
         limit,
     };
-    let seed = LayerSeed { index: PacketIndex(100), timestamp: 5000, reporter: 99 };
+    let reserved = PacketIndex(1 << 40);
+    let seed = LayerSeed { index: PacketIndex(100), reserved, timestamp: 5000, reporter: 99 };
     let (mut layer, mut shift) = (LayerIngest::new(spec, seed), ClockShift::default());
     let (mut micros, mut seq, mut last) = (0, 0u16, None);
     while !data.is_empty() {

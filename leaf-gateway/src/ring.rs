@@ -7,6 +7,7 @@ mod tests;
 use crate::bandwidth::meter::Meter;
 use crate::rewriter::{LATE_WINDOW, Source};
 use relay_node::media::api::{FrameMarks, LocalPacket};
+use relay_node::media::sizes::INDEX_LEAP;
 use soleil_protocol::{Mono, PacketIndex, Ssrc};
 use std::time::Duration;
 
@@ -129,6 +130,10 @@ impl PacketRing {
                 self.restart();
             } else if index > highest {
                 self.behind = 0;
+                if index - highest >= INDEX_LEAP {
+                    // The root has started again: what came before does not lead up to this.
+                    self.restart();
+                }
             }
         }
         let slot = (index % RING_PACKETS as u64) as usize;

@@ -14,6 +14,8 @@ use crate::ingest::driver::{IngestHandle, IngestTask, Outlet};
 use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::{StreamEvent, StreamIngest, TrackSpec};
 use crate::store::Store;
+use crate::store::layers::LayerName;
+use crate::store::writer::{Notes, Writer};
 use anyhow::Context;
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -54,6 +56,8 @@ pub struct Root {
     pub view: watch::Receiver<Arc<RootView>>,
     task: NodeTask,
     stop: CancellationToken,
+    /// Writes what is left when it is dropped.
+    _writer: Writer,
 }
 
 /// Checks join tokens against the store.
@@ -72,6 +76,7 @@ impl TokenCheck for StoredTokens {
 struct ToTree {
     node: NodeHandle<RootCommand>,
     on_air: Arc<watch::Sender<OnAir>>,
+    notes: Notes,
     clock: Clock,
 }
 
@@ -85,6 +90,7 @@ impl Outlet for ToTree {
             StreamEvent::Defined(def) => {
                 self.node.command(RootCommand::DefinePipeline(def));
             }
+            StreamEvent::Reserve(ssrc, index) => self.notes.index(ssrc, index),
             StreamEvent::Live(live) => {
                 let since = self.clock.now().wall.millis();
                 self.on_air.send_modify(|table| {
@@ -132,6 +138,9 @@ impl Root {
         let ingest: Vec<IngestHandle> = streams.iter().map(|s| s.handle.clone()).collect();
 
         let (view_tx, view) = watch::channel(Arc::new(RootView::default()));
+        let (nodes, epoch) = (store.nodes()?, store.first_epoch(now.wall)?);
+        let writer = Writer::start(store.clone())?;
+        let notes = writer.notes();
         let tokens = store.clone();
         let stands = move |token: &str| tokens.token_stands(token);
         let root_authority = RootAuthority::new(authority.clone(), tickets.clone(), stands)?;
@@ -139,6 +148,7 @@ impl Root {
         let seed = identity::random()?;
         let ops = Ops::new("root-node", log);
         ops.register(Arc::new(IngestMetrics(ingest.clone())));
+        ops.register(Arc::new(notes.clone()));
         let options = NodeOptions {
             clock,
             seed: identity::random()?,
@@ -152,12 +162,14 @@ impl Root {
             limits: LinkLimits::default(),
             ops: config.ops.enabled.then_some((config.ops.listen, ops)),
         };
-        let taps = ingest.clone();
+        let (taps, tap_notes) = (ingest.clone(), notes.clone());
         let core = |bound: &Bound| {
             let root = announced(&config, id.clone(), bound);
             tracing::info!(id = %root.id, server = ?root.server, media = ?root.media, "root starts");
-            let core = RootCore::new(root, core_vault, Box::new(root_authority), seed);
-            Ok(Tap::new(core, view_tx, taps))
+            tracing::info!(nodes = nodes.len(), %epoch, "nodes are remembered");
+            let mut core = RootCore::new(root, core_vault, Box::new(root_authority), seed);
+            core.restore(clock.now().mono, nodes, epoch);
+            Ok(Tap::new(core, view_tx, taps, tap_notes))
         };
         let (node, task) = Node::start(options, core, Box::new(NoSink)).await?;
 
@@ -166,7 +178,8 @@ impl Root {
         let on_air_tx = Arc::new(on_air_tx);
         for stream in streams {
             node.command(RootCommand::DefinePipeline(stream.definition));
-            let outlet = ToTree { node: node.clone(), on_air: on_air_tx.clone(), clock };
+            let (node, on_air) = (node.clone(), on_air_tx.clone());
+            let outlet = ToTree { node, on_air, notes: notes.clone(), clock };
             tokio::spawn(stream.task.run(outlet, stop.clone()));
         }
         let state = HttpState {
@@ -196,7 +209,7 @@ impl Root {
         let scheme = if config.http.tls.cert.is_some() { "https" } else { "http" };
         let url = config.http.public_url.clone().unwrap_or_else(|| format!("{scheme}://{http}/"));
         tracing::info!(%url, data = %data_dir.display(), "pages are served");
-        Ok(Root { node, http, ingest, view, task, stop })
+        Ok(Root { node, http, ingest, view, task, stop, _writer: writer })
     }
 
     /// Runs until SIGTERM, Ctrl-C or a failure; says why it stopped.
@@ -265,7 +278,8 @@ struct Stream {
 fn bind_streams(config: &Config, store: &Store, clock: Clock) -> anyhow::Result<Vec<Stream>> {
     let mut generator = StdRng::from_seed(identity::random()?);
     let mut random = || generator.next_u32();
-    let mut taken_ssrcs = Vec::new();
+    let now = clock.now().wall;
+    let mut more = StdRng::from_seed(identity::random()?);
     let all_ports: Vec<SocketAddr> = config.stream.iter().flat_map(ports).collect();
     // Numbers that the configuration names come first: no other stream may be given one of them.
     let mut ids: BTreeMap<&str, PipelineId> = BTreeMap::new();
@@ -283,9 +297,12 @@ fn bind_streams(config: &Config, store: &Store, clock: Clock) -> anyhow::Result<
             &section.name,
             tracks,
             MAX_PAYLOAD,
-            &mut taken_ssrcs,
+            &mut |track, layer| {
+                let name = LayerName { stream: id, track: &track.name, layer, codec: track.codec };
+                store.layer(now, name, &mut || more.next_u32())
+            },
             &mut random,
-        );
+        )?;
         let definition = core.definition();
         let own = ports(section);
         let (handle, task) = IngestTask::bind(&section.name, core, &own, &all_ports, clock)

@@ -1,12 +1,16 @@
 //! What the root remembers: an SQLite database in its data directory. It holds the CA's and the
-//! ticket key, join tokens (their secrets as SHA-256 only), and the numbers of streams. The CLI
+//! ticket key, join tokens (their secrets as SHA-256 only), the numbers of streams and of their
+//! layers, and the nodes that have joined, so that a root that starts again finds its tree. The CLI
 //! opens it while the server runs (WAL), so tokens can be made and revoked at any time. Pipeline
 //! keys are never stored (DESIGN 3).
 
+pub mod layers;
 mod migrations;
+mod nodes;
 #[cfg(test)]
 mod tests;
 mod tokens;
+pub mod writer;
 
 pub use tokens::{MAX_LABEL, MAX_TOKENS, TokenRefusal, TokenRow};
 
@@ -45,6 +49,14 @@ pub enum StoreError {
     /// It was written by a later version.
     #[error("the database {0} was written by a later version of root-node")]
     TooNew(PathBuf),
+    /// Something in it makes no sense.
+    #[error("the database {path} is damaged: {what}")]
+    Damaged {
+        /// Its path.
+        path: PathBuf,
+        /// Which row of which table, and what is wrong with it.
+        what: String,
+    },
     /// Keys and certificates.
     #[error(transparent)]
     Identity(#[from] identity::IdentityError),
@@ -188,9 +200,24 @@ impl Store {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn damaged(&self, what: impl Into<String>) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), what: what.into() }
+    }
+
     fn fail(&self, source: rusqlite::Error) -> StoreError {
         StoreError::Database { path: self.path.clone(), source }
     }
+}
+
+/// SQLite's integers have a sign; numbers as large as that are nobody's real ones.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A column that is never negative.
+fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
 fn make_private_dir(dir: &Path) -> Result<(), StoreError> {

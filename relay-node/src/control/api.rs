@@ -45,6 +45,9 @@ pub enum Peer {
         key: KeyHash,
         /// When its certificate runs out: so does a child's link, unless the root renews it.
         until: Wall,
+        /// The join token that it has proved beside its certificate, and the role that it grants
+        /// (at the root only): a root that does not know the node can take it by that.
+        token: Option<(String, Role)>,
     },
 }
 

@@ -5,7 +5,8 @@ use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, Lack, credential_context};
 use super::backup::Backups;
 use super::limits::{
-    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX, PING_INTERVAL,
+    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, DIAL_DOUBLINGS, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX,
+    PING_INTERVAL,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
@@ -147,8 +148,13 @@ impl NodeCore {
     /// A dial failed.
     pub(super) fn on_dial_failed(&mut self, dial: DialId, error: &str, refused: bool) {
         if self.up.join.as_ref().is_some_and(|j| j.dial == dial) {
-            tracing::warn!(error, refused, "the root can't be reached");
+            if refused || self.up.failures <= DIAL_DOUBLINGS {
+                tracing::warn!(error, refused, "the root can't be reached");
+            }
             self.end_join("dial failed");
+            if !refused {
+                self.up.failures = self.up.failures.min(DIAL_DOUBLINGS);
+            }
             self.back_off(refused);
         } else if self.up.attempt.as_ref().is_some_and(|a| a.dial == dial) {
             self.attempt_failed(error);

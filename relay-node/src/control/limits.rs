@@ -60,6 +60,11 @@ pub const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// First pause before going back to the root.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(200);
 
+/// How often the pause is doubled while nobody answers at the root's address: it stays at 400 ms,
+/// so that a root that starts again has its tree back within a second. A dial that meets nobody
+/// costs the root nothing; one that a busy root does not answer takes its time-out first.
+pub const DIAL_DOUBLINGS: u32 = 1;
+
 /// Longest pause before going back to the root.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
 

@@ -213,18 +213,19 @@ fn admit(
                 return refuse(unauthorized, Refusal::Token, "this is not a join token");
             };
             match tokens.check(id, secret) {
-                Ok(role) => Some(Peer::Joining { token: id.to_string(), role }),
+                Ok(role) => Some((id.to_string(), role)),
                 Err(text) => return refuse(unauthorized, Refusal::Token, &text),
             }
         }
     };
     match (certificate, joining, tokens) {
-        (Some(certificate), _, _) => Ok(Peer::Node {
+        (Some(certificate), joining, _) => Ok(Peer::Node {
             id: certificate.id,
             key: certificate.key,
             until: certificate.not_after,
+            token: joining,
         }),
-        (None, Some(joining), _) => Ok(joining),
+        (None, Some((token, role)), _) => Ok(Peer::Joining { token, role }),
         (None, None, Some(_)) => {
             refuse(unauthorized, Refusal::Anonymous, "a certificate or a join token is needed")
         }

@@ -27,6 +27,8 @@ pub(super) struct Layer {
     pub seen: ReplayWindow,
     pub repair: Repair,
     pub requests: KeyFrameRequests,
+    /// The first packet of late that no key opened, and when it came.
+    pub early: Option<(Mono, PacketIndex)>,
     /// Keys of the links that it goes to.
     pub links: Vec<usize>,
     /// Whether this node uses it itself.
@@ -57,6 +59,7 @@ impl Layer {
             seen: window,
             repair,
             requests: KeyFrameRequests::default(),
+            early: None,
             links: Vec::new(),
             local: false,
             parent: None,
@@ -75,6 +78,15 @@ impl Layer {
     /// Whether anybody wants it.
     pub fn wanted(&self) -> bool {
         self.local || !self.links.is_empty()
+    }
+
+    /// A packet of the parent's that no key opens. Its key may be on the way, as after a start of
+    /// the root: then it is asked for again. What it says of itself is not proved, and decides
+    /// over nothing else.
+    pub fn comes_early(&mut self, now: Mono, index: PacketIndex, remembered: Duration) {
+        if self.early.is_none_or(|(at, _)| now.since(at) >= remembered) {
+            self.early = Some((now, index));
+        }
     }
 
     /// One more than the highest index in the ring.

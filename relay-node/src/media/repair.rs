@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::sizes::INDEX_LEAP;
 use soleil_protocol::{Mono, PacketIndex};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -153,7 +154,9 @@ impl Repair {
     pub fn arrived(&mut self, now: Mono, index: PacketIndex) -> Arrival {
         let index = index.0;
         if self.next.is_none_or(|next| index >= next) {
-            if let Some(next) = self.next {
+            if self.is_leap(index) {
+                self.begin_at(index);
+            } else if let Some(next) = self.next {
                 self.lacks(now, next, index);
             }
             self.next = Some(index + 1);
@@ -167,10 +170,36 @@ impl Repair {
 
     /// The parent says that `index` is the highest it has sent: a tail may be lost.
     pub fn revealed(&mut self, now: Mono, index: PacketIndex) {
+        if self.is_leap(index.0) {
+            // The first packet of the new life tells where it begins for us.
+            return;
+        }
         if let Some(next) = self.next.filter(|next| index.0 >= *next) {
             self.lacks(now, next, index.0 + 1);
         }
         self.next = Some(self.next.map_or(index.0 + 1, |next| next.max(index.0 + 1)));
+    }
+
+    /// Packets from `from` on have come before they could be verified: if they begin a life of the
+    /// layer, they are missing.
+    pub fn came_early(&mut self, from: PacketIndex) {
+        if self.next.is_none() || self.is_leap(from.0) {
+            self.begin_at(from.0);
+        }
+    }
+
+    /// Whether an index belongs to another life of the layer than what came before (the root has
+    /// started again).
+    fn is_leap(&self, index: u64) -> bool {
+        self.next.is_some_and(|next| index >= next.saturating_add(INDEX_LEAP))
+    }
+
+    /// What is looked for begins with this index.
+    fn begin_at(&mut self, index: u64) {
+        self.missing.clear();
+        self.due = None;
+        self.floor = index;
+        self.next = Some(index);
     }
 
     /// A child asks for what we have neither had nor lost.

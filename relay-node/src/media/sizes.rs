@@ -38,4 +38,10 @@ pub const MAX_PAYLOAD: usize =
 /// The largest hop packet: anything larger is dropped unread.
 pub const MAX_HOP_PACKET: usize = MAX_PAYLOAD + HOP_OVERHEAD;
 
+/// A root that starts again numbers the packets of a layer from at least so far above everything
+/// that it may have sent before; a gap of this size is therefore another life of the layer, and
+/// nothing in it was ever sent. No outage is taken for one: it is 3 minutes of 5,000 packets a
+/// second, and rings are much shorter.
+pub const INDEX_LEAP: u64 = 1 << 20;
+
 const _: () = assert!(MAX_PAYLOAD == 1_142 && MAX_HOP_PACKET <= MAX_DATAGRAM);

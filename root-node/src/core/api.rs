@@ -2,6 +2,7 @@
 //! and wraps, the commands of the program around it, and what it tells that program. Not for the
 //! wire: that is `soleil_protocol`.
 
+use super::adopt::Memory;
 use relay_node::control::api::{KeyHash, NodeCommand};
 use relay_node::media::api::{HopCredential, PipelineKey};
 use soleil_protocol::message::{Capacity, HostPort, Stat, StatsContainer};
@@ -140,6 +141,8 @@ pub enum RootOutput {
     },
     /// Viewers need a key frame: ask the source (merged already).
     KeyFrameWanted(PipelineId, Ssrc),
+    /// The store shall keep this, so that a later start knows it.
+    Remember(Memory),
 }
 
 /// A snapshot of the tree and its statistics for pages and play redirects.

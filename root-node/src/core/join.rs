@@ -139,14 +139,24 @@ impl RootCore {
             }
             Peer::Joining { role, token } => Ok((*role, token.clone())),
             // A node that was removed, or whose token was, needs a (new) one.
-            Peer::Node { id, key: shown, .. } => match self.tree.get(id) {
-                Some(node)
+            Peer::Node { id, key: shown, token, .. } => match (self.tree.get(id), token) {
+                (Some(node), _)
                     if node.key == *key
                         && shown == key
                         && !node.killed
                         && self.authority.token_stands(&node.token) =>
                 {
                     Ok((node.role, node.token.clone()))
+                }
+                // Its certificate says nothing here, its token does: this root has forgotten it,
+                // or an operator has given it another one.
+                (known, Some((token, role)))
+                    if shown == key
+                        && *role != Role::Root
+                        && known
+                            .is_none_or(|n| n.key == *key && !n.killed && n.token != *token) =>
+                {
+                    Ok((*role, token.clone()))
                 }
                 _ => no(ErrorCode::Unauthorized, "a join needs a token"),
             },

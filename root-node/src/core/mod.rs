@@ -4,6 +4,7 @@
 //! It stands around a [`NodeCore`] of role root, which handles links, routing, rows and media
 //! links as on any node, and hands up what only the root can decide.
 
+pub mod adopt;
 pub mod api;
 mod join;
 mod moves;
@@ -74,6 +75,7 @@ pub struct RootCore {
     poll_slot: u32,
     /// Moves that may be made now.
     moves_left: usize,
+    told: adopt::Told,
 }
 
 impl RootCore {
@@ -112,6 +114,7 @@ impl RootCore {
             next_link,
             poll_slot: 0,
             moves_left: 0,
+            told: adopt::Told::default(),
         }
     }
 
@@ -369,6 +372,7 @@ impl Core for RootCore {
         while let Some(timer) = self.timers.expired(now.mono) {
             self.on_timer(timer);
         }
+        self.remember();
     }
 
     fn poll_action(&mut self) -> Option<Action> {

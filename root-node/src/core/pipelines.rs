@@ -58,11 +58,14 @@ impl RootCore {
         self.outputs.push_back(RootOutput::Key { pipeline: id, epoch: current, key });
     }
 
-    /// Epochs are numbered by time: a root that starts again never uses a number twice, though it
-    /// keeps no keys.
-    fn new_epoch(&self, last: Option<Epoch>) -> Epoch {
+    /// Epochs are numbered by time, and above those of earlier starts in any case: no number is
+    /// ever used twice, though no keys are kept.
+    fn new_epoch(&mut self, last: Option<Epoch>) -> Epoch {
         let seconds = u32::try_from(self.now.wall.0 / 1_000_000).unwrap_or(u32::MAX);
-        Epoch(last.map_or(seconds, |last| seconds.max(last.0.saturating_add(1))))
+        let least = last.map_or(self.told.epoch, |last| Epoch(last.0.saturating_add(1)));
+        let epoch = Epoch(seconds).max(least);
+        self.remember_epoch(epoch);
+        epoch
     }
 
     fn new_key(&mut self) -> PipelineKey {

@@ -6,6 +6,7 @@ mod plans;
 mod streams;
 
 use super::RootCore;
+use super::adopt::{Memory, Remembered};
 use super::api::*;
 use relay_node::control::api::*;
 use relay_node::media::api::{HopCredential, PlaneCommand, PlaneEvent};
@@ -118,6 +119,8 @@ struct Rig {
     now: Now,
     /// REDIRECTs that were sent, for their tickets.
     redirects: Vec<(ConnId, Redirect)>,
+    /// What the store was told.
+    kept: Vec<Memory>,
     next_conn: u64,
 }
 
@@ -134,7 +137,8 @@ impl Rig {
         };
         let core = RootCore::new(config, Box::new(Plain), Box::new(Plain), [1; 32]);
         let now = Now { mono: Mono(SEC), wall: Wall(1_000 * SEC) };
-        let mut rig = Self { core, now, redirects: Vec::new(), next_conn: 0 };
+        let (redirects, kept) = (Vec::new(), Vec::new());
+        let mut rig = Self { core, now, redirects, kept, next_conn: 0 };
         assert_eq!(rig.step(Event::Timeout), ["view 1"]);
         rig
     }
@@ -155,6 +159,10 @@ impl Rig {
                 RootOutput::View(view) => format!("view {}", view.nodes.len()),
                 RootOutput::Key { pipeline, epoch, .. } => format!("key {pipeline} {epoch}"),
                 RootOutput::KeyFrameWanted(pipeline, ssrc) => format!("wanted {pipeline} {ssrc}"),
+                RootOutput::Remember(memory) => {
+                    self.kept.push(memory);
+                    continue;
+                }
             });
         }
         said
@@ -228,7 +236,7 @@ impl Rig {
 
 /// A node that TLS has proved, with a certificate that ends in 2,000 s.
 fn node_peer(name: &str, key: u8) -> Peer {
-    Peer::Node { id: id(name), key: [key; 32], until: Wall(3_000 * SEC) }
+    Peer::Node { id: id(name), key: [key; 32], until: Wall(3_000 * SEC), token: None }
 }
 
 fn hello(role: Role, name: &str, key: u8) -> Hello {

@@ -114,6 +114,8 @@ pub struct Tree {
     next_serial: u32,
     /// The same tree as it is planned.
     planner: Planner,
+    /// Nodes that may have changed since the store was told.
+    touched: BTreeSet<NodeId>,
 }
 
 impl Tree {
@@ -130,8 +132,13 @@ impl Tree {
             leaving: false,
             pinned: true,
         });
-        let (nodes, serials) = (BTreeMap::new(), BTreeSet::new());
-        Self { root, nodes, serials, next_serial: 1, planner }
+        let (nodes, serials, touched) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { root, nodes, serials, next_serial: 1, planner, touched }
+    }
+
+    /// Nodes that may have come, changed or gone since this was asked last.
+    pub fn take_touched(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.touched)
     }
 
     /// One node (not the root).
@@ -142,7 +149,9 @@ impl Tree {
     /// One node, to be changed in what the planner does not know; for the rest there is
     /// [`Tree::change`].
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Node> {
-        self.nodes.get_mut(id)
+        let node = self.nodes.get_mut(id)?;
+        self.touched.insert(id.clone());
+        Some(node)
     }
 
     /// Every node but the root, by id.

@@ -50,12 +50,25 @@ pub struct LayerSpec {
     pub limit: usize,
 }
 
-/// Where a layer's numbers begin: random, so that nobody can guess them (RFC 3550 section 5.1).
+/// What outlives the process of a layer: the store keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerStart {
+    /// The SSRC on the hops.
+    pub ssrc: Ssrc,
+    /// The first index: above every one that may have been sent under the SSRC before.
+    pub index: PacketIndex,
+    /// One more than the last index that a later start will stay clear of.
+    pub reserved: PacketIndex,
+}
+
+/// Where a layer's numbers begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerSeed {
-    /// The first index; below 2^15 by convention, so that nobody mistakes the first wrap.
+    /// The first index.
     pub index: PacketIndex,
-    /// The first timestamp.
+    /// One more than the last index that is reserved (see [`LayerStart`]).
+    pub reserved: PacketIndex,
+    /// The first timestamp: random (RFC 3550 section 5.1).
     pub timestamp: u32,
     /// Our SSRC in RTCP to the sender.
     pub reporter: u32,
@@ -138,7 +151,7 @@ impl LayerIngest {
             fragmenter: Fragmenter::new(spec.limit),
             key_marked: None,
             feedback: Feedback::new(seed.reporter),
-            outlet: Outlet::new(spec, seed.index),
+            outlet: Outlet::new(spec, seed.index, seed.reserved),
             size: None,
             profile: None,
         }
@@ -193,6 +206,11 @@ impl LayerIngest {
     /// The next packet to be sealed.
     pub fn poll_packet(&mut self) -> Option<Packet> {
         self.outlet.queue.pop_front()
+    }
+
+    /// More indexes are needed soon: everything below the returned one is to be reserved.
+    pub fn poll_reserve(&mut self) -> Option<PacketIndex> {
+        self.outlet.poll_reserve()
     }
 
     /// The next RTCP packet for the sender, and the socket to send it from.

@@ -31,6 +31,6 @@ pub mod vp9;
 #[cfg(test)]
 mod tests;
 
-pub use layer::{LayerIngest, LayerSeed, LayerSpec, Packet, Port};
+pub use layer::{LayerIngest, LayerSeed, LayerSpec, LayerStart, Packet, Port};
 pub use reason::{Counters, DropReason};
 pub use stream::{StreamEvent, StreamIngest, TrackSpec};

@@ -2,7 +2,7 @@
 //! Pure (DESIGN 2); the sockets are in `driver`.
 
 use super::clock::ClockShift;
-use super::layer::{LayerIngest, LayerSeed, LayerSpec, Packet, Port};
+use super::layer::{LayerIngest, LayerSeed, LayerSpec, LayerStart, Packet, Port};
 use super::reason::{Counters, DropReason};
 use soleil_protocol::pipeline::{Codec, Layer, PipelineDef, Track};
 use soleil_protocol::{Mono, Now, PacketIndex, PipelineId, Ssrc};
@@ -39,6 +39,9 @@ pub enum StreamEvent {
     Live(bool),
     /// The definition has changed: the source has shown its size or profile.
     Defined(PipelineDef),
+    /// A layer goes on to use indexes up to this one, which must be in the store before they are
+    /// used up: a later start goes on above them.
+    Reserve(Ssrc, PacketIndex),
 }
 
 /// One stream's ingest.
@@ -57,35 +60,33 @@ pub struct StreamIngest {
 }
 
 impl StreamIngest {
-    /// A stream that is off air. `random` gives numbers that nobody can guess; SSRCs are made of
-    /// it and are unlike each other and unlike those in `taken`.
-    pub fn new(
+    /// A stream that is off air. `start` gives what each layer of a track begins with, by its
+    /// number within the track; `random` gives numbers that nobody can guess.
+    ///
+    /// # Errors
+    /// What `start` fails with.
+    pub fn new<E>(
         id: PipelineId,
         name: &str,
         tracks: Vec<TrackSpec>,
         limit: usize,
-        taken: &mut Vec<Ssrc>,
+        start: &mut dyn FnMut(&TrackSpec, usize) -> Result<LayerStart, E>,
         random: &mut dyn FnMut() -> u32,
-    ) -> Self {
+    ) -> Result<Self, E> {
         let mut layers = Vec::new();
         for track in &tracks {
-            for _ in 0..track.layers {
-                let ssrc = loop {
-                    let ssrc = Ssrc(random());
-                    if ssrc.0 != 0 && !taken.contains(&ssrc) {
-                        break ssrc;
-                    }
-                };
-                taken.push(ssrc);
+            for number in 0..track.layers {
+                let start = start(track, number)?;
                 let spec = LayerSpec {
-                    ssrc,
+                    ssrc: start.ssrc,
                     codec: track.codec,
                     payload_type: track.payload_type,
                     clock_rate: track.clock_rate,
                     limit,
                 };
                 let seed = LayerSeed {
-                    index: PacketIndex(u64::from(random() & 0x7fff)),
+                    index: start.index,
+                    reserved: start.reserved,
                     timestamp: random(),
                     reporter: random(),
                 };
@@ -105,7 +106,7 @@ impl StreamIngest {
             events: std::collections::VecDeque::new(),
         };
         stream.defined = stream.definition();
-        stream
+        Ok(stream)
     }
 
     /// Its number.
@@ -177,7 +178,12 @@ impl StreamIngest {
 
     /// The next thing that the root has to know.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
-        self.events.pop_front()
+        self.events.pop_front().or_else(|| {
+            self.layers.iter_mut().find_map(|layer| {
+                let index = layer.poll_reserve()?;
+                Some(StreamEvent::Reserve(layer.spec().ssrc, index))
+            })
+        })
     }
 
     /// When to call [`StreamIngest::handle_timeout`].

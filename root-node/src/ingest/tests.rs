@@ -63,7 +63,8 @@ impl Bench {
             clock_rate: if codec == Codec::Opus { 48_000 } else { 90_000 },
             limit: MAX_PAYLOAD,
         };
-        let seed = LayerSeed { index: PacketIndex(100), timestamp: 5000, reporter: 99 };
+        let reserved = PacketIndex(1 << 40);
+        let seed = LayerSeed { index: PacketIndex(100), reserved, timestamp: 5000, reporter: 99 };
         Self { layer: LayerIngest::new(spec, seed), shift: ClockShift::default() }
     }
 

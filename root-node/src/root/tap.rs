@@ -1,9 +1,10 @@
 //! The root's core as the driver runs it: what the core says beyond a node's actions is passed on
-//! here, to pages and ingest.
+//! here, to pages, ingest and the store.
 
 use crate::core::RootCore;
 use crate::core::api::{RootCommand, RootOutput, RootView};
 use crate::ingest::driver::{IngestHandle, Order};
+use crate::store::writer::Notes;
 use relay_node::control::api::{Action, Core, Event};
 use soleil_protocol::{Mono, Now};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub struct Tap {
     core: RootCore,
     view: watch::Sender<Arc<RootView>>,
     ingest: Vec<IngestHandle>,
+    notes: Notes,
     /// The root has no parent: it is attached from the beginning, and says so once.
     attached: bool,
 }
@@ -24,8 +26,9 @@ impl Tap {
         core: RootCore,
         view: watch::Sender<Arc<RootView>>,
         ingest: Vec<IngestHandle>,
+        notes: Notes,
     ) -> Self {
-        Self { core, view, ingest, attached: false }
+        Self { core, view, ingest, notes, attached: false }
     }
 
     fn pass_on(&self, output: RootOutput) {
@@ -36,6 +39,7 @@ impl Tap {
             }
             RootOutput::Key { pipeline, epoch, key } => (pipeline, Order::Key(epoch, key)),
             RootOutput::KeyFrameWanted(pipeline, ssrc) => (pipeline, Order::KeyFrame(ssrc)),
+            RootOutput::Remember(memory) => return self.notes.memory(memory),
         };
         let Some(ingest) = self.ingest.iter().find(|i| i.id == pipeline) else { return };
         let key = matches!(order, Order::Key(..));

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each step and what it is for.
-const STEPS: &[(&str, &str)] = &[(
-    "tokens, keys and streams",
-    "CREATE TABLE tokens (
+const STEPS: &[(&str, &str)] = &[
+    (
+        "tokens, keys and streams",
+        "CREATE TABLE tokens (
         id TEXT PRIMARY KEY NOT NULL,
         role TEXT NOT NULL CHECK (role IN ('relay', 'leaf')),
         secret_sha256 BLOB NOT NULL CHECK (length(secret_sha256) = 32),
@@ -22,7 +23,42 @@ const STEPS: &[(&str, &str)] = &[(
         name TEXT PRIMARY KEY NOT NULL,
         id INTEGER NOT NULL UNIQUE CHECK (id BETWEEN 1 AND 4294967295)
     ) STRICT;",
-)];
+    ),
+    (
+        "nodes, layers and epochs, so that a root that starts again finds its tree",
+        "CREATE TABLE nodes (
+            id TEXT PRIMARY KEY NOT NULL,
+            role TEXT NOT NULL CHECK (role IN ('relay', 'leaf')),
+            key_sha256 BLOB NOT NULL CHECK (length(key_sha256) = 32),
+            wrap_key BLOB NOT NULL CHECK (length(wrap_key) = 32),
+            issued INTEGER NOT NULL CHECK (issued >= 0),
+            server_host TEXT,
+            server_port INTEGER CHECK (server_port BETWEEN 0 AND 65535),
+            media TEXT NOT NULL,
+            http TEXT,
+            region TEXT NOT NULL,
+            labels TEXT NOT NULL,
+            children INTEGER NOT NULL CHECK (children BETWEEN 0 AND 4294967295),
+            viewers INTEGER NOT NULL CHECK (viewers BETWEEN 0 AND 4294967295),
+            egress INTEGER NOT NULL CHECK (egress >= 0),
+            token TEXT NOT NULL,
+            killed INTEGER NOT NULL CHECK (killed IN (0, 1))
+        ) STRICT;
+        CREATE TABLE layers (
+            stream INTEGER NOT NULL,
+            track TEXT NOT NULL,
+            layer INTEGER NOT NULL,
+            codec TEXT NOT NULL,
+            ssrc INTEGER NOT NULL UNIQUE CHECK (ssrc BETWEEN 1 AND 4294967295),
+            reserved INTEGER NOT NULL CHECK (reserved >= 0),
+            PRIMARY KEY (stream, track, layer)
+        ) STRICT;
+        CREATE TABLE marks (
+            name TEXT PRIMARY KEY NOT NULL,
+            value INTEGER NOT NULL CHECK (value >= 0)
+        ) STRICT;",
+    ),
+];
 
 /// Brings the schema up to date. `false`: it is of a later version than this program.
 pub fn run(connection: &mut Connection) -> rusqlite::Result<bool> {

@@ -68,7 +68,8 @@ impl Sim {
         let peer = match target {
             DialTarget::Root => Peer::Joining { token: node.to_string(), role: entry.role },
             DialTarget::Node(..) => {
-                Peer::Node { id: entry.id(), key: entry.key(), until: entry.certified_until() }
+                let (id, until) = (entry.id(), entry.certified_until());
+                Peer::Node { id, key: entry.key(), until, token: None }
             }
         };
         let (ours, theirs) = (ConnId(self.next_conn + 1), ConnId(self.next_conn + 2));

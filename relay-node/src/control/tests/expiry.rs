@@ -22,7 +22,7 @@ fn pass(rig: &mut Rig, seconds: u64) -> Vec<String> {
 }
 
 fn accept_until(rig: &mut Rig, conn: ConnId, name: &str, until: u64) {
-    let peer = Peer::Node { id: id(name), key: [9; 32], until: Wall(until) };
+    let peer = Peer::Node { id: id(name), key: [9; 32], until: Wall(until), token: None };
     rig.step(Event::Accepted { conn, peer, remote: "192.0.2.1:1".parse().unwrap() });
     rig.message(conn, child_hello(name, &format!("me {name} 1 20 9"), "me"));
     assert_eq!(rig.core.child_conn(&id(name)), Some(conn));

@@ -157,7 +157,8 @@ impl Rig {
     }
 
     pub fn accept(&mut self, conn: ConnId, name: &str) -> Vec<String> {
-        let peer = Peer::Node { id: id(name), key: [9; 32], until: Wall(10_000 * SEC) };
+        let peer =
+            Peer::Node { id: id(name), key: [9; 32], until: Wall(10_000 * SEC), token: None };
         self.step(Event::Accepted { conn, peer, remote: "192.0.2.1:1".parse().unwrap() })
     }
 

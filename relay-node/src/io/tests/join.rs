@@ -72,7 +72,7 @@ async fn a_node_that_comes_back_shows_its_certificate() {
     let node = world.relay("relay-1", &root).await;
     node.dial(1, DialTarget::Root);
     let (_, peer) = root.accepted().await;
-    assert!(matches!(peer, Peer::Node { id: who, key, until } if who == id("relay-1")
+    assert!(matches!(peer, Peer::Node { id: who, key, until, .. } if who == id("relay-1")
         && key == node.vault.key().hash() && until > world.clock.now().wall));
 }
 

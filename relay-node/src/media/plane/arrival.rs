@@ -72,12 +72,15 @@ impl Plane {
         let pipeline = self.pipelines.get(&layer.pipeline);
         let Some(opener) = pipeline.and_then(|p| p.opener(packet.mki)) else {
             layer.stats.unknown_key += 1;
+            layer.comes_early(now, packet.header.index, self.config.repair.give_up);
             return;
         };
         let scratch = &mut self.scratch[..datagram.len()];
         scratch.copy_from_slice(datagram);
         let Ok(payload) = opener.open(scratch, &packet.header) else {
             layer.stats.forged += 1;
+            // Two epochs' keys may have one name in packets.
+            layer.comes_early(now, packet.header.index, self.config.repair.give_up);
             return;
         };
         let payload_len = payload.len();

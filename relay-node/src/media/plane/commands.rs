@@ -39,12 +39,21 @@ impl Plane {
                 }
             }
             PlaneCommand::AddKey(id, epoch, key) => {
-                let openers = &mut self.pipelines.entry(id).or_default().openers;
+                let pipeline = self.pipelines.entry(id).or_default();
+                let openers = &mut pipeline.openers;
                 openers.retain(|o| o.epoch() != epoch);
                 openers.push(Opener::new(&key, epoch));
                 openers.sort_by_key(Opener::epoch);
                 if openers.len() > MAX_EPOCHS {
                     openers.remove(0);
+                }
+                for layer in &pipeline.layers {
+                    let Some(layer) = self.layers.get_mut(*layer) else { continue };
+                    let early = layer.early.take();
+                    let young = |at: Mono| now.mono.since(at) < self.config.repair.give_up;
+                    if let Some((_, first)) = early.filter(|(at, _)| young(*at)) {
+                        layer.repair.came_early(first);
+                    }
                 }
             }
             PlaneCommand::RemoveKey(id, epoch) => {

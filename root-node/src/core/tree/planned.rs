@@ -63,8 +63,9 @@ impl Tree {
         Some(parent)
     }
 
-    /// Tells the planner what is true of a node.
+    /// Tells the planner what is true of a node, and the store that it may have changed.
     pub fn sync(&mut self, id: &NodeId) {
+        self.touched.insert(id.clone());
         let Some(node) = self.nodes.get(id) else { return self.planner.remove(id) };
         self.planner.put(&node.input(id));
         self.planner.place(id, &node.planned());

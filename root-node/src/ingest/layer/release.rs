@@ -9,6 +9,7 @@ use crate::ingest::h264;
 use crate::ingest::reason::{Counters, DropReason};
 use bytes::Bytes;
 use relay_node::media::api::FrameMarks;
+use relay_node::media::sizes::INDEX_LEAP;
 use soleil_protocol::pipeline::Codec;
 use soleil_protocol::{PacketIndex, Wall};
 use std::collections::VecDeque;
@@ -27,6 +28,8 @@ pub(super) struct Meta {
 pub(super) struct Outlet {
     pub(super) spec: LayerSpec,
     next: PacketIndex,
+    /// One more than the last index that a later start stays clear of.
+    reserved: PacketIndex,
     pub(super) gap: bool,
     pub(super) queue: VecDeque<Packet>,
     pub(super) counters: Counters,
@@ -131,9 +134,18 @@ impl LayerIngest {
 }
 
 impl Outlet {
-    pub(super) fn new(spec: LayerSpec, next: PacketIndex) -> Self {
+    pub(super) fn new(spec: LayerSpec, next: PacketIndex, reserved: PacketIndex) -> Self {
         let (queue, counters) = (VecDeque::new(), Counters::default());
-        Self { spec, next, gap: false, queue, counters }
+        Self { spec, next, reserved, gap: false, queue, counters }
+    }
+
+    /// Half of what is reserved is used up: the rest is enough until the next part is written.
+    pub(super) fn poll_reserve(&mut self) -> Option<PacketIndex> {
+        if self.next.0.saturating_add(INDEX_LEAP / 2) < self.reserved.0 {
+            return None;
+        }
+        self.reserved = PacketIndex(self.next.0.saturating_add(INDEX_LEAP).min(PacketIndex::MAX.0));
+        Some(self.reserved)
     }
 
     fn emit(&mut self, payload: Bytes, meta: &Meta, first: bool, marker: bool) {

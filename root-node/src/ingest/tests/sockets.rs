@@ -10,6 +10,7 @@ use relay_node::clock::Clock;
 use relay_node::media::api::PipelineKey;
 use relay_node::media::packet::HopPacket;
 use soleil_protocol::{Epoch, PipelineId};
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -59,14 +60,15 @@ impl Running {
             layers: 1,
         }];
         let mut random = StdRng::seed_from_u64(1);
-        let core = StreamIngest::new(
-            PipelineId(1),
-            "demo",
-            tracks,
-            MAX_PAYLOAD,
-            &mut Vec::new(),
-            &mut || random.next_u32(),
-        );
+        let mut start = |_: &TrackSpec, _| {
+            let (index, reserved) = (PacketIndex(100), PacketIndex(1 << 40));
+            Ok::<_, Infallible>(LayerStart { ssrc: Ssrc(7), index, reserved })
+        };
+        let core =
+            StreamIngest::new(PipelineId(1), "demo", tracks, MAX_PAYLOAD, &mut start, &mut || {
+                random.next_u32()
+            })
+            .unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (handle, task) = IngestTask::bind("demo", core, &[any], &[], Clock::start()).unwrap();
         let (tx, out) = mpsc::unbounded_channel();
@@ -154,8 +156,9 @@ async fn a_broadcaster_that_shows_rtcp_is_asked_for_key_frames() {
 async fn a_port_that_is_taken_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let addr = taken.local_addr().unwrap();
+    let mut start = |_: &TrackSpec, _| Err(());
     let core =
-        StreamIngest::new(PipelineId(1), "x", vec![], MAX_PAYLOAD, &mut Vec::new(), &mut || 1);
+        StreamIngest::new(PipelineId(1), "x", vec![], MAX_PAYLOAD, &mut start, &mut || 1).unwrap();
     let error = IngestTask::bind("x", core, &[addr], &[], Clock::start()).err().unwrap();
     assert!(error.to_string().contains(&addr.to_string()), "{error}");
 }

@@ -312,7 +312,13 @@ fn demo() -> StreamIngest {
         next += 1;
         next
     };
-    StreamIngest::new(PipelineId(1), "demo", tracks, MAX_PAYLOAD, &mut vec![Ssrc(11)], &mut random)
+    let mut ssrc = 8;
+    let mut start = |_: &TrackSpec, _| {
+        ssrc += 4;
+        let (index, reserved) = (PacketIndex(100), PacketIndex(1 << 40));
+        Ok::<_, std::convert::Infallible>(LayerStart { ssrc: Ssrc(ssrc), index, reserved })
+    };
+    StreamIngest::new(PipelineId(1), "demo", tracks, MAX_PAYLOAD, &mut start, &mut random).unwrap()
 }
 
 #[test]
