@@ -101,3 +101,19 @@ fn a_start_is_bounded_in_bytes_age_and_silence() {
     assert!(ring.start(Mono(110 + 1_000_000), 90_000).is_some());
     assert!(ring.start(Mono(111 + 1_000_000), 90_000).is_none(), "the stream stands");
 }
+
+#[test]
+fn an_index_that_leaps_begins_another_life() {
+    let mut ring = with_key(10, b"x");
+    let old = ring.source();
+    let far = 110 + INDEX_LEAP;
+    assert!(ring.insert(Mono(200), &packet(far - 1, b"y")));
+    assert_eq!(ring.source(), old, "a great gap");
+    let mut ring = with_key(10, b"x");
+    assert!(ring.insert(Mono(200), &packet(far, b"y")));
+    assert_eq!(ring.source().generation, old.generation + 1);
+    assert!(ring.start(Mono(201), 90_000).is_none(), "no key frame of before leads up to this");
+    assert!(ring.get(old, PacketIndex(100)).is_none());
+    assert!(!ring.insert(Mono(202), &packet(110, b"late")), "what is late belongs nowhere");
+    assert_eq!(ring.highest(), Some(PacketIndex(far)));
+}

@@ -3,6 +3,7 @@
 
 mod joins;
 mod plans;
+mod restart;
 mod streams;
 
 use super::RootCore;

@@ -1,3 +1,5 @@
+mod memory;
+
 use super::*;
 use relay_node::identity::JoinToken;
 use soleil_protocol::Role;

@@ -124,6 +124,16 @@ impl Tree {
         self.relays[n].wait_ready(READY_TIMEOUT)
     }
 
+    /// Starts the root again, which has ended, with the configuration, data and ports that it had.
+    ///
+    /// # Errors
+    /// If it does not get ready.
+    pub fn start_root_again(&mut self) -> Result<(), HarnessError> {
+        let file = self.directory.path().join("root.toml");
+        self.root = start("root", "root-node", &file, self.root_ports.ops, None)?;
+        self.root.wait_ready(READY_TIMEOUT)
+    }
+
     fn start_leaf(&mut self, n: usize, token: &str) -> Result<(), HarnessError> {
         let ports = self.leaf_ports[n];
         let name = format!("leaf-{}", n + 1);

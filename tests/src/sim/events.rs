@@ -132,6 +132,7 @@ impl Sim {
                 self.sealers.insert(pipeline, Sealer::new(&key, epoch));
             }
             RootOutput::KeyFrameWanted(..) => self.key_frames += 1,
+            RootOutput::Remember(memory) => self.store.add(memory),
         }
     }
 

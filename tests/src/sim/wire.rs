@@ -66,7 +66,16 @@ impl Sim {
         };
         let entry = &self.nodes[node];
         let peer = match target {
-            DialTarget::Root => Peer::Joining { token: node.to_string(), role: entry.role },
+            DialTarget::Root => {
+                let token = (node.to_string(), entry.role);
+                match entry.certified_until() {
+                    until if until > self.clock(node).wall => {
+                        let (id, key) = (entry.id(), entry.key());
+                        Peer::Node { id, key, until, token: Some(token) }
+                    }
+                    _ => Peer::Joining { token: token.0, role: token.1 },
+                }
+            }
             DialTarget::Node(..) => {
                 let (id, until) = (entry.id(), entry.certified_until());
                 Peer::Node { id, key: entry.key(), until, token: None }

@@ -13,8 +13,9 @@ use relay_node::media::plane::{Plane, PlaneConfig};
 use ring::digest::{Context, SHA256};
 use root_node::core::RootCore;
 use root_node::core::api::{RootCommand, RootConfig, RootView};
+use root_node::store::writer::Batch;
 use soleil_protocol::message::Capacity;
-use soleil_protocol::{LinkId, Mono, NodeId, Now, PipelineId, Role, Wall};
+use soleil_protocol::{Epoch, LinkId, Mono, NodeId, Now, PipelineId, Role, Wall};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub struct Sim {
     /// The root's last view.
     pub view: Arc<RootView>,
     pub(super) sealers: BTreeMap<PipelineId, Sealer>,
+    /// What the root had its store remember.
+    pub store: Batch,
     /// Key frames that the source was asked for.
     pub key_frames: u64,
     /// Messages delivered.
@@ -109,6 +112,7 @@ impl Sim {
             trace: Context::new(&SHA256),
             view: Arc::default(),
             sealers: BTreeMap::new(),
+            store: Batch::default(),
             key_frames: 0,
             messages: 0,
             kinds: BTreeMap::new(),
@@ -116,17 +120,37 @@ impl Sim {
             setup,
         };
         let vault = SimVault::new(sim.rng.random());
+        let core = sim.new_root(&vault);
+        sim.add(AnyCore::Root(Box::new(core)), vault, Role::Root);
+        sim
+    }
+
+    fn new_root(&mut self, vault: &SimVault) -> RootCore {
         let config = RootConfig {
             id: NodeId::new("root").unwrap(),
             server: server(0),
             media: vec![media_address(0)],
-            capacity: Capacity { children: sim.setup.root_children, viewers: 0, egress: 0 },
+            capacity: Capacity { children: self.setup.root_children, viewers: 0, egress: 0 },
             region: String::new(),
         };
-        let authority = Box::new(SimAuthority::new(sim.rng.random()));
-        let core = RootCore::new(config, Box::new(vault.clone()), authority, sim.rng.random());
-        sim.add(AnyCore::Root(Box::new(core)), vault, Role::Root);
-        sim
+        let authority = Box::new(SimAuthority::new(self.rng.random()));
+        RootCore::new(config, Box::new(vault.clone()), authority, self.rng.random())
+    }
+
+    /// A root that was killed starts again with what its store has; without the nodes that
+    /// `forgotten` names, as if they had not been written any more.
+    pub fn start_root_again(&mut self, forgotten: impl Fn(&NodeId) -> bool) {
+        assert!(!self.nodes[0].alive, "the root runs");
+        let vault = self.nodes[0].vault.clone();
+        let mut core = self.new_root(&vault);
+        let kept = self.store.nodes.values().flatten().filter(|n| !forgotten(&n.id));
+        let epoch = self.store.epoch.map_or(1, |epoch| epoch.0 + 1);
+        core.restore(self.clock(0).mono, kept.cloned().collect(), Epoch(epoch));
+        let plane = self.setup.media.then(|| Plane::new(PlaneConfig::default(), self.rng.random()));
+        self.nodes[0] = SimNode::new(AnyCore::Root(Box::new(core)), vault, Role::Root, plane);
+        self.view = Arc::default();
+        self.sealers.clear();
+        self.push(self.now, What::Wake(0));
     }
 
     pub(super) fn add(&mut self, core: AnyCore, vault: SimVault, role: Role) -> usize {

@@ -6,6 +6,7 @@ mod lossy;
 mod opening;
 mod repair;
 mod replay;
+mod restart;
 mod routing;
 mod standby;
 

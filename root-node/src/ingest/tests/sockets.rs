@@ -1,6 +1,7 @@
 //! The driver on real sockets: what strangers send, and what leaves.
 
 use super::super::driver::{IngestHandle, IngestTask, Order, Outlet};
+use super::super::layer::LayerStart;
 use super::super::stream::{StreamEvent, StreamIngest, TrackSpec};
 use super::*;
 use bytes::Bytes;

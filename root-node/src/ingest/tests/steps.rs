@@ -1,6 +1,7 @@
 //! One event, then everything that comes out of it.
 
 use super::super::clock::{CaptureClock, ClockShift, Timeline};
+use super::super::layer::LayerStart;
 use super::super::stream::{StreamEvent, StreamIngest, TrackSpec};
 use super::*;
 use soleil_protocol::PipelineId;
