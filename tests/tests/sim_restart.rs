@@ -132,7 +132,10 @@ fn a_killed_node_stays_out_over_a_restart() {
 
 #[test]
 fn media_flow_on_to_the_same_leaves_from_the_first_packet() {
-    let mut sim = Sim::new(Setup { media: true, root_children: 2, ..setup(37) });
+    let mut setup = setup(37);
+    // Datagrams overtake each other, but come: the first packet tells where the new life begins.
+    setup.weather.loss = 0.0;
+    let mut sim = Sim::new(Setup { media: true, root_children: 2, ..setup });
     for n in 0..2 {
         sim.start(Role::Relay, &format!("relay-{n}"), 6, 0);
     }
@@ -148,7 +151,7 @@ fn media_flow_on_to_the_same_leaves_from_the_first_packet() {
     }
     sim.until(seconds(5), "all play", |sim| sim.plays_exactly(pipeline, &all));
     let ssrc = Ssrc(10);
-    let mut send = |sim: &mut Sim, from: u64, count: u64| {
+    let send = |sim: &mut Sim, from: u64, count: u64| {
         for index in from..from + count {
             sim.send_media(pipeline, ssrc, PacketIndex(index));
             sim.run(Duration::from_millis(10));

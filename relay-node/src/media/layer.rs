@@ -3,7 +3,7 @@
 use super::api::LayerSpec;
 use super::keyframe::KeyFrameRequests;
 use super::packet::HopHeader;
-use super::repair::Repair;
+use super::repair::{MAX_MISSING, Repair};
 use super::replay::ReplayWindow;
 use super::ring::Ring;
 use super::stats::LayerStats;
@@ -27,7 +27,7 @@ pub(super) struct Layer {
     pub seen: ReplayWindow,
     pub repair: Repair,
     pub requests: KeyFrameRequests,
-    /// The first packet of late that no key opened, and when it came.
+    /// The lowest packet of late that no key opened, and when the first one came.
     pub early: Option<(Mono, PacketIndex)>,
     /// Keys of the links that it goes to.
     pub links: Vec<usize>,
@@ -84,8 +84,14 @@ impl Layer {
     /// the root: then it is asked for again. What it says of itself is not proved, and decides
     /// over nothing else.
     pub fn comes_early(&mut self, now: Mono, index: PacketIndex, remembered: Duration) {
-        if self.early.is_none_or(|(at, _)| now.since(at) >= remembered) {
-            self.early = Some((now, index));
+        match &mut self.early {
+            Some((at, lowest)) if now.since(*at) < remembered => {
+                // Repairs come behind newer ones.
+                if lowest.0.saturating_sub(index.0) <= MAX_MISSING as u64 {
+                    *lowest = index.min(*lowest);
+                }
+            }
+            early => *early = Some((now, index)),
         }
     }
 
