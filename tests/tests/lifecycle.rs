@@ -43,6 +43,27 @@ fn viewers_stay_while_the_source_is_away() {
 }
 
 #[test]
+fn viewers_stay_when_the_source_dies_and_another_takes_its_place_at_once() {
+    let mut tree = Tree::start(&Options::default()).unwrap();
+    let mut source = tree.go_live(0, &[]).unwrap();
+    let viewers = watched(&tree);
+    // No BYE: the ports are its own for two seconds more, and the other one is refused so long.
+    source.process().kill();
+    let keys: Vec<u64> = viewers.report().each.iter().map(|v| v.video.key_frames).collect();
+    let _source = tree.broadcast(0, &[]).unwrap();
+    let report = viewers
+        .wait(DEADLINE, |r| r.each.iter().zip(&keys).all(|(v, k)| v.video.key_frames > *k))
+        .unwrap_or_else(|report| panic!("the picture does not come back:\n{report}"));
+    let wanted = report.video.frames + 60 * VIEWERS as u64;
+    let report = viewers
+        .wait(DEADLINE, |r| r.video.frames >= wanted)
+        .unwrap_or_else(|report| panic!("the picture stops:\n{report}"));
+    assert_eq!((report.connected, report.failed, report.unopened), (VIEWERS, 0, 0), "{report}");
+    assert!(tree.is_live("demo"));
+    assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
+}
+
+#[test]
 fn sessions_end_by_delete_and_without_consent() {
     let options = Options {
         // The default of 30 s is RFC 7675's; the rule is the same with less.
