@@ -193,14 +193,19 @@ impl Pilot {
             return;
         };
         self.tokens -= 1;
+        self.heard_at = now;
         self.counts.feedback += 1;
         if let Some(outcome) = self.estimator.on_feedback(now, &feedback) {
-            self.prober.done(now, outcome);
-            for lane in &mut self.lanes {
-                lane.selector.set_blind(outcome == Outcome::Unsent);
-                if matches!(outcome, Outcome::Carries(_)) {
-                    lane.selector.probed(now);
-                }
+            self.probed(now, outcome);
+        }
+    }
+
+    fn probed(&mut self, now: Mono, outcome: Outcome) {
+        self.prober.done(now, outcome);
+        for lane in &mut self.lanes {
+            lane.selector.set_blind(outcome == Outcome::Unsent);
+            if matches!(outcome, Outcome::Carries(_)) {
+                lane.selector.probed(now);
             }
         }
     }
@@ -217,6 +222,10 @@ impl Pilot {
     /// Looks at the choices; to be called after feedback and now and then without. `change` is
     /// called for what is to be done.
     pub fn steer(&mut self, now: Mono, mut change: impl FnMut(Change)) {
+        // A picture without sound that is left out leaves nothing to give feedback on.
+        if let Some(outcome) = self.estimator.conclude(now) {
+            self.probed(now, outcome);
+        }
         let estimate = self.estimator.heard().then(|| self.estimator.target(now));
         let total: u64 = self.lanes.iter().map(Lane::rate).sum();
         self.goal = None;
@@ -257,7 +266,7 @@ impl Pilot {
     /// [`on_probe_sent`](Self::on_probe_sent); none of them if there is nothing to send.
     pub fn probe(&mut self, now: Mono) -> Option<Probe> {
         self.goal?;
-        let at_ease = self.estimator.at_ease(now, CALM);
+        let at_ease = now.since(self.heard_at) < GONE && self.estimator.at_ease(now, CALM);
         let probe = self.prober.poll(now, self.estimator.target(now), self.goal, at_ease)?;
         self.counts.probes += 1;
         self.estimator.begin_probe(now, probe.rate);
@@ -267,6 +276,11 @@ impl Pilot {
     /// Bits per second that the link carries, once there was feedback.
     pub fn estimate(&self, now: Mono) -> Option<u64> {
         self.estimator.heard().then(|| self.estimator.target(now))
+    }
+
+    /// Round-trip time, once there was feedback.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.estimator.heard().then(|| self.estimator.state().rtt)
     }
 
     /// What the estimator knows.

@@ -18,6 +18,10 @@ const LOW: f64 = 0.02;
 /// so little meets as well is not made by us, and is mended by resending.
 const FLOOR: f64 = 150_000.0;
 
+/// Nor below this part of what arrives: so much the link does carry, whatever is lost on the way to
+/// more. Without a lesser layer to send, a cap that follows the loss would fall to nothing.
+const OF_ARRIVING: f64 = 0.5;
+
 /// Loss is judged over at least so many packets and so much time: five packets of a hundred are
 /// lost by chance where two were expected.
 const MIN_PACKETS: u32 = 50;
@@ -89,8 +93,9 @@ impl Loss {
         self.cap = self.cap.filter(|cap| *cap > rate).or(self.cap.map(|_| rate));
     }
 
-    /// `target` is what is aimed at at present.
-    pub(super) fn update(&mut self, now: Mono, target: f64) {
+    /// `target` is what is aimed at at present, `arrives` what reaches the viewer, if known; bits
+    /// per second.
+    pub(super) fn update(&mut self, now: Mono, target: f64, arrives: Option<f64>) {
         let since = *self.since.get_or_insert(now);
         let time = now.since(since);
         if self.total < MIN_PACKETS || time < MIN_TIME {
@@ -108,7 +113,8 @@ impl Loss {
         let usual = self.usual[0].min(self.usual[1]);
         if smoothed > HIGH && fraction > HIGH {
             let cap = self.cap.map_or(target, |cap| cap.min(target));
-            self.cap = Some((cap * (1.0 - 0.5 * smoothed)).max(FLOOR));
+            let carried = arrives.map_or(0.0, |a| a * OF_ARRIVING).min(cap);
+            self.cap = Some((cap * (1.0 - 0.5 * smoothed)).max(carried).max(FLOOR));
         } else if smoothed - usual <= LOW {
             let grown = self.cap.map(|cap| cap * INCREASE.powf(time.as_secs_f64().min(1.0)));
             self.cap = grown.filter(|cap| *cap < target * LIFT);

@@ -253,10 +253,12 @@ impl Estimator {
     }
 
     /// Whether the link seems at ease: no queue grows, and none was taken for congestion within
-    /// `calm`. The time to try for more.
+    /// `calm`. The time to try for more. Where nothing is sent nothing is reported either, and no
+    /// queue is left.
     pub fn at_ease(&self, now: Mono, calm: Duration) -> bool {
-        self.trend.usage() != Usage::Over
-            && self.feedback_at.is_some_and(|at| now.since(at) < SILENCE)
+        let fed = self.feedback_at.is_some_and(|at| now.since(at) < SILENCE);
+        let empty = self.history.rests(now, SILENCE);
+        (empty || (fed && self.trend.usage() != Usage::Over))
             && self.rate.decreased().is_none_or(|at| now.since(at) >= calm)
     }
 
@@ -293,10 +295,12 @@ impl Estimator {
         }
         // Against what is really sent, where that is less than what was allowed.
         let sent = acked.map_or(f64::INFINITY, |a| a / (1.0 - self.loss.fraction().min(0.9)));
-        self.loss.update(now, self.capped().min(sent));
+        self.loss.update(now, self.capped().min(sent), acked);
     }
 
-    fn conclude(&mut self, now: Mono) -> Option<Outcome> {
+    /// The outcome of a probe that is complete, or that nothing more will be heard of; to be called
+    /// now and then without feedback.
+    pub fn conclude(&mut self, now: Mono) -> Option<Outcome> {
         let cluster = self.cluster.as_ref()?;
         let outcome = cluster.outcome(now, self.reported)?;
         self.cluster = None;

@@ -18,6 +18,9 @@ struct Viewer {
     paused: bool,
     /// A key frame was asked for: it comes so much later.
     key_at: Option<Mono>,
+    /// Whether there is sound, and whether packets for a probe are left.
+    sound: bool,
+    probes: bool,
     audio: Vec<u64>,
     sent: u64,
     bytes: u64,
@@ -41,6 +44,8 @@ impl Viewer {
             wanted: 0,
             paused: false,
             key_at: None,
+            sound: true,
+            probes: true,
             audio: vec![],
             sent: 0,
             bytes: 0,
@@ -57,7 +62,7 @@ impl Viewer {
 
     fn step(&mut self) {
         self.now = Mono(self.now.0 + 1_000);
-        if self.source.audio(self.now) {
+        if self.sound && self.source.audio(self.now) {
             let number = self.send(160);
             self.pilot.on_sent(self.now, 160);
             self.audio.push(number);
@@ -98,7 +103,7 @@ impl Viewer {
             }
         }
         if let Some(probe) = self.pilot.probe(self.now) {
-            for _ in 0..probe.packets {
+            for _ in 0..if self.probes { probe.packets } else { 0 } {
                 self.send(1_100);
                 self.pilot.on_probe_sent(self.now, 1_100);
                 self.probe_bytes += 1_100;
@@ -189,6 +194,60 @@ fn sound_goes_on_where_a_picture_does_not_fit() {
         v.run(15);
         assert!(!v.paused && v.playing < 2, "{} {:?} seed {seed}", v.playing, v.pilot.counts());
     }
+}
+
+/// A picture without sound on a link that becomes too narrow, and wide again after so many
+/// seconds: a viewer whom nothing reaches meanwhile, but who is there.
+fn silent(seed: u64, narrow: u64) -> Viewer {
+    let rates = vec![(0, 6_000_000), (10_000, 100_000), (10_000 + narrow * 1_000, 3_000_000)];
+    let mut v = Viewer::new(Path { rates, queue_ms: 400, ..Path::steady(0) }, seed);
+    v.pilot = Pilot::new(START, [(MediaKind::Video, LADDER[0].0)].into_iter());
+    v.pilot.set_layers(0, &LADDER);
+    v.sound = false;
+    v.run(10);
+    v
+}
+
+impl Viewer {
+    /// Runs until the picture pauses or goes on; how many seconds that took, at most so many.
+    fn until(&mut self, paused: bool, most: u64) -> u64 {
+        (0..most)
+            .find(|_| {
+                self.pilot.alive(self.now);
+                self.run(1);
+                self.paused == paused
+            })
+            .unwrap_or(most)
+    }
+}
+
+#[test]
+fn a_picture_without_sound_is_probed_for_while_it_is_left_out() {
+    for seed in 0..6 {
+        let mut v = silent(seed, 20);
+        let left_out = v.until(true, 15);
+        assert!(left_out < 15, "{:?} seed {seed}", v.pilot.counts());
+        let before = (v.probe_bytes, v.pilot.counts().probes);
+        let again = v.until(false, 60);
+        // Not before the link is wide, and soon then: probes are ten seconds apart at most.
+        let wide = 20 - left_out;
+        assert!(again + 1 >= wide && again <= wide + 13, "{left_out} {again} seed {seed}");
+        let probes = v.pilot.counts().probes - before.1;
+        assert!(probes > 0, "{:?} seed {seed}", v.pilot.counts());
+        assert!(v.probe_bytes - before.0 < 10_000 * again, "{probes} probes, seed {seed}");
+        v.run(20);
+        assert!(!v.paused && v.playing < 2, "{} {:?} seed {seed}", v.playing, v.pilot.counts());
+    }
+}
+
+#[test]
+fn a_picture_that_can_not_be_probed_for_is_tried_again() {
+    let mut v = silent(1, 12);
+    let left_out = v.until(true, 11);
+    assert!(left_out < 11, "{:?}", v.pilot.counts());
+    v.probes = false;
+    let again = v.until(false, 60);
+    assert!((14..=17).contains(&again), "{again} {:?}", v.pilot.counts());
 }
 
 #[test]

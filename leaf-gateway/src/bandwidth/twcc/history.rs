@@ -2,6 +2,7 @@
 //! two stores; a viewer costs 3 KB.
 
 use soleil_protocol::Mono;
+use std::time::Duration;
 
 /// Packets that are remembered. Feedback comes within a round trip and the viewer's reporting
 /// interval (at most 250 ms): at 400 ms in all this is enough for 12 Mbit/s. A power of two.
@@ -54,6 +55,14 @@ impl History {
     /// Packets so far.
     pub fn sent(&self) -> u64 {
         self.next
+    }
+
+    /// Whether something was sent, and nothing since so long (below the 71 minutes that are
+    /// remembered).
+    pub fn rests(&self, now: Mono, time: Duration) -> bool {
+        let Some(last) = self.next.checked_sub(1) else { return false };
+        let ago = (now.0 as u32).wrapping_sub(self.times[last as usize % HISTORY_PACKETS]);
+        u128::from(ago) >= time.as_micros()
     }
 
     /// The next packet has left.

@@ -217,7 +217,9 @@ impl Bench {
                 }
                 Action::Probe(track, original) => {
                     let packet = self.video.get(original.source, original.index).cloned();
-                    let (packet, mut out) = (packet.unwrap(), Vec::new());
+                    // It may be too old for that.
+                    let Some(packet) = packet else { continue };
+                    let mut out = Vec::new();
                     let to = self.session.probe(self.now, track, &original, &packet, &mut out);
                     self.probed += 1;
                     self.send(to.unwrap(), out);
