@@ -10,6 +10,7 @@ mod connect;
 pub mod dtls;
 pub mod ice;
 mod play;
+mod resends;
 pub mod rtcp;
 mod steer;
 pub mod stun;
@@ -21,7 +22,8 @@ pub(crate) mod tests;
 
 pub use api::{Action, EndCause, SessionSetup, SessionStats, Timeouts};
 pub use choice::Choice;
-pub use play::{Delivery, RESEND_BURST, RESENDS_PER_SECOND};
+pub use play::Delivery;
+pub use resends::{RESEND_BURST, RESENDS_PER_SECOND};
 
 use crate::bandwidth::pilot::Pilot;
 use dtls::{Dtls, Fingerprint};
@@ -29,6 +31,7 @@ use ice::{Credentials, IceAgent};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay_node::media::srtp::{SrtcpOpener, SrtcpSealer, SrtpSealer};
+use resends::Resends;
 use soleil_protocol::{Mono, PipelineId, Ssrc};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -75,8 +78,7 @@ pub struct Session {
     cname: String,
     timeouts: Timeouts,
     timers: Timers,
-    tokens: u64,
-    tokens_at: Mono,
+    resends: Resends,
     key_frame_at: Option<Mono>,
     /// For viewers that report on what arrives.
     pilot: Option<Box<Pilot>>,
@@ -119,8 +121,7 @@ impl Session {
             cname: setup.cname,
             timeouts: setup.timeouts,
             timers,
-            tokens: RESEND_BURST,
-            tokens_at: now,
+            resends: Resends::new(now),
             key_frame_at: None,
             pilot,
             stats: SessionStats::default(),

@@ -13,13 +13,6 @@ use soleil_protocol::{Mono, Ssrc};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Resends per second and viewer: 1.5 times a 2.5 Mbit/s stream's packets, so a viewer that loses
-/// half of them can still be helped, and a flood of NACKs costs no more than a second stream.
-pub const RESENDS_PER_SECOND: u64 = 400;
-
-/// Resends at once: a lost burst of two thirds of a second.
-pub const RESEND_BURST: u64 = 200;
-
 /// A viewer's key-frame requests are passed on at most this often; upstream merges further.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -262,13 +255,9 @@ impl Session {
             self.stats.forged += 1;
             return;
         };
-        let elapsed = now.since(self.tokens_at).as_micros() as u64;
-        let earned = elapsed.saturating_mul(RESENDS_PER_SECOND) / 1_000_000;
-        if earned > 0 {
-            self.tokens = self.tokens.saturating_add(earned).min(RESEND_BURST);
-            self.tokens_at = now;
-        }
-        let Self { tracks, stats, actions, tokens, key_frame_at, pilot, .. } = self;
+        let estimate = self.pilot.as_ref().and_then(|pilot| pilot.estimate(now));
+        self.resends.earn(now, estimate);
+        let Self { tracks, stats, actions, resends, key_frame_at, pilot, .. } = self;
         let mut heard = false;
         rtcp::read(plain, |item| match item {
             Feedback::Transport(packet) => {
@@ -284,14 +273,14 @@ impl Session {
             }
             Feedback::Nack { ssrc, seq, mask } => {
                 let Some(i) = tracks.iter().position(|t| t.setup.ssrc == ssrc) else { return };
+                let track = &tracks[i];
+                // What the pilot knows is the newer.
+                let rtt = pilot.as_ref().and_then(|p| p.rtt()).or_else(|| track.rtt());
                 for seq in rtcp::nacked(seq, mask) {
                     stats.nacks += 1;
-                    if *tokens == 0 {
-                        continue;
-                    }
-                    if let Some(original) = tracks[i].original(seq).filter(|_| tracks[i].setup.nack)
+                    if let Some(original) = track.original(seq).filter(|_| track.setup.nack)
+                        && resends.take(now, i, original.output, rtt)
                     {
-                        *tokens -= 1;
                         actions.push_back(Action::Resend(i, original));
                     }
                 }

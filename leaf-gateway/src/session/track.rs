@@ -384,6 +384,11 @@ impl OutTrack {
         true
     }
 
+    /// The round-trip time, by the viewer's report.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.report?.rtt.and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+    }
+
     /// Takes the viewer's report.
     pub(super) fn take_report(&mut self, now: Mono, block: &ReportBlock) {
         let sent = self.sent_reports.iter().flatten().find(|(id, _)| *id == block.last_sr);

@@ -187,6 +187,30 @@ fn a_viewer_that_gives_signs_but_gets_nothing_is_hardly_sent_a_picture() {
     assert!(b.session.stats().adaptation.pauses >= 3);
 }
 
+/// Packets missed behind a queue: the viewer asks for each of them a hundred times a second.
+#[test]
+fn resends_leave_room_for_what_comes() {
+    let mut b = reporting();
+    b.video(1, true);
+    for i in 0..10 {
+        b.tenth(i, |_| 0);
+    }
+    b.deaf = true;
+    b.video(20, false);
+    b.deaf = false;
+    let last = *b.seqs(VIDEO_OUT).last().unwrap();
+    let ask = nack(VIDEO_OUT, &[(last.wrapping_add(1), 0xffff)]);
+    let carries = b.session.pilot().unwrap().estimate(b.now).unwrap();
+    assert!(carries <= 1_000_000, "{carries}");
+    for _ in 0..1_000 {
+        b.step(Duration::from_millis(2));
+        b.rtcp(&ask);
+    }
+    // What half the link carries within two seconds, and one saved up.
+    let bits = b.resends as u64 * 9_600;
+    assert!(b.resends >= 17 && bits <= carries * 3 / 2, "{bits} at {carries} and less");
+}
+
 impl Bench {
     fn rtcp_without_settling(&mut self, plain: &[u8]) {
         let mut sealed = self.viewer.seal(plain).unwrap();
