@@ -58,6 +58,15 @@ pub enum Signalling {
     },
 }
 
+/// What viewers do who mean no good, from the first packet on, all of it authentic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abuse {
+    /// They ask for hundreds of packets again, whether they came or not.
+    Nacks,
+    /// They send the same RTCP packet over and over.
+    Replays,
+}
+
 /// How the viewers behave.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -89,6 +98,8 @@ pub struct Options {
     pub bulk: Option<BulkOptions>,
     /// Where viewers receive; the address towards the server if `None`.
     pub local: Option<IpAddr>,
+    /// Behaves badly.
+    pub abuse: Option<Abuse>,
     /// Media over TCP instead of UDP (RFC 6544).
     pub tcp: bool,
     /// Makes passwords and numbers; the same seed makes the same.
@@ -114,6 +125,7 @@ impl Default for Options {
             report_us: 1_000_000,
             bulk: None,
             local: None,
+            abuse: None,
             tcp: false,
             seed: 1,
         }

@@ -6,7 +6,7 @@ use super::pause;
 use super::stage::Stage;
 use crate::harness::Options;
 use crate::http::{self, HttpError};
-use crate::viewer::{Answer, Codec, Offer, Percentiles, ViewerError, Viewers, forge};
+use crate::viewer::{self, Abuse, Answer, Codec, Offer, Percentiles, ViewerError, Viewers, forge};
 use hyper::body::Body;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -31,8 +31,12 @@ const SLOW: usize = 500;
 const SLOW_SECONDS: u64 = 15;
 /// An offer of the size that is refused, and a little more.
 const BOMB_LINES: usize = 5_000;
-/// Viewers of the address that those who were there share.
+/// Viewers of the address that those who were there share: attackers, and one who comes then.
 const NEWCOMERS: usize = 10;
+/// Attackers who are viewers.
+const ATTACKERS: usize = 8;
+/// What they have to send is sent within this time, or the machine is too slow for it.
+const FLOOD: Duration = Duration::from_secs(120);
 /// A newcomer has a picture within this time.
 const NEWCOMER: Duration = Duration::from_secs(20);
 const UFRAG: &str = "abcdefgh";
@@ -53,12 +57,24 @@ pub enum Attack {
     Spoofed,
     /// Connections that send their request a byte a second.
     Slow,
+    /// Connected viewers who ask for hundreds of packets again, over and over.
+    Nacks,
+    /// Connected viewers who send one SRTCP packet over and over.
+    Replays,
 }
 
 impl Attack {
     /// All, in the order in which they come.
-    pub const ALL: [Self; 6] =
-        [Self::Offers, Self::Bombs, Self::Hellos, Self::ForgedChecks, Self::Spoofed, Self::Slow];
+    pub const ALL: [Self; 8] = [
+        Self::Offers,
+        Self::Bombs,
+        Self::Hellos,
+        Self::ForgedChecks,
+        Self::Spoofed,
+        Self::Slow,
+        Self::Nacks,
+        Self::Replays,
+    ];
 }
 
 /// What an attacker has done.
@@ -166,7 +182,7 @@ pub fn run(
             newcomer_ms: came.ok().map(|r| r.first_key.p50),
         };
         told(&result);
-        drop(newcomer);
+        let _ = newcomer.stop();
         // His places are free again before he goes on.
         crate::wait::holds_within(GONE, || stage.sessions() <= crowd.before as u64);
         attacks.push(result);
@@ -197,6 +213,8 @@ impl Attack {
                 datagrams(to, sent, || checks.next())
             }
             Self::Slow => Ok(slow(stage.http())?),
+            Self::Nacks => viewers(stage, sent, Abuse::Nacks),
+            Self::Replays => viewers(stage, sent, Abuse::Replays),
         }
     }
 }
@@ -311,6 +329,33 @@ fn datagrams(
         }
     }
     Ok(done)
+}
+
+/// Viewers who have a picture and send what no good one sends. `back` is what they got again.
+fn viewers(stage: &Stage, count: usize, abuse: Abuse) -> Result<Done, SiegeError> {
+    let options = viewer::Options {
+        video: vec![Codec::Vp8],
+        audio: false,
+        // Nobody knows what their links carry: the largest allowance.
+        feedback_us: None,
+        nack: false,
+        open_one_in: 1_000,
+        local: Some(ADDRESS.into()),
+        abuse: Some(abuse),
+        ..viewer::Options::default()
+    };
+    let attackers = Viewers::start(&stage.url(), ATTACKERS, &options)?;
+    let sent = |r: &viewer::Report| r.each.iter().map(|v| v.abuse.0).sum::<u64>();
+    let report = attackers
+        .wait(FLOOD, |r| sent(r) >= count as u64)
+        .map_err(|r| SiegeError::Session(format!("{} sent by {}", sent(&r), r.connected)))?;
+    let _ = attackers.stop();
+    Ok(Done {
+        sent: sent(&report) as usize,
+        bytes: report.each.iter().map(|v| v.abuse.1).sum(),
+        back: report.each.iter().map(|v| v.rtx_bytes).sum(),
+        ..Done::default()
+    })
 }
 
 /// Connections that send their request a byte a second.

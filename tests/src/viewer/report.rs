@@ -113,6 +113,10 @@ pub struct ViewerReport {
     pub strange: u64,
     /// Retransmissions (RFC 4588).
     pub rtx_packets: u64,
+    /// Their bytes.
+    pub rtx_bytes: u64,
+    /// Datagrams sent that no good viewer sends, and their bytes.
+    pub abuse: (u64, u64),
     /// Key-frame requests sent.
     pub plis: u64,
     /// Sender Reports that came.

@@ -4,7 +4,6 @@
 mod connect;
 mod play;
 
-use super::Options;
 use super::answer::Answering;
 use super::arrivals::Arrivals;
 use super::bulk::Bulk;
@@ -15,6 +14,7 @@ use super::secure::{self, Identity};
 use super::signalling::{Description, Hello};
 use super::stream::Stream;
 use super::stun::{Incoming, Role, Secrets, Transaction};
+use super::{Abuse, Options};
 use bytes::BytesMut;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -43,6 +43,10 @@ const PLI_EVERY_US: u64 = 500_000;
 const PLI_PATIENCE_US: u64 = 300_000;
 /// How often missing packets are looked at.
 const REPAIR_EVERY_US: u64 = 5_000;
+/// A viewer who means no good sends so many datagrams at once, and so many numbers in each.
+const ABUSE_EVERY_US: u64 = 5_000;
+const ABUSE_WAVE: usize = 6;
+const ABUSE_NUMBERS: u16 = 340;
 /// Streams of one viewer: a server that invents SSRCs is not followed further.
 const MAX_STREAMS: usize = 16;
 
@@ -81,6 +85,8 @@ pub(super) struct Session {
     bulk: Option<Bulk>,
     arrivals: Arrivals,
     rtcp_ssrc: u32,
+    /// What a viewer who means no good sends over and over.
+    replay: Vec<u8>,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
     timers: Timers,
     report: ViewerReport,
@@ -98,6 +104,7 @@ struct Timers {
     reports: Option<Mono>,
     feedback: Option<Mono>,
     key_frame: Option<Mono>,
+    abuse: Option<Mono>,
     give_up: Option<Mono>,
 }
 
@@ -144,6 +151,7 @@ impl Session {
             bulk: None,
             arrivals: Arrivals::default(),
             rtcp_ssrc,
+            replay: Vec::new(),
             out: VecDeque::new(),
             timers: Timers::default(),
             report: ViewerReport { id, ..ViewerReport::default() },
@@ -240,10 +248,8 @@ impl Session {
             let start = self.clock.instant(Mono(0));
             Some(Mono(at.saturating_duration_since(start).as_micros() as u64))
         });
-        [t.check, t.consent, t.hello, t.repair, t.reports, t.feedback, t.key_frame, t.give_up, dtls]
-            .into_iter()
-            .flatten()
-            .min()
+        let media = [t.repair, t.reports, t.feedback, t.key_frame, t.abuse];
+        [t.check, t.consent, t.hello, t.give_up, dtls].into_iter().chain(media).flatten().min()
     }
 
     /// Does what is due.
@@ -302,6 +308,10 @@ impl Session {
                 self.send_rtcp(&message);
             }
             self.timers.feedback = self.options.feedback_us.map(|us| after(now.mono, us));
+        }
+        if due(&mut self.timers.abuse) {
+            self.abuse();
+            self.timers.abuse = Some(after(now.mono, ABUSE_EVERY_US));
         }
         if due(&mut self.timers.key_frame) {
             let wanting =

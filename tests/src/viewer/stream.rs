@@ -278,6 +278,11 @@ impl Stream {
         wanted
     }
 
+    /// So many numbers, the newest last.
+    pub fn latest(&self, count: u16) -> Vec<u16> {
+        (0..count).rev().map(|back| (self.highest as u16).wrapping_sub(back)).collect()
+    }
+
     /// Whether anything is missing.
     pub fn has_missing(&self) -> bool {
         !self.missing.is_empty()

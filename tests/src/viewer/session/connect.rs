@@ -111,6 +111,7 @@ impl Session {
                 self.connected = Some(now.mono);
                 self.timers.give_up = None;
                 self.timers.repair = Some(after(now.mono, REPAIR_EVERY_US));
+                self.timers.abuse = self.options.abuse.map(|_| now.mono);
                 self.timers.reports = Some(after(now.mono, self.options.report_us));
                 if self.answer.as_ref().is_some_and(|a| a.twcc_id.is_some()) {
                     self.timers.feedback = self.options.feedback_us.map(|us| after(now.mono, us));

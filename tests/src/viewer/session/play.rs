@@ -72,6 +72,7 @@ impl Session {
         if rtx {
             // RFC 4588: the original number, then the original payload.
             self.report.rtx_packets += 1;
+            self.report.rtx_bytes += data.len() as u64;
             let Some([high, low, rest @ ..]) = body else {
                 // Padding only: a probe.
                 return;
@@ -138,6 +139,24 @@ impl Session {
         }
         for ask in asks {
             self.send_rtcp(&ask);
+        }
+    }
+
+    /// A wave of what no good viewer sends.
+    pub(super) fn abuse(&mut self) {
+        let Some((_, stream)) = self.streams.values().find(|(c, _)| *c != Codec::Opus) else {
+            return;
+        };
+        let (Some(srtp), Some(remote)) = (&mut self.srtp, self.remote) else { return };
+        for _ in 0..ABUSE_WAVE {
+            if self.options.abuse == Some(Abuse::Nacks) || self.replay.is_empty() {
+                let ask = rtp::nack(self.rtcp_ssrc, stream.ssrc, &stream.latest(ABUSE_NUMBERS));
+                let Ok(sealed) = srtp.outbound.encrypt_rtcp(&ask) else { return };
+                self.replay = sealed.to_vec();
+            }
+            self.report.abuse.0 += 1;
+            self.report.abuse.1 += self.replay.len() as u64;
+            self.out.push_back((remote, self.replay.clone()));
         }
     }
 }
