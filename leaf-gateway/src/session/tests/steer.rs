@@ -191,6 +191,7 @@ fn a_viewer_that_gives_signs_but_gets_nothing_is_hardly_sent_a_picture() {
 #[test]
 fn resends_leave_room_for_what_comes() {
     let mut b = reporting();
+    b.session.set_layers(0, &[(VIDEO, 500_000)]);
     b.video(1, true);
     for i in 0..10 {
         b.tenth(i, |_| 0);
