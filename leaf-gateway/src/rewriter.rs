@@ -75,6 +75,16 @@ impl Squeeze {
     }
 }
 
+/// Numbers of the picture, within its payload, that frames which were left out had: what comes
+/// behind them is numbered lower by so much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Skipped {
+    /// Numbers of pictures.
+    pub pictures: u16,
+    /// Numbers of the base layer's pictures.
+    pub bases: u8,
+}
+
 /// Numbers for the viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Output {
@@ -84,6 +94,8 @@ pub struct Output {
     pub timestamp: u32,
     /// What it would be without a [`Squeeze`]: the one that belongs to the capture time.
     pub natural: u32,
+    /// What was skipped before it.
+    pub skipped: Skipped,
 }
 
 /// What a sequence number that a viewer has named was made of.
@@ -99,6 +111,8 @@ pub struct Original {
     pub timestamp_offset: u32,
     /// After this.
     pub squeeze: Option<Squeeze>,
+    /// What was skipped before it.
+    pub skipped: Skipped,
 }
 
 impl Original {
@@ -121,6 +135,7 @@ struct Range {
     first_out: u64,
     timestamp_offset: u32,
     squeeze: Option<Squeeze>,
+    skipped: Skipped,
 }
 
 impl Range {
@@ -218,6 +233,15 @@ impl Rewriter {
         true
     }
 
+    /// Of what was left out last, so many numbers of the picture are gone; once for each frame, before
+    /// anything else is sent.
+    pub fn skip(&mut self, skipped: Skipped) {
+        if let Some(last) = self.ranges.back_mut().filter(|r| r.first_in > r.last_in) {
+            last.skipped.pictures = last.skipped.pictures.wrapping_add(skipped.pictures);
+            last.skipped.bases = last.skipped.bases.wrapping_add(skipped.bases);
+        }
+    }
+
     /// Begins a range with this packet: the output goes on right after the highest sequence number
     /// so far. Call [`rewrite`](Self::rewrite) with the same packet next.
     ///
@@ -234,6 +258,8 @@ impl Rewriter {
             }
             _ => self.start_timestamp.wrapping_sub(timestamp),
         };
+        let last = self.ranges.back().filter(|last| last.source == input.source);
+        let skipped = last.map(|last| last.skipped).unwrap_or_default();
         self.push(Range {
             source: input.source,
             first_in: input.index.0,
@@ -241,6 +267,7 @@ impl Rewriter {
             first_out: self.next_out,
             timestamp_offset,
             squeeze,
+            skipped,
         });
     }
 
@@ -270,6 +297,7 @@ impl Rewriter {
         let timestamp = squeezed(range.squeeze, input.timestamp);
         let timestamp = timestamp.wrapping_add(range.timestamp_offset);
         let natural = input.timestamp.wrapping_add(range.timestamp_offset);
+        let skipped = range.skipped;
         if out > PacketIndex::MAX.0 || !self.take(out) {
             return None;
         }
@@ -277,7 +305,7 @@ impl Rewriter {
         if later {
             self.newest = Some((timestamp, input.capture));
         }
-        Some(Output { index: PacketIndex(out), timestamp, natural })
+        Some(Output { index: PacketIndex(out), timestamp, natural, skipped })
     }
 
     /// The original of a sequence number that the viewer has named (a NACK).
@@ -297,6 +325,7 @@ impl Rewriter {
             output: PacketIndex(out),
             timestamp_offset: range.timestamp_offset,
             squeeze: range.squeeze,
+            skipped: range.skipped,
         })
     }
 

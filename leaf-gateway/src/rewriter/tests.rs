@@ -29,7 +29,12 @@ fn begin(r: &mut Rewriter, input: Input) -> Option<Output> {
 }
 
 fn out(index: u64, timestamp: u32) -> Option<Output> {
-    Some(Output { index: PacketIndex(index), timestamp, natural: timestamp })
+    Some(Output {
+        index: PacketIndex(index),
+        timestamp,
+        natural: timestamp,
+        skipped: Skipped::default(),
+    })
 }
 
 #[test]

@@ -137,6 +137,7 @@ pub(super) fn agree<'a>(
         let setup = TrackSetup {
             name: track.name.clone(),
             kind,
+            codec: track.codec,
             clock_rate: track.clock_rate,
             source: layer.ssrc,
             ssrc: ssrc(rng),

@@ -4,6 +4,7 @@
 mod packet;
 #[cfg(test)]
 mod tests;
+mod vp8;
 
 use packet::{Header, write};
 
@@ -12,7 +13,7 @@ use crate::rewriter::{Input, Original, Rewriter, Source, Squeeze};
 use crate::ring::{PacketRing, Stored};
 use rand::{Rng, RngCore};
 use relay_node::media::srtp::SrtpSealer;
-use soleil_protocol::pipeline::MediaKind;
+use soleil_protocol::pipeline::{Codec, MediaKind};
 use soleil_protocol::{Mono, PacketIndex, Ssrc};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct TrackSetup {
     pub name: String,
     /// Sound or picture.
     pub kind: MediaKind,
+    /// What it is coded with.
+    pub codec: Codec,
     /// RTP clock rate in Hz.
     pub clock_rate: u32,
     /// The layer that is sent, by its SSRC on the hops.
@@ -264,6 +267,10 @@ impl OutTrack {
         let left_out = self.rewriter.leave_out(source, packet.index);
         if left_out {
             self.left_out = frame;
+            if self.setup.codec == Codec::Vp8 {
+                let base_layer = packet.marks.temporal_layer() == 0;
+                self.rewriter.skip(vp8::skips(&packet.payload, base_layer));
+            }
         }
         left_out
     }
@@ -329,6 +336,7 @@ impl OutTrack {
             ssrc: self.setup.ssrc,
             capture: self.setup.capture_ext.map(|id| (id, packet.capture)),
             number: self.setup.twcc_ext.map(|id| (id, number)),
+            skipped: place.skipped,
         };
         if !write(sealer, &header, None, &packet.payload, out) {
             return Forwarded::Nothing;
@@ -368,6 +376,7 @@ impl OutTrack {
             ssrc: self.setup.ssrc,
             capture: self.setup.capture_ext.map(|id| (id, packet.capture)),
             number: self.setup.twcc_ext.map(|id| (id, number)),
+            skipped: original.skipped,
         };
         let osn = self.setup.rtx.map(|rtx| {
             header.payload_type = rtx.payload_type;

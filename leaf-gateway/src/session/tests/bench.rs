@@ -12,7 +12,7 @@ use crate::session::{
 use relay_node::clock::Clock;
 use relay_node::media::api::{FrameMarks, LocalPacket};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use soleil_protocol::pipeline::MediaKind;
+use soleil_protocol::pipeline::{Codec, MediaKind};
 use soleil_protocol::{Mono, PacketIndex, PipelineId, Ssrc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -94,6 +94,7 @@ pub(crate) fn setup(rtx: bool) -> SessionSetup {
     let track = |name: &str, kind, source, ssrc, payload_type| TrackSetup {
         name: name.into(),
         kind,
+        codec: if kind == MediaKind::Video { Codec::Vp8 } else { Codec::Opus },
         clock_rate: if kind == MediaKind::Video { 90_000 } else { 48_000 },
         source,
         ssrc,

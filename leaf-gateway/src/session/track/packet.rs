@@ -1,5 +1,7 @@
 //! One sealed packet for one viewer: header, extensions, payload, seal. Pure.
 
+use super::vp8;
+use crate::rewriter::Skipped;
 use relay_node::media::srtp::{SrtpSealer, TAG_LEN};
 use soleil_protocol::PacketIndex;
 
@@ -24,6 +26,8 @@ pub(super) struct Header {
     pub(super) ssrc: u32,
     pub(super) capture: Option<(u8, u64)>,
     pub(super) number: Option<(u8, u16)>,
+    /// Of VP8 frames that were left out.
+    pub(super) skipped: Skipped,
 }
 
 /// Appends a sealed packet; on failure `out` is as before.
@@ -67,6 +71,11 @@ pub(super) fn write(
         out.extend_from_slice(&osn.to_be_bytes());
     }
     out.extend_from_slice(payload);
+    if header.skipped != Skipped::default()
+        && let Some(payload) = out.len().checked_sub(payload.len()).and_then(|at| out.get_mut(at..))
+    {
+        vp8::close_up(payload, header.skipped);
+    }
     out.extend_from_slice(&[0; TAG_LEN]);
     if sealer.seal(&mut out[start..], header_len, header.index.roc()).is_err() {
         out.truncate(start);

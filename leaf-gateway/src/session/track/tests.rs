@@ -21,6 +21,7 @@ fn setup(kind: MediaKind, rtx: bool, capture_ext: Option<u8>) -> TrackSetup {
     TrackSetup {
         name: "video".into(),
         kind,
+        codec: if kind == MediaKind::Video { Codec::Vp8 } else { Codec::Opus },
         clock_rate: 90_000,
         source: SOURCE.ssrc,
         ssrc: 77,
@@ -324,4 +325,64 @@ fn a_pause_ends_with_a_key_frame() {
     let seq = |at: usize| u16::from_be_bytes([out[at + 2], out[at + 3]]);
     assert_eq!(seq(len), seq(0).wrapping_add(1));
     assert_eq!(t.recent().take(2).collect::<Vec<_>>(), [seq(len), seq(0)]);
+}
+
+/// A packet of the `frame`th picture of three temporal layers: each second picture is of the upmost
+/// one, which no other needs. Two packets a picture.
+fn layered(index: u64) -> Stored {
+    let frame = index / 2;
+    let layer = [0, 2, 1, 2][frame as usize % 4];
+    let marks = match (index, layer) {
+        (0, _) => FrameMarks::KEY_START,
+        (_, 2) => FrameMarks::DISCARDABLE | 2,
+        (_, layer) => layer,
+    };
+    let payload = vp8::tests::descriptor(frame as u16, (frame / 4) as u8, layer);
+    Stored {
+        timestamp: (frame * 3_000) as u32,
+        marks: FrameMarks(marks),
+        ..stored(index, false, &payload)
+    }
+}
+
+/// Number of the picture that a packet tells.
+fn picture(data: &[u8]) -> u16 {
+    let (_, payload) = open(data);
+    u16::from_be_bytes([payload[2], payload[3]]) & 0x7fff
+}
+
+proptest! {
+    #[test]
+    fn pictures_that_are_left_out_leave_no_hole_in_their_numbers(
+        lean in proptest::collection::vec((1u64..40, any::<bool>()), 1..12),
+    ) {
+        let mut t = track(MediaKind::Video, true, None);
+        let (mut index, mut last, mut sent) = (0, None, Vec::new());
+        for (packets, lean) in lean {
+            t.set_lean(lean);
+            for index in index..index + packets {
+                let (packet, mut data) = (layered(index), Vec::new());
+                if forward(&mut t, &packet, &mut data) == Forwarded::Nothing {
+                    continue;
+                }
+                let number = picture(&data);
+                if let Some((frame, number_before)) = last.replace((index / 2, number)) {
+                    let step = u16::from(frame != index / 2);
+                    prop_assert_eq!(number, number_before + step, "packet {}", index);
+                }
+                sent.push((u16::from_be_bytes([data[2], data[3]]), packet, number));
+            }
+            index += packets;
+        }
+        prop_assert!(sent.windows(2).all(|w| w[1].0 == w[0].0.wrapping_add(1)));
+        // What is sent again has the number that it had.
+        for (seq, packet, number) in sent {
+            let Some(original) = t.original(seq) else { continue };
+            prop_assert_eq!(original.index, packet.index);
+            let mut data = Vec::new();
+            t.resend(&SrtpSealer::new(&keys()), &original, &packet, NUMBER, &mut data);
+            let (_, payload) = open(&data);
+            prop_assert_eq!(u16::from_be_bytes([payload[4], payload[5]]) & 0x7fff, number);
+        }
+    }
 }
