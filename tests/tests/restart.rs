@@ -25,9 +25,8 @@ fn tree() -> Tree {
 /// Kills the root, lets everybody notice, and starts it again.
 fn restart(tree: &mut Tree) {
     tree.root.process.kill();
-    for relay in &tree.relays {
-        until("a relay to miss the root", DEADLINE, || !relay.is_ready());
-    }
+    // The first one has no backup above it; another may have gone over to it.
+    until("a relay to miss the root", DEADLINE, || !tree.relays[0].is_ready());
     tree.start_root_again().unwrap();
 }
 
@@ -88,9 +87,8 @@ fn viewers_see_the_stream_go_on_after_a_restart_of_the_root() {
     for leaf in &tree.leaves {
         assert_eq!(attaches(leaf), 1, "a leaf stays where it is\n{}", leaf.process.log_tail());
     }
-    for relay in &tree.relays {
-        assert_eq!(attaches(relay), 3, "at once, each time\n{}", relay.process.log_tail());
-    }
+    let relay = &tree.relays[0];
+    assert_eq!(attaches(relay), 3, "at once, each time\n{}", relay.process.log_tail());
     assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
 }
 

@@ -20,6 +20,8 @@ const VIDEO: Ssrc = Ssrc(10);
 const AUDIO: Ssrc = Ssrc(11);
 const LEAVES: usize = 8;
 const RELAYS: usize = 6;
+/// Children that each relay takes: all leaves and relays, so that nobody is turned away.
+const PLACES: u32 = 16;
 /// Everybody has a backup, and the root knows the truth, within this time.
 const CALM: Duration = Duration::from_secs(30);
 
@@ -38,7 +40,7 @@ impl Scene {
         let weather = Weather { delay: 8 * MS, jitter: 4 * MS, loss: 0.01 };
         let mut sim = Sim::new(Setup { seed, weather, media: true, root_children: 3 });
         for n in 0..RELAYS {
-            sim.start(Role::Relay, &format!("relay-{n}"), 8, 0);
+            sim.start(Role::Relay, &format!("relay-{n}"), PLACES, 0);
             sim.until(CALM, "a relay", Sim::settled);
         }
         let leaves: Vec<usize> =
@@ -126,7 +128,7 @@ fn many_deaths(seed: u64) {
         }
         scene.broadcast(600);
         match kind {
-            0 => drop(scene.sim.start(Role::Relay, &format!("new-{round}"), 8, 0)),
+            0 => drop(scene.sim.start(Role::Relay, &format!("new-{round}"), PLACES, 0)),
             1 => scene.sim.freeze(victim, false),
             _ => drop(scene.cut.borrow_mut().remove(&victim)),
         }

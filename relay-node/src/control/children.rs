@@ -3,7 +3,9 @@
 
 use super::NodeCore;
 use super::api::{Action, ConnId, Peer, TicketClaims};
-use super::limits::{GREETING_TIMEOUT, JOINER_LIFETIME, MAX_STRANGERS, PING_INTERVAL};
+use super::limits::{
+    GREETING_TIMEOUT, JOINER_LIFETIME, MAX_STRANGERS, PING_INTERVAL, RESERVES_PER_PLACE,
+};
 use super::links::{Link, Use};
 use super::timers::Timer;
 use super::upcall::Upcall;
@@ -138,7 +140,7 @@ impl NodeCore {
         }
         let room = usize::try_from(self.params.capacity.children).unwrap_or(usize::MAX);
         let (known, taken) = if warm {
-            (self.links.reserved(id), self.links.reserve_count())
+            (self.links.reserved(id), self.links.reserve_count() / RESERVES_PER_PLACE)
         } else {
             (self.links.child(id), self.links.child_count())
         };

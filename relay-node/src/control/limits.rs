@@ -30,6 +30,10 @@ pub const LINK_BURST: u32 = 4_000;
 /// Messages at once before HELLO: HELLO, PING and a mistake or two.
 pub const STRANGER_BURST: u32 = 16;
 
+/// Nodes that may keep a warm link to this one, for each child that it takes. The plan expects one of
+/// their parents to die at a time, so many more may count on the same places than there are.
+pub const RESERVES_PER_PLACE: usize = 8;
+
 /// Messages a second on a warm link between a node and its backup: PING and PONG each 2 s from both
 /// ends make one.
 pub const RESERVE_RATE: u32 = 8;

@@ -257,18 +257,20 @@ fn who_may_not_fail_over_to_this_node() {
 }
 
 #[test]
-fn reserves_have_places_of_their_own_and_no_more_than_children() {
+fn reserves_have_places_of_their_own_and_their_number_is_bounded() {
     let mut rig = Rig::attached();
     rig.add_child(ConnId(11), "a", 21);
     rig.add_child(ConnId(12), "b", 22);
-    for (n, link) in [(13, 23), (14, 24)] {
+    // The rig takes two children, so eight times as many reserves.
+    for n in 20..36 {
+        let link = n + 100;
         let name = format!("w{n}");
         rig.accept(ConnId(n), &name);
         let said = rig.message(ConnId(n), warm_hello(&name, &format!("me {name} 1 {link} 9 8")));
         assert_eq!(said.len(), 2, "{said:?}");
     }
     rig.accept(ConnId(15), "w15");
-    let said = rig.message(ConnId(15), warm_hello("w15", "me w15 1 25 9 8"));
+    let said = rig.message(ConnId(15), warm_hello("w15", "me w15 1 225 9 8"));
     assert_eq!(said, ["15 error me>- full hello", "close 15"]);
     // A child is no reserve of its own parent, and a reserve that becomes a child by the root's
     // order has one link.
@@ -276,7 +278,7 @@ fn reserves_have_places_of_their_own_and_no_more_than_children() {
     let said = rig.message(ConnId(16), warm_hello("a", "me a 2 26 9 8"));
     assert_eq!(said, ["16 error me>- malformed hello", "close 16"]);
     rig.step(Event::Closed(ConnId(11)));
-    rig.accept(ConnId(17), "w13");
-    let said = rig.message(ConnId(17), child_hello("w13", "me w13 2 27 9", "me"));
-    assert_eq!(said, ["close 13", "remove link 23", "add link 27 child", "17 hello me>w13"]);
+    rig.accept(ConnId(17), "w20");
+    let said = rig.message(ConnId(17), child_hello("w20", "me w20 2 27 9", "me"));
+    assert_eq!(said, ["close 20", "remove link 120", "add link 27 child", "17 hello me>w20"]);
 }
