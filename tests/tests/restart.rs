@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use relay_node::clock::Clock;
 use soleil_tests::browser;
 use soleil_tests::harness::{Options, Running, Tree};
 use soleil_tests::viewer::{self, Viewers};
 use soleil_tests::wait::until;
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const VIEWERS: usize = 50;
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -34,8 +35,8 @@ const DAY: f64 = 86_400.0;
 
 /// Seconds since midnight, UTC.
 fn time_of_day() -> f64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    now.as_secs_f64().rem_euclid(DAY)
+    let micros = Clock::start().now().wall.0;
+    (micros as f64 / 1e6).rem_euclid(DAY)
 }
 
 /// The same for the first line of a node's log with these words in it.
