@@ -206,7 +206,11 @@ impl NodeCore {
         let Some(identity) = self.identity.clone() else {
             return self.refuse(conn, message, ErrorCode::Malformed, "REDIRECT without identity");
         };
-        self.up.rank = redirect.rank;
+        // One without parents renews the certificate and says nothing of the plan.
+        let ranked = !redirect.parents.is_empty() && self.up.rank != redirect.rank;
+        if ranked {
+            self.up.rank = redirect.rank;
+        }
         let mut parents = redirect.parents.into_iter().filter(|p| p.id != identity.id);
         let Some(first) = parents.next() else {
             if self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn)) {
@@ -217,14 +221,16 @@ impl NodeCore {
         };
         let backups = parents.collect();
         if self.parent() == Some(&first.id) {
-            return self.set_backups(backups, false);
+            self.set_backups(backups, ranked);
+            return self.keep_warm();
         }
         self.timers.clear(&Timer::Join);
         self.timers.clear(&Timer::Seek);
         self.end_attempt("another parent");
         if redirect.mode == MoveMode::Overlap && self.is_warm(&first.id) && self.promote_backup() {
             tracing::info!(parent = %first.id, "moved to the backup");
-            return self.set_backups(backups, true);
+            self.set_backups(backups, true);
+            return self.keep_warm();
         }
         self.set_backups(backups, true);
         if redirect.mode == MoveMode::AtOnce {

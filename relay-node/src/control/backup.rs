@@ -8,7 +8,10 @@
 use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, credential_context};
 use super::attach::Parent;
-use super::limits::{ATTACH_TIMEOUT, MAX_OFFERS, OVERLAP, PING_INTERVAL, WARM_AGAIN, WARM_PAUSE};
+use super::limits::{
+    ATTACH_TIMEOUT, MAX_OFFERS, OPEN_MAX, OVERLAP, PING_INTERVAL, SILENCE_MAX, WARM_AGAIN,
+    WARM_PAUSE,
+};
 use super::links::{Link, Use};
 use super::timers::Timer;
 use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
@@ -21,10 +24,12 @@ use soleil_protocol::{Address, Body, LinkId, Message, NodeId};
 pub(super) struct Backups {
     /// In the plan's order. The one in use stays in it, for the day that it has to be dialed again.
     offers: Vec<ParentOffer>,
-    /// Which offer is tried next.
+    /// Which offer is in use, or tried next.
     turn: usize,
     /// Failures in a row.
     failures: u32,
+    /// The last one that was not to be had.
+    failed: Option<NodeId>,
     link: Option<WarmLink>,
     /// What was last said of it.
     said: bool,
@@ -71,21 +76,26 @@ impl NodeCore {
         }
     }
 
-    /// The plan's backups. Behind another parent than before their tickets are newer than the
-    /// warm link's, which then is made anew.
-    pub(super) fn set_backups(&mut self, offers: Vec<ParentOffer>, new_parent: bool) {
+    /// The plan's backups. Behind another parent than before, or with another rank of ours
+    /// (`renewed`), what the warm link's ticket says is out of date: the link is made anew. [`Self::keep_warm`]
+    /// dials.
+    pub(super) fn set_backups(&mut self, offers: Vec<ParentOffer>, renewed: bool) {
         let own = self.id().clone();
         let reserve = &mut self.up.reserve;
         reserve.offers = offers.into_iter().filter(|o| o.id != own).take(MAX_OFFERS).collect();
         reserve.turn = 0;
         reserve.failures = 0;
-        let first = reserve.offers.first().map(|o| &o.id);
-        let stale = reserve.link.as_ref().is_some_and(|l| new_parent || first != Some(&l.id));
-        if stale {
-            self.drop_backup("another backup");
-        }
-        if self.parent_conn().is_some() {
-            self.keep_warm();
+        if let Some(link) = &reserve.link {
+            let place = reserve.offers.iter().position(|o| o.id == link.id);
+            // The plan has kept a place free at the first. If that one was not to be had, a link that
+            // stands is better than trying it again.
+            let failed = reserve.failed.is_some()
+                && reserve.failed.as_ref() == reserve.offers.first().map(|o| &o.id);
+            let wanted = place.filter(|at| *at == 0 || (link.opening.is_none() && failed));
+            match wanted.filter(|_| !renewed) {
+                Some(at) => reserve.turn = at,
+                None => self.drop_backup("another backup, or another ticket"),
+            }
         }
     }
 
@@ -104,6 +114,7 @@ impl NodeCore {
     /// Dials a backup, unless one is there or under way.
     pub(super) fn keep_warm(&mut self) {
         let parent = self.parent().cloned();
+        let old = self.up.old.as_ref().map(|old| old.id.clone());
         let reserve = &mut self.up.reserve;
         // The one that has become the parent is no backup any more.
         reserve.offers.retain(|o| Some(&o.id) != parent.as_ref());
@@ -113,12 +124,16 @@ impl NodeCore {
         }
         let reserve = &mut self.up.reserve;
         let offer = reserve.offers[reserve.turn % reserve.offers.len()].clone();
-        reserve.turn = (reserve.turn + 1) % reserve.offers.len();
+        if Some(&offer.id) == old.as_ref() {
+            // It takes us for its child until we have left it.
+            self.timers.set(Timer::Warm, self.now.mono.after(OVERLAP + WARM_AGAIN));
+            return;
+        }
         let context = credential_context(self.id(), offer.link);
         let secret = self.vault.unwrap(&context, &offer.credential);
         let Some(secret) = secret.and_then(|s| <[u8; 32]>::try_from(s).ok()) else {
             tracing::warn!(backup = %offer.id, "the hop credential can't be unwrapped");
-            return self.warm_later();
+            return self.backup_failed("the hop credential can't be unwrapped");
         };
         let dial = self.next_dial();
         let (id, server) = (offer.id.clone(), offer.server.clone());
@@ -144,12 +159,13 @@ impl NodeCore {
         self.timers.set(Timer::Warm, self.now.mono.after(pause));
     }
 
-    /// The warm link owes an answer, or it is time to try again.
+    /// The warm link owes an answer or an open media path, or it is time to try again.
     pub(super) fn on_warm_timer(&mut self) {
-        if self.up.reserve.link.as_ref().is_some_and(|l| l.opening.is_some()) {
-            self.backup_failed("no answer");
-        } else {
-            self.keep_warm();
+        match &self.up.reserve.link {
+            Some(link) if link.opening.is_some() => self.backup_failed("no answer"),
+            Some(link) if !link.open => self.backup_failed("its media path is not open"),
+            Some(_) => {}
+            None => self.keep_warm(),
         }
     }
 
@@ -195,8 +211,7 @@ impl NodeCore {
         let Some(opening) = link.opening.take() else { return };
         let media = link.media;
         tracing::info!(backup = %link.id, "the link to the backup is warm");
-        self.timers.clear(&Timer::Warm);
-        self.up.reserve.failures = 0;
+        self.timers.set(Timer::Warm, self.now.mono.after(OPEN_MAX));
         if let Some(link) = self.links.get_mut(conn) {
             link.version = version;
             link.media = Some(media);
@@ -215,16 +230,41 @@ impl NodeCore {
 
     /// The plane says whether the path to the backup is open; `false` if it is another link's.
     pub(super) fn on_backup_media(&mut self, media: LinkId, open: bool) -> bool {
-        let link = self.up.reserve.link.as_mut().filter(|l| l.media == media);
-        link.map(|l| l.open = open).is_some()
+        let reserve = &mut self.up.reserve;
+        let link = reserve.link.as_mut().filter(|l| l.media == media && l.opening.is_none());
+        let Some(link) = link else { return false };
+        link.open = open;
+        if open {
+            reserve.failures = 0;
+            self.timers.clear(&Timer::Warm);
+        } else {
+            self.timers.set(Timer::Warm, self.now.mono.after(SILENCE_MAX));
+        }
+        true
+    }
+
+    /// The parent is silent, and so is the backup, or it is not there yet: the next one, at once.
+    pub(super) fn hurry_backup(&mut self) {
+        if self.up.reserve.link.as_ref().is_none_or(|l| l.opening.is_none()) {
+            self.drop_backup("it is silent, too");
+            self.next_turn();
+            self.keep_warm();
+        }
+    }
+
+    fn next_turn(&mut self) {
+        let reserve = &mut self.up.reserve;
+        reserve.turn = (reserve.turn + 1) % reserve.offers.len().max(1);
     }
 
     /// The backup is not to be had, or no more: the next one, after a pause.
     pub(super) fn backup_failed(&mut self, why: &str) {
         if let Some(link) = &self.up.reserve.link {
             tracing::warn!(backup = %link.id, why, "no warm link to the backup");
+            self.up.reserve.failed = Some(link.id.clone());
         }
         self.drop_backup(why);
+        self.next_turn();
         self.warm_later();
     }
 
@@ -260,6 +300,7 @@ impl NodeCore {
         }
         tracing::warn!(parent = ?self.parent().map(NodeId::as_str), why, "failed over");
         self.act(Action::FailedOver);
+        self.keep_warm();
         true
     }
 
@@ -295,7 +336,6 @@ impl NodeCore {
         self.heard_root();
         self.announce_subtree(conn);
         self.play_at_new_parent();
-        self.keep_warm();
         true
     }
 }

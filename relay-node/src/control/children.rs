@@ -100,6 +100,9 @@ impl NodeCore {
             .vault
             .check_ticket(ticket_key, self.id(), ticket, self.now)
             .map_err(|why| (ErrorCode::Unauthorized, format!("ticket refused: {why}")))?;
+        if hello.warm && claims.backup.is_none() {
+            return no(ErrorCode::Unauthorized, "the ticket is no backup's");
+        }
         if claims.child != *id || claims.child_key != *key {
             return no(ErrorCode::Unauthorized, "the ticket is another node's");
         }
@@ -360,6 +363,13 @@ impl NodeCore {
         let update = self.table.detach(child, link.incarnation);
         self.report_below(update);
         self.check_drained();
+    }
+
+    /// All nodes whose backup we are have to look for another one.
+    pub(super) fn drop_reserves(&mut self, why: &str) {
+        for conn in self.links.reserve_conns() {
+            self.lose(conn, why);
+        }
     }
 
     /// All children have to go.

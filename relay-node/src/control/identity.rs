@@ -53,6 +53,7 @@ impl NodeCore {
         if self.identity.as_ref().is_some_and(|old| old.id != identity.id) {
             // Children know us by the old id: their tickets and routes are void.
             self.drop_children("the parent has another name now");
+            self.drop_reserves("the backup has another name now");
         }
         let life = self.vault.validity(&identity.certificate);
         if let Some((from, until)) = life {
@@ -63,5 +64,8 @@ impl NodeCore {
         }
         self.identity = Some(identity.clone());
         self.act(Action::Identity(identity));
+        // The backup has seen the old certificate only, and would end the link with it.
+        self.drop_backup("a new certificate");
+        self.keep_warm();
     }
 }

@@ -246,6 +246,11 @@ impl Links {
         self.reserves.get(id).copied()
     }
 
+    /// The connections of all of them.
+    pub fn reserve_conns(&self) -> Vec<ConnId> {
+        self.reserves.values().copied().collect()
+    }
+
     /// How many nodes' backup we are.
     pub fn reserve_count(&self) -> usize {
         self.reserves.len()

@@ -21,9 +21,12 @@ impl NodeCore {
             if self.up.old.is_some() {
                 self.timers.set(Timer::Overlap, now.after(OVERLAP));
             }
-        } else if !self.on_backup_media(media, true)
-            && let Some(below) = self.links.below_of_media(media)
-        {
+        } else if self.on_backup_media(media, true) {
+            if self.up.parent.as_ref().is_some_and(|p| p.opened && !p.open) {
+                // The parent has been silent for a while, and here is who can take over.
+                self.fail_over("the parent's media are silent");
+            }
+        } else if let Some(below) = self.links.below_of_media(media) {
             if let Some(link) = self.links.get_mut(below) {
                 link.open = true;
             }
@@ -95,6 +98,7 @@ impl NodeCore {
         if self.fail_over("the parent's media are silent") {
             return;
         }
+        self.hurry_backup();
         let now = self.now.mono;
         self.timers.set_if_idle(Timer::Silence, now.after(SILENCE_MAX));
         if self.links.get(conn).is_some_and(|l| !l.is_probed()) {
@@ -106,7 +110,10 @@ impl NodeCore {
     pub(super) fn on_silence_timeout(&mut self) {
         let silent = self.up.parent.as_ref().is_some_and(|p| !p.open);
         if silent && !self.fail_over("the parent's media path does not open") {
-            self.rejoin("no media");
+            tracing::warn!("leaving a parent that sends no media");
+            self.drop_backup("no media");
+            self.leave_parent("no media");
+            self.next_offer("no media");
         }
     }
 

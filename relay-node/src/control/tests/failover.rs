@@ -125,8 +125,9 @@ fn a_backup_that_is_silent_or_gone_is_not_used() {
     // No answer to the HELLO.
     assert_eq!(rig.dialed(5, ConnId(5)), ["5 hello me>q warm"]);
     assert!(rig.wait(6 * SEC).contains(&"close 5".to_owned()));
-    // Without a backup a silent parent is asked first, as ever.
-    assert!(rig.step(silent(5)).iter().all(|s| s.contains(" ping ")));
+    // Without one a silent parent is asked first, and the next backup dialed at once.
+    let said = rig.step(silent(5));
+    assert!(said.iter().all(|s| s.contains(" ping ") || s.starts_with("dial ")), "{said:?}");
     assert_eq!(rig.core.parent(), Some(&id("p")));
 }
 
@@ -164,10 +165,91 @@ fn the_plan_may_change_the_backup_and_make_it_the_parent() {
     // A move to the backup needs no dial, and the old parent is left after the overlap.
     assert_eq!(
         rig.message(PARENT, backups(&[("s", 20), ("p", 21)])),
-        ["4 hello me>s", "promote link 19", "4 childsupdate me>- +c", "dial 5 p"]
+        ["4 hello me>s", "promote link 19", "4 childsupdate me>- +c"]
     );
     assert_eq!((rig.core.parent(), rig.failovers), (Some(&id("s")), 0));
     assert_eq!(Rig::quiet(rig.wait(500 * MS)), ["2 bye me>-", "close 2", "remove link 5"]);
+    // The old parent took us for its child until then.
+    assert_eq!(Rig::quiet(rig.wait(500 * MS)), ["dial 5 p"]);
+}
+
+#[test]
+fn a_backup_whose_media_path_does_not_open_is_left() {
+    let mut rig = Rig::attached();
+    rig.message(PARENT, backups(&[("p", 15), ("q", 6), ("r", 7)]));
+    rig.dialed(3, WARM);
+    rig.message(WARM, warm_greeting("q"));
+    let mut said = Vec::new();
+    for _ in 0..12 {
+        for conn in [PARENT, WARM] {
+            rig.answer_ping(conn);
+        }
+        said.extend(rig.wait(SEC));
+    }
+    let said = Rig::quiet(said);
+    assert_eq!(said, ["remove link 6", "close 3", "dial 4 r"]);
+    // The same if it was open and falls silent for long.
+    let mut rig = with_backup();
+    rig.step(silent(6));
+    assert_eq!(Rig::quiet(rig.wait(5 * SEC)), ["remove link 6", "close 3"]);
+    assert_eq!(Rig::quiet(rig.wait(700 * MS)), ["dial 4 r"]);
+}
+
+#[test]
+fn a_backup_that_gets_ready_while_the_parent_is_silent_takes_over() {
+    let mut rig = Rig::with_child();
+    rig.message(PARENT, backups(&[("p", 15), ("q", 6), ("r", 7)]));
+    rig.dialed(3, WARM);
+    assert!(rig.step(silent(5)).iter().all(|s| s.contains(" ping ")), "its dial goes on");
+    rig.message(WARM, warm_greeting("q"));
+    assert_eq!(
+        rig.open(6),
+        ["3 hello me>q", "promote link 6", "3 childsupdate me>- +c", "dial 4 r"]
+    );
+    // Both silent: the next one, without waiting.
+    let mut rig = with_backup();
+    rig.step(silent(6));
+    let said = Rig::quiet(rig.step(silent(5)));
+    assert_eq!(said, ["remove link 6", "close 3", "dial 4 r"]);
+    rig.dialed(4, ConnId(4));
+    rig.message(ConnId(4), warm_greeting("r"));
+    assert_eq!(rig.open(7), ["4 hello me>r", "promote link 7", "4 childsupdate me>- +c"]);
+}
+
+#[test]
+fn a_parent_that_stays_silent_is_left_for_the_next_offer() {
+    let mut rig = with_backup();
+    rig.step(silent(6));
+    rig.step(silent(5));
+    let failed = Event::DialFailed { dial: DialId(4), error: "down".into(), refused: false };
+    rig.step(failed);
+    let mut said = Vec::new();
+    for _ in 0..50 {
+        rig.answer_ping(PARENT);
+        said.extend(rig.wait(100 * MS));
+    }
+    let said = Rig::quiet(said);
+    let end = ["2 bye me>-", "close 2", "remove link 5", "attached false", "dial 6 q"];
+    assert_eq!(said[said.len() - 5..], end, "{said:?}");
+}
+
+#[test]
+fn what_the_warm_link_was_made_with_is_renewed() {
+    // Another rank in the plan: the ticket has the old one.
+    let mut rig = with_backup();
+    let mut plan = backups(&[("p", 15), ("q", 16)]);
+    let Body::Redirect(redirect) = &mut plan.body else { panic!("a REDIRECT") };
+    redirect.rank = Rank(12);
+    assert_eq!(rig.message(PARENT, plan), ["remove link 6", "close 3", "dial 4 q"]);
+    // Another certificate: the backup has seen the old one.
+    let mut rig = with_backup();
+    let said = rig.message(PARENT, from_root(Some("me"), redirect_for(7_200 * SEC)));
+    assert_eq!(said, ["identity me", "remove link 6", "close 3", "dial 4 q"]);
+    assert_eq!(rig.core.parent(), Some(&id("p")));
+}
+
+fn redirect_for(valid_until: u64) -> Body {
+    redirect(valid_until, Vec::new())
 }
 
 #[test]
@@ -235,6 +317,9 @@ fn who_may_not_fail_over_to_this_node() {
     for ticket in ["me w 3 20 9 2", "me w 3 20 9 1"] {
         assert_eq!(warm(ticket).1, ["10 error me>- unauthorized hello", "close 10"], "{ticket}");
     }
+    // Without a rank it is no backup's ticket.
+    let said = warm("me w 3 20 9").1;
+    assert_eq!(said, ["10 error me>- unauthorized hello", "close 10"]);
     // It holds at the moment of failing over, too: the plan has changed.
     let (mut rig, said) = warm("me w 3 20 9 8");
     assert_eq!(said.len(), 2);

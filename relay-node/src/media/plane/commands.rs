@@ -27,7 +27,9 @@ impl Plane {
                 }
             }
             PlaneCommand::TellPositions => {
-                let next = |layer: &Layer| Some(PacketIndex(layer.repair.highest()?.0 + 1));
+                let next = |layer: &Layer| {
+                    Some(PacketIndex((layer.repair.highest()?.0 + 1).min(PacketIndex::MAX.0)))
+                };
                 let layers = self.layers.iter().filter(|(_, layer)| layer.wanted());
                 let positions = layers.filter_map(|(_, l)| Some((l.ssrc(), next(l)?))).collect();
                 self.event(PlaneEvent::Positions(positions));

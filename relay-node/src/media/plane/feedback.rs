@@ -101,7 +101,8 @@ impl Plane {
                     link.stats.feedback_lost += u64::from(arrived.is_none());
                 }
             }
-            Item::Heartbeat(entries) if !is_child => {
+            // A backup sends nothing of which it could say how far it has come.
+            Item::Heartbeat(entries) if !is_child && !link.standby => {
                 for (ssrc, index) in rtcp::heartbeat_entries(entries) {
                     self.revealed(now.mono, ssrc, index);
                 }
