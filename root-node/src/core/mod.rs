@@ -257,8 +257,11 @@ impl RootCore {
                 }
             }
             Body::Error(report) if report.failed_type == "redirect" => {
-                // A move that failed: the node stays where it is.
-                self.tree.change(from, |node| node.moving_to = None);
+                // A move that failed: the node stays where it is, until it loses its parent. (To try
+                // again and again would cost it its warm link each time.)
+                self.tree.change(from, |node| {
+                    node.pinned |= node.moving_to.take().is_some();
+                });
                 self.touch();
             }
             _ => {}
@@ -294,10 +297,12 @@ impl RootCore {
                 continue;
             }
             let killed = node.killed;
+            let joined = matches!(node.place, Place::Pending { .. });
             self.tree.change(&child.id, |node| {
                 node.incarnation = child.incarnation;
                 node.place = Place::Attached;
-                if node.moving_to.as_ref() == Some(&child.parent) {
+                if node.parent.as_ref() != Some(&child.parent) {
+                    // It has arrived, or gone over to a backup instead.
                     node.moving_to = None;
                 }
                 node.parent = Some(child.parent);
@@ -308,6 +313,10 @@ impl RootCore {
                 let reason = "removed".to_owned();
                 self.node.send_to(&child.id, Body::Kill(Kill { grace_secs: 0, reason }));
                 continue;
+            }
+            if !joined {
+                // What it was told on its old way may not have come.
+                self.tree.planner_mut().forget_told(&child.id);
             }
             self.send_pipelines(&child.id);
         }

@@ -147,11 +147,15 @@ impl RootCore {
         let now = self.now.mono;
         let old = |n: &Node| now.since(n.offered) >= BACKUP_TICKET_LIVES / 2;
         let due = self.tree.iter().filter(|(_, n)| n.place == Place::Attached && old(n));
-        let due: Vec<NodeId> = due.map(|(id, _)| id.clone()).take(TOLD_AT_ONCE).collect();
+        let planner = self.tree.planner();
+        let due = due.map(|(id, _)| id).filter(|id| !planner.backups(id).is_empty());
+        let due: Vec<NodeId> = due.take(TOLD_AT_ONCE).cloned().collect();
         for id in due {
-            if !self.tree.planner().backups(&id).is_empty() {
-                self.tell(&id);
+            // Whatever comes of it: the others have their turn, too.
+            if let Some(node) = self.tree.get_mut(&id) {
+                node.offered = now;
             }
+            self.tell(&id);
         }
     }
 }

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Nodes known at most, those that have gone included.
 pub const MAX_NODES: usize = 16_384;
 
+/// How long a node that was killed is remembered: as long as its certificate may be good.
+pub const KILLED_FOR: Duration = Duration::from_secs(24 * 3_600);
+
 /// How long a node that has gone is remembered (its name and incarnation).
 pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -221,6 +224,7 @@ impl Tree {
             _ => false,
         };
         let gone = |n: &Node| match n.place {
+            Place::Away { since } if n.killed => now.since(since) >= KILLED_FOR,
             Place::Away { since } => now.since(since) >= FORGET_AFTER,
             _ => false,
         };

@@ -99,6 +99,14 @@ impl Planner {
         }
     }
 
+    /// Whether it has heard what it was told is not known any more: it is told again.
+    pub fn forget_told(&mut self, id: &NodeId) {
+        if let Some(ix) = self.ix(id) {
+            self.entries[ix].told = None;
+            self.news.insert(ix);
+        }
+    }
+
     fn state(&self, ix: Ix) -> (Option<Ix>, Rank, Vec<Ix>) {
         let entry = &self.entries[ix];
         (entry.parent, self.rank_of(ix), entry.backups.clone())
@@ -179,10 +187,14 @@ impl Planner {
         let entry = &self.entries[ix];
         let there = &self.entries[backup];
         let known = entry.backups.iter().position(|b| *b == backup).unwrap_or(BACKUPS);
+        // The root's own children can only go to each other. They go to the first ones, or they would
+        // hang in a row when the root dies.
+        let row = parent == ROOT;
         let load = there.claimed.saturating_mul(1_000).checked_div(there.slots).unwrap_or(0);
+        let load = if row { 0 } else { load };
         (
             !self.has_room(ix, backup, parent),
-            self.shares(backup, parent),
+            self.shares(backup, parent) || (row && !there.backups.is_empty()),
             entry.leaf && backup == ROOT,
             known,
             self.delay_via(ix, backup) / ALIKE_MICROS,

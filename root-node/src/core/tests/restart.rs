@@ -74,7 +74,7 @@ fn a_tree_is_adopted_as_it_stands() {
     assert_eq!(said, [defined("b"), defined("c")], "nobody joins anew");
     let view = rig.core.view();
     assert!(view.nodes.iter().all(|n| n.attached));
-    assert_eq!((view.nodes[2].rank, view.nodes[2].incarnation), (Rank(2), Incarnation(1)));
+    assert_eq!((view.nodes[2].depth, view.nodes[2].incarnation), (2, Incarnation(1)));
     assert_eq!(view.nodes[2].parent, Some(id("a")));
 }
 

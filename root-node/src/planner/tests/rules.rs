@@ -120,9 +120,9 @@ fn backups_are_apart_from_the_parent_and_have_room() {
     }
     rig.leaves(0, 4);
     assert_eq!(rig.planner.parent(&id("leaf-0")), Some(&id("r0")));
-    assert_eq!(rig.backups("leaf-0"), ["r2", "r1"], "r2 is nobody's yet; the root is full");
+    assert_eq!(rig.backups("leaf-0"), ["r1", "r2"], "the root is full");
     assert_eq!(rig.backups("r0"), [""; 0], "nobody comes before it");
-    assert_eq!(rig.backups("r2"), ["r1", "r0"], "r0 is r1's");
+    assert_eq!(rig.backups("r2"), ["r0", "r1"], "all go to the first");
     // Those of one parent don't all go to one: r1 and r2 share them.
     let first = |rig: &Rig, n: u32| rig.backups(&format!("leaf-{n}"))[0].clone();
     let firsts: std::collections::BTreeSet<String> = (0..2).map(|n| first(&rig, n)).collect();
