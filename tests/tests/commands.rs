@@ -130,10 +130,16 @@ impl Scene {
             let relay = Relay { config, root: address.clone(), token: token(Role::Relay) };
             runtime.block_on(relay.start(LogControl::none())).unwrap()
         };
-        let (a, b) = (relay("a"), relay("b"));
+        // One after the other: leaves fill the relay that came first.
         let mut view = root.view.clone();
-        let both = view.wait_for(|v| v.nodes.iter().filter(|n| n.attached).count() == 3);
-        runtime.block_on(async { timeout(LIMIT, both).await.unwrap().unwrap() });
+        let mut attached = |count: usize| {
+            let all = view.wait_for(|v| v.nodes.iter().filter(|n| n.attached).count() == count);
+            runtime.block_on(async { timeout(LIMIT, all).await.unwrap().unwrap() });
+        };
+        let a = relay("a");
+        attached(2);
+        let b = relay("b");
+        attached(3);
 
         let mut config = LeafConfig::default();
         config.node.name = Some(id("leaf"));

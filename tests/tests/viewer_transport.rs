@@ -105,14 +105,12 @@ fn a_viewer_whose_port_changes_plays_on() {
             metric(&tree, "soleil_leaf_packets_total") > before + 2_500.0
         });
         tree.viewer_hop(0).unwrap().rebind();
+        assert!(!watching.is_finished(), "it changed too late");
         watching.join().unwrap()
     });
     println!("Chromium: freeze {:?} ms: {}", seen.freeze_ms, seen.line);
     assert!(seen.ok && seen.sound.present, "{}", seen.line);
     assert!(seen.freeze_ms.unwrap() <= FOLLOWED_MS, "{}", seen.line);
-    // The link itself loses nothing: what is missing went to the port of before.
-    let lost = seen.connection.as_ref().unwrap().video_lost.unwrap();
-    assert!(lost > 0, "the port has not changed: {}", seen.line);
     source.stop().unwrap();
     assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
 }

@@ -78,6 +78,9 @@ impl Sim {
         let event = match Message::from_xml(xml) {
             Ok(message) => {
                 *self.kinds.entry(message.body.kind()).or_default() += 1;
+                if let soleil_protocol::Body::Error(report) = &message.body {
+                    self.errors.insert(report.text.clone());
+                }
                 Event::Message(conn, message)
             }
             Err(error) => Event::Malformed { conn, report: ErrorReport::from(error) },

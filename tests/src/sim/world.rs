@@ -17,7 +17,7 @@ use root_node::store::writer::Batch;
 use soleil_protocol::message::Capacity;
 use soleil_protocol::{Epoch, LinkId, Mono, NodeId, Now, PipelineId, Role, Wall};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub struct Sim {
     pub messages: u64,
     /// Type of every message delivered, counted.
     pub kinds: BTreeMap<&'static str, u64>,
+    /// What ERROR messages said.
+    pub errors: BTreeSet<String>,
     /// Drops datagrams before the weather does: from, to, bytes.
     pub filter: Option<DatagramFilter>,
 }
@@ -116,6 +118,7 @@ impl Sim {
             key_frames: 0,
             messages: 0,
             kinds: BTreeMap::new(),
+            errors: BTreeSet::new(),
             filter: None,
             setup,
         };
