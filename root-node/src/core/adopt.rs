@@ -45,6 +45,8 @@ pub struct Remembered {
     pub token: String,
     /// Whether it was killed.
     pub killed: bool,
+    /// Its number in ranks; 0 if it is not known.
+    pub serial: u32,
 }
 
 /// What the store shall keep.
@@ -71,10 +73,12 @@ impl RootCore {
     /// any start of this root has used.
     pub fn restore(&mut self, now: Mono, nodes: Vec<Remembered>, epoch: Epoch) {
         self.told.epoch = epoch;
-        for node in nodes {
+        // Tickets of backups name ranks: who has a number keeps it, and the others get what is left.
+        let (numbered, others): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|n| n.serial > 0);
+        for node in numbered.into_iter().chain(others) {
             let id = node.id.clone();
             self.told.nodes.insert(id.clone(), node.clone());
-            let serial = self.tree.serial_for(&id);
+            let serial = self.tree.keep_serial(node.serial);
             self.tree.insert(id, restored(now, node, serial));
         }
         self.tree.take_touched();
@@ -125,6 +129,7 @@ fn record(id: &NodeId, node: &Node, covered: Option<Incarnation>) -> Remembered 
         capacity: node.capacity,
         token: node.token.clone(),
         killed: node.killed,
+        serial: node.serial,
     }
 }
 

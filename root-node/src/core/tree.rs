@@ -189,11 +189,21 @@ impl Tree {
 
     /// The number of a node that joins: the one that it has, or one that nobody has.
     pub fn serial_for(&mut self, id: &NodeId) -> u32 {
-        if let Some(node) = self.nodes.get(id) {
-            return node.serial;
+        match self.nodes.get(id) {
+            Some(node) => node.serial,
+            None => self.new_serial(),
         }
+    }
+
+    /// The number that a node had, unless somebody else has it, or it is none.
+    pub fn keep_serial(&mut self, serial: u32) -> u32 {
+        let good = (1..MAX_SERIAL).contains(&serial) && !self.serials.contains(&serial);
+        if good { serial } else { self.new_serial() }
+    }
+
+    fn new_serial(&mut self) -> u32 {
         // There are far more numbers than nodes.
-        while self.serials.contains(&self.next_serial) {
+        while self.next_serial == 0 || self.serials.contains(&self.next_serial) {
             self.next_serial = (self.next_serial + 1) % MAX_SERIAL;
         }
         let serial = self.next_serial;

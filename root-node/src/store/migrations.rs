@@ -58,6 +58,11 @@ const STEPS: &[(&str, &str)] = &[
             value INTEGER NOT NULL CHECK (value >= 0)
         ) STRICT;",
     ),
+    (
+        "numbers of nodes in ranks, so that tickets of backups outlive the root; 0: none yet",
+        "ALTER TABLE nodes ADD COLUMN serial INTEGER NOT NULL DEFAULT 0
+            CHECK (serial BETWEEN 0 AND 4294967295);",
+    ),
 ];
 
 /// Brings the schema up to date. `false`: it is of a later version than this program.

@@ -25,6 +25,7 @@ struct Raw {
     capacity: Capacity,
     token: String,
     killed: bool,
+    serial: u32,
 }
 
 impl Raw {
@@ -47,6 +48,7 @@ impl Raw {
             },
             token: row.get(14)?,
             killed: row.get(15)?,
+            serial: row.get(16)?,
         })
     }
 
@@ -74,6 +76,7 @@ impl Raw {
             capacity: self.capacity,
             token: self.token,
             killed: self.killed,
+            serial: self.serial,
         })
     }
 }
@@ -88,7 +91,8 @@ impl Store {
         let mut statement = connection
             .prepare(
                 "SELECT id, role, key_sha256, wrap_key, issued, server_host, server_port, media,
-                    http, region, labels, children, viewers, egress, token, killed
+                    http, region, labels, children, viewers, egress, token, killed,
+                    serial
                  FROM nodes ORDER BY id LIMIT ?1",
             )
             .map_err(|e| self.fail(e))?;
@@ -118,14 +122,13 @@ impl Store {
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
         for (id, node) in &batch.nodes {
             match node {
-                None => {
-                    transaction.execute("DELETE FROM nodes WHERE id = ?1", [id.as_str()])
-                }
+                None => transaction.execute("DELETE FROM nodes WHERE id = ?1", [id.as_str()]),
                 Some(node) => transaction.execute(
                     "INSERT OR REPLACE INTO nodes (id, role, key_sha256, wrap_key, issued,
                         server_host, server_port, media, http, region, labels, children, viewers,
-                        egress, token, killed)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                        egress, token, killed, serial)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                        ?17)",
                     params![
                         id.as_str(),
                         node.role.as_str(),
@@ -143,6 +146,7 @@ impl Store {
                         stored(node.capacity.egress),
                         node.token,
                         node.killed,
+                        node.serial,
                     ],
                 ),
             }

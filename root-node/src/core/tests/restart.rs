@@ -79,6 +79,34 @@ fn a_tree_is_adopted_as_it_stands() {
 }
 
 #[test]
+fn a_node_keeps_its_number_in_ranks() {
+    let mut before = Rig::new(4);
+    before.attach(Role::Relay, "z", 1);
+    before.attach(Role::Relay, "a", 2);
+    let rank = |serial: u32| Rank((1 << 24) | serial);
+    let ranks = |rig: &Rig| {
+        let ranks = rig.core.view().nodes[1..].iter().map(|n| (n.id.to_string(), n.rank)).collect();
+        BTreeMap::<String, Rank>::from_iter::<Vec<_>>(ranks)
+    };
+    let expected = BTreeMap::from([("z".to_owned(), rank(1)), ("a".to_owned(), rank(2))]);
+    assert_eq!(ranks(&before), expected);
+    let mut rig = before.again(4, 5);
+    rig.attach(Role::Relay, "a", 2);
+    rig.attach(Role::Relay, "z", 1);
+    assert_eq!(ranks(&rig), expected, "tickets of backups name them");
+    // A store of an earlier version knows none, or a damaged one names one twice.
+    for serial in [0, 2, u32::MAX] {
+        let mut stored = before.stored();
+        stored.iter_mut().filter(|n| n.id == id("z")).for_each(|n| n.serial = serial);
+        let mut rig = Rig::new(4);
+        rig.core.restore(rig.now.mono, stored, Epoch(5));
+        rig.attach(Role::Relay, "z", 1);
+        rig.attach(Role::Relay, "a", 2);
+        assert_eq!(ranks(&rig), expected, "{serial}");
+    }
+}
+
+#[test]
 fn no_ticket_has_a_number_of_before() {
     let mut rig = Rig::new(4);
     let mut highest = 0;

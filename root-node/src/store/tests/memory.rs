@@ -28,6 +28,7 @@ fn node(name: &str, role: Role) -> Remembered {
         capacity: Capacity { children: u32::MAX, viewers: 0, egress: 10_000_000_000 },
         token: "t1".into(),
         killed: relay,
+        serial: if relay { 16_777_215 } else { 0 },
     }
 }
 
