@@ -86,12 +86,21 @@ pub const PLAY_AGAIN: Duration = Duration::from_secs(1);
 /// repair takes.
 pub const OVERLAP: Duration = Duration::from_millis(500);
 
-/// How long a move waits for the new media path before the old parent is left all the same.
+/// How long a move waits for the new media path before the node goes back to the old parent. Less
+/// than [`OPEN_MAX`].
 pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 
 /// How long a new parent's media path may take to open. It is tried many times in that while, so this
 /// is a path that lets no datagram through; the root hears of it and may choose another parent.
 pub const OPEN_MAX: Duration = Duration::from_secs(10);
+
+/// By how much a REDIRECT may be older than the last one and count as overtaken by it. What is older
+/// still comes from a root whose clock was set back, and is followed.
+pub const OVERTAKEN: Duration = Duration::from_secs(10);
+
+/// How soon a child may have the same layer resent from a position again. It needs that once after it
+/// has come; what is lost later it asks for by number. Each costs up to a whole ring.
+pub const REPLAY_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a parent's control link is believed while its media are silent.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 
 use super::NodeCore;
 use super::api::{Action, ConnId, PlaneReport, pipeline_key_context};
-use super::limits::{MAX_EPOCHS, MAX_LAYERS, MAX_PIPELINES};
+use super::limits::{MAX_EPOCHS, MAX_LAYERS, MAX_PIPELINES, REPLAY_PAUSE};
 use super::timers::Timer;
 use crate::media::api::{LayerSpec, PipelineKey, PlaneCommand};
 use soleil_protocol::message::{
@@ -11,8 +11,9 @@ use soleil_protocol::message::{
 };
 use soleil_protocol::pipeline::{EpochKey, PipelineDef};
 use soleil_protocol::{
-    Body, Epoch, LinkId, Message, Millis, NodeId, PacketIndex, PipelineId, Ssrc,
+    Body, Epoch, LinkId, Message, Millis, Mono, NodeId, PacketIndex, PipelineId, Ssrc,
 };
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use zeroize::Zeroize;
@@ -56,8 +57,24 @@ pub(super) struct Pipeline {
     pub(super) asked: Option<Millis>,
     /// Positions that children asked for and that must go up with the next PLAYPIPELINE.
     pub(super) from: BTreeMap<Ssrc, PacketIndex>,
+    /// When children last had layers resent from a position, as far as it matters.
+    replayed: BTreeMap<(LinkId, Ssrc), Mono>,
     /// The operator's path (ROUTEPIPELINE).
     pub(super) path: Vec<NodeId>,
+}
+
+impl Pipeline {
+    /// Whether a child may have a layer resent from a position now; it is taken as done.
+    pub(super) fn may_replay(&mut self, child: LinkId, ssrc: Ssrc, now: Mono) -> bool {
+        self.replayed.retain(|_, at| now.since(*at) < REPLAY_PAUSE);
+        match self.replayed.entry((child, ssrc)) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(now);
+                true
+            }
+        }
+    }
 }
 
 /// All pipelines of a node.
@@ -160,6 +177,7 @@ impl NodeCore {
                         upstream: BTreeSet::new(),
                         asked: None,
                         from: BTreeMap::new(),
+                        replayed: BTreeMap::new(),
                         path: Vec::new(),
                     },
                 );

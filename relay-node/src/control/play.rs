@@ -36,11 +36,12 @@ impl NodeCore {
             let text = "the pipeline has no such layer";
             return self.refuse(conn, message, ErrorCode::UnknownPipeline, text);
         }
+        let now = self.now.mono;
         let positions: BTreeMap<Ssrc, PacketIndex> = play
             .layers
             .iter()
-            .filter(|(s, _)| known.contains(s))
-            .filter_map(|(s, from)| from.map(|f| (*s, f)))
+            .filter_map(|(s, from)| from.filter(|_| known.contains(s)).map(|f| (*s, f)))
+            .filter(|(s, _)| pipeline.may_replay(media, *s, now))
             .collect();
         match pipeline.wants.get_mut(&media) {
             Some(Want::All) => {}

@@ -110,6 +110,7 @@ fn a_position_goes_up_once_and_into_the_row() {
         rig.message(CHILD, from_child(from(7))),
         ["add row 100 link 20 from 7", "2 playpipeline me>- 100@7", "10 pipedefinfo me>- idle"]
     );
+    rig.wait(REPLAY_PAUSE.as_micros() as u64);
     assert_eq!(
         rig.message(CHILD, from_child(from(9))),
         ["remove row 100 link 20", "add row 100 link 20 from 9", "10 pipedefinfo me>- idle"]
