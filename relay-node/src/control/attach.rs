@@ -6,7 +6,7 @@ use super::api::{Action, ConnId, DialId, DialTarget, Lack, credential_context};
 use super::backup::Backups;
 use super::limits::{
     ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, DIAL_DOUBLINGS, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX,
-    PING_INTERVAL,
+    OVERTAKEN, PING_INTERVAL,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
@@ -15,7 +15,7 @@ use rand::Rng;
 use soleil_protocol::message::{
     ErrorCode, ErrorReport, Hello, MoveMode, ParentOffer, Redirect, common_version,
 };
-use soleil_protocol::{Address, Body, LinkId, Message, NodeId, Rank};
+use soleil_protocol::{Address, Body, LinkId, Message, Millis, NodeId, Rank};
 
 /// What is under way towards the root and the parents.
 #[derive(Debug, Default)]
@@ -36,6 +36,8 @@ pub(super) struct Uplink {
     pub(super) said: Option<Lack>,
     /// The root has not spoken to us for a while.
     pub(super) unheard: bool,
+    /// When the root sent the last REDIRECT that was followed.
+    told: Millis,
     /// Our place in the plan.
     pub(super) rank: Rank,
     pub(super) next_dial: u64,
@@ -190,8 +192,15 @@ impl NodeCore {
 
     /// A REDIRECT from the root, over the join connection or the tree.
     pub(super) fn on_redirect(&mut self, conn: ConnId, message: &Message, redirect: Redirect) {
+        self.timers.clear(&Timer::Return);
+        let joining = self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn));
+        // One that took the way over the old parent may come after a later one over the new.
+        let late = self.up.told.0.saturating_sub(message.time.0);
+        if !joining && late > 0 && late < OVERTAKEN.as_millis() as u64 {
+            return tracing::debug!(late, "a REDIRECT that a later one has overtaken");
+        }
+        self.up.told = message.time;
         if let Some(identity) = redirect.identity {
-            let joining = self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn));
             if let Err(why) = self.check_identity(&identity, joining) {
                 tracing::error!(why, "the identity is not taken");
                 self.refuse(conn, message, ErrorCode::Unauthorized, &why);
@@ -213,7 +222,7 @@ impl NodeCore {
         }
         let mut parents = redirect.parents.into_iter().filter(|p| p.id != identity.id);
         let Some(first) = parents.next() else {
-            if self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn)) {
+            if joining {
                 self.end_join("no parent offered");
                 self.back_off(false);
             }
@@ -263,17 +272,22 @@ impl NodeCore {
         let text = format!("attach to {} failed: {why}", attempt.offer.id);
         self.end_attempt(why);
         if let Some(conn) = self.parent_conn() {
-            // A move: stay, and let the root know. (`time` of the REDIRECT is not kept.)
-            let report = ErrorReport {
-                code: ErrorCode::Internal,
-                text,
-                failed_time: None,
-                failed_type: "redirect".into(),
-            };
-            self.send(conn, Some(Address::Root), Body::Error(report));
+            // A move: stay, and let the root know.
+            self.say_move_failed(conn, &text);
             return self.keep_warm();
         }
         self.next_offer(why);
+    }
+
+    /// Tells the root that its REDIRECT was not to be followed. (`time` of the REDIRECT is not kept.)
+    pub(super) fn say_move_failed(&mut self, conn: ConnId, text: &str) {
+        let report = ErrorReport {
+            code: ErrorCode::Internal,
+            text: text.to_owned(),
+            failed_time: None,
+            failed_type: "redirect".into(),
+        };
+        self.send(conn, Some(Address::Root), Body::Error(report));
     }
 
     /// Without a parent: to the next backup, or else to the root.

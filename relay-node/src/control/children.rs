@@ -335,6 +335,11 @@ impl NodeCore {
         if self.is_root() {
             self.upcalls.push_back(Upcall::Subtree(update));
         } else if let Some(parent) = self.parent_conn() {
+            // During a move both have to know: the new parent says nothing yet, and the old one may
+            // stay the parent.
+            if let Some(old) = self.way_up().filter(|up| *up != parent) {
+                self.send_update(old, update.clone());
+            }
             self.send_update(parent, update);
         }
     }

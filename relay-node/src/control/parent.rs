@@ -26,6 +26,8 @@ impl NodeCore {
                 // The parent has been silent for a while, and here is who can take over.
                 self.fail_over("the parent's media are silent");
             }
+        } else if let Some(old) = self.up.old.as_mut().filter(|old| old.media == media) {
+            old.open = true;
         } else if let Some(below) = self.links.below_of_media(media) {
             if let Some(link) = self.links.get_mut(below) {
                 link.open = true;
@@ -75,6 +77,7 @@ impl NodeCore {
     /// is cut off.
     pub(super) fn heard_root(&mut self) {
         self.up.unheard = false;
+        self.timers.clear(&Timer::Return);
         if self.params.role == Role::Leaf {
             self.timers.set(Timer::Unheard, self.now.mono.after(ROOT_SILENCE));
         }
@@ -90,6 +93,9 @@ impl NodeCore {
             && let Some(link) = self.links.get_mut(below)
         {
             link.open = false;
+        }
+        if let Some(old) = self.up.old.as_mut().filter(|old| old.media == media) {
+            old.open = false;
         }
         let Some(parent) = self.up.parent.as_mut().filter(|p| p.media == media) else { return };
         parent.open = false;
@@ -135,7 +141,41 @@ impl NodeCore {
         }
     }
 
-    /// The overlap is over.
+    /// The overlap is over. If nothing has come of the new parent's media, the node stays where it was.
+    pub(super) fn on_overlap_timeout(&mut self) {
+        let opened = self.up.parent.as_ref().is_none_or(|p| p.opened);
+        let served = self.up.old.as_ref().is_some_and(|old| old.open);
+        if opened {
+            self.leave_old_parent();
+        } else if served {
+            self.go_back("the new parent's media path does not open");
+        } else if !self.fail_over("neither parent sends media") {
+            self.leave_old_parent();
+        }
+    }
+
+    /// A move has failed before the new parent's media path was open: the old parent, which serves
+    /// on and knows all that is below, is the parent again.
+    fn go_back(&mut self, why: &str) {
+        let Some(old) = self.up.old.take() else { return };
+        self.timers.clear(&Timer::Overlap);
+        self.timers.clear(&Timer::Silence);
+        let (conn, id) = (old.conn, old.id.clone());
+        self.links.repurpose(conn, Use::Parent);
+        if let Some(new) = self.up.parent.replace(old) {
+            tracing::warn!(parent = %new.id, back = %id, why, "the move has failed");
+            self.act(Action::Plane(PlaneCommand::RemoveLink(new.media)));
+            self.close(new.conn, why);
+            self.say_move_failed(conn, &format!("the move to {} failed: {why}", new.id));
+        }
+        // The new parent may have told others of us, and that it has lost us: nobody above would
+        // find us then, and the root's answer does not come.
+        self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
+        self.play_at_new_parent();
+        self.keep_warm();
+    }
+
+    /// The overlap is cut short, or over.
     pub(super) fn leave_old_parent(&mut self) {
         self.timers.clear(&Timer::Overlap);
         if let Some(old) = self.up.old.take() {
@@ -169,6 +209,10 @@ impl NodeCore {
                 self.attempt_failed(why);
             }
             Use::Parent => {
+                let served = self.up.old.as_ref().is_some_and(|old| old.open);
+                if served && self.up.parent.as_ref().is_some_and(|p| !p.opened) {
+                    return self.go_back("the new parent is gone");
+                }
                 if let Some(parent) = self.up.parent.take() {
                     tracing::warn!(parent = %parent.id, why, "the parent is gone");
                     self.act(Action::Plane(PlaneCommand::RemoveLink(parent.media)));

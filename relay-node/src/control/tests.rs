@@ -4,6 +4,7 @@
 mod expiry;
 mod failover;
 mod media;
+mod moves;
 mod pipelines;
 mod refusals;
 mod rig;

@@ -18,6 +18,8 @@ pub enum Timer {
     Renew,
     /// The overlap of a move is over: leave the old parent.
     Overlap,
+    /// The root owes an answer to a move that failed.
+    Return,
     /// The backup owes an answer, or it is time to try one again.
     Warm,
     /// The plane owes the positions for a new parent.

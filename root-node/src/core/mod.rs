@@ -262,6 +262,8 @@ impl RootCore {
                 self.tree.change(from, |node| {
                     node.pinned |= node.moving_to.take().is_some();
                 });
+                // It hears where it is by the plan, and so that the way to it stands.
+                self.tell(from);
                 self.touch();
             }
             _ => {}

@@ -56,7 +56,7 @@ impl RootCore {
     }
 
     /// Sends a node its present parent and its backups.
-    fn tell(&mut self, id: &NodeId) {
+    pub(super) fn tell(&mut self, id: &NodeId) {
         let Some(mut node) = self.tree.get(id).cloned() else { return };
         if node.place != Place::Attached || node.killed || node.moving_to.is_some() {
             return;

@@ -54,12 +54,13 @@ fn a_hidden_child_is_not_told_to_a_new_parent_and_its_end_is_told() {
     rig.dialed(3, ConnId(3));
     let said = rig.message(ConnId(3), greeting("q", "me"));
     assert_eq!(said, ["add link 6 parent", "3 childsupdate me>- +c"]);
-    assert_eq!(rig.open(21), ["3 childsupdate me>- +f"]);
+    assert_eq!(rig.open(21), ["2 childsupdate me>- +f", "3 childsupdate me>- +f"]);
     // Those above may know it from elsewhere: that it has gone counts in any case.
     rig.step(Event::Closed(ConnId(11)));
     rig.hidden_child(ConnId(12), "g", 22);
     let said = rig.step(Event::Closed(ConnId(12)));
-    assert_eq!(said, ["remove link 22", "3 childsupdate me>- -g/1"]);
+    let told = ["2 childsupdate me>- -g/1", "3 childsupdate me>- -g/1"];
+    assert_eq!(said, [&["remove link 22"], &told[..]].concat());
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn a_node_that_moves_stays_ready_and_speaks_through_the_old_parent_until_media_f
     assert_eq!(rig.lack, None);
     assert!(rig.message(CHILD, stats())[0].starts_with("3 fullstats c>^"));
 
-    // The new path never opens: when the old parent is left, there are no media.
+    // The new path never opens: it stays where it was.
     let mut rig = Rig::attached();
     rig.message(PARENT, move_to("q", 6));
     rig.dialed(3, ConnId(3));
@@ -117,7 +118,15 @@ fn a_node_that_moves_stays_ready_and_speaks_through_the_old_parent_until_media_f
     rig.wait(4_999 * MS);
     assert_eq!(rig.lack, None);
     rig.wait(MS);
-    assert_eq!(rig.lack, Some(Lack::Media));
+    assert_eq!((rig.lack, rig.core.parent()), (None, Some(&id("p"))));
+    // Nor does the old one serve any more.
+    rig.message(PARENT, move_to("q", 7));
+    rig.dialed(4, ConnId(4));
+    rig.message(ConnId(4), greeting("q", "me"));
+    rig.step(Event::Plane(PlaneEvent::LinkSilent(LinkId(5))));
+    rig.answer_ping(PARENT);
+    rig.wait(5 * SEC);
+    assert_eq!((rig.lack, rig.core.parent()), (Some(Lack::Media), Some(&id("q"))));
 }
 
 #[test]
