@@ -5,6 +5,7 @@
 mod av1;
 mod pipeline;
 mod rate;
+mod temporal;
 mod tone;
 
 pub use pipeline::{Source, SourceError};
@@ -66,6 +67,9 @@ pub struct SourceOptions {
     /// Video bitrate in kbit/s.
     #[arg(long, default_value_t = 2000)]
     pub bitrate: u32,
+    /// Encode in three temporal layers (VP8): every second frame is one that nothing builds upon.
+    #[arg(long)]
+    pub temporal: bool,
     /// Frames from one key frame to the next, if nobody asks for one.
     #[arg(long, default_value_t = 60)]
     pub key_int: u32,

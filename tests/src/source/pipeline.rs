@@ -1,6 +1,6 @@
 //! The GStreamer side of the broadcaster: two live appsrc, encoders, payloaders, rtpbin, sockets.
 
-use super::{Rtcp, SourceOptions, SourceReport, Tone, VideoCodec, av1, tone};
+use super::{Rtcp, SourceOptions, SourceReport, Tone, VideoCodec, av1, temporal, tone};
 use crate::picture::{I420, NUMBER_MODULO, Painter, Stamp};
 use gstreamer::prelude::*;
 use gstreamer::{self as gst, ClockTime};
@@ -76,6 +76,9 @@ impl Source {
         watch_key_frames(&pipeline, &shared)?;
         if options.codec == VideoCodec::Av1 {
             av1::connect(&pipeline, options.mtu as usize, options.video_pt)?;
+        }
+        if options.temporal {
+            temporal::set_up(&element(&pipeline, "venc")?, options.bitrate * 1_000);
         }
 
         // The pipeline's clock is monotonic; one pair of readings ties it to the wall clock.

@@ -1,0 +1,54 @@
+//! Temporal layers on a link that carries half of them: frames that no other builds upon are left
+//! out, and what is left has picture ids without a hole, so that a browser shows all of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use soleil_tests::browser;
+use soleil_tests::emulator::LinkConfig;
+use soleil_tests::harness::{Options, Stream, Tree};
+
+/// In three layers: the upper one has half of the frames and more than a third of the bytes.
+const LAYERED: [&str; 8] =
+    ["--temporal", "--width", "640", "--height", "360", "--bitrate", "1000", "--key-int"];
+
+/// What is left without the upper layer fits, and the sound; the whole does not.
+const NARROW: LinkConfig = LinkConfig {
+    delay_us: 10_000,
+    loss: 0.0,
+    jitter_us: 0,
+    bursts: None,
+    reorder: 0.0,
+    reorder_by_us: 0,
+    duplicate: 0.0,
+    rate_bps: 950_000,
+    queue_bytes: 60_000,
+};
+
+const SECONDS: u64 = 30;
+
+#[test]
+fn a_narrow_link_gets_the_lower_layers_whole() {
+    let mut tree = Tree::start(&Options {
+        relays: 0,
+        streams: vec![Stream { name: "demo".into(), codec: "VP8" }],
+        viewer_hop: Some(NARROW),
+        ..Options::default()
+    })
+    .unwrap();
+    // Key frames far apart: a browser that finds a hole among the frames has to ask for one.
+    let source = tree.go_live(0, &[&LAYERED[..], &["1800"]].concat()).unwrap();
+    let seen = browser::watch(&tree.watch_url("demo"), SECONDS).unwrap();
+    let line = &seen.line;
+    let thinned = tree.leaves[0].metrics().sum("soleil_leaf_thinned_total", &[]);
+    println!("{line}\nthinned {thinned} times");
+    assert!(seen.ok, "{line}");
+    assert!(thinned >= 1.0, "all layers were sent: {line}");
+    let connection = seen.connection.as_ref().unwrap();
+    assert_eq!(connection.video_codec.as_deref(), Some("video/VP8"), "{line}");
+    let fraction = seen.frames.fraction.unwrap();
+    assert!((0.45..0.9).contains(&fraction), "half of the frames, all of those: {line}");
+    assert_eq!(seen.frames.backwards, 0, "{line}");
+    assert!(connection.plis.unwrap() <= 1, "it found holes: {line}");
+    source.stop().unwrap();
+    assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
+}
