@@ -38,7 +38,7 @@ bench: ## Viewers of one leaf on one core, beside the machine's limit (PEERS=jan
 	@scripts/setup.sh build
 	@scripts/bench.sh
 
-soak: ## Relays die and leave under viewers, hundreds of times (SOAK_KILLS, SOAK_STOPS, SOAK_MOVES); figures in target/bench
+soak: ## Relays die, vanish and leave under viewers, nodes are moved, hundreds of times (scripts/soak.sh names the numbers); figures in target/bench
 	@scripts/setup.sh build
 	@scripts/soak.sh
 

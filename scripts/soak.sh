@@ -1,18 +1,33 @@
 #!/usr/bin/env bash
-# The long runs of failing over; docs/failover.md says how to read them.
-# SOAK_KILLS, SOAK_STOPS and SOAK_MOVES say how often each event happens; 0 leaves it out.
-set -euo pipefail
+# The long runs of failing over; docs/failover.md says how to read them. Each says how often:
+#   SOAK_KILLS  relays that are killed             (200)
+#   SOAK_STOPS  relays that are stopped            (50)
+#   SOAK_HOLES  relays that the network swallows   (50)
+#   SOAK_DRAINS relays that are told to leave      (50)
+#   SOAK_MOVES  moves: half of them single leaves, half of them a relay with all leaves (100)
+# 0 leaves it out. One event takes about ten seconds, so all of it takes an hour and a half.
+set -uo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
-make --no-print-directory build PROFILE=release
+make --no-print-directory build PROFILE=release || exit
 mkdir -p "$target/bench"
+bad=()
 soak() {
     event=$1
     times=$2
     [ "$times" = 0 ] && return
     printf '\n'
-    "$target/release/soleil-soak" "$event" --times "$times" --json "$target/bench/soak-$event.json"
+    "$target/release/soleil-soak" "$event" --times "$times" \
+        --json "$target/bench/soak-$event.json" || bad+=("$event")
 }
+moves=${SOAK_MOVES:-100}
 soak kill "${SOAK_KILLS:-200}"
 soak stop "${SOAK_STOPS:-50}"
-soak drain "${SOAK_MOVES:-100}"
+soak blackhole "${SOAK_HOLES:-50}"
+soak drain "${SOAK_DRAINS:-50}"
+soak move $((moves / 2))
+soak subtree $((moves - moves / 2))
+if [ ${#bad[@]} -gt 0 ]; then
+    echo "failed: ${bad[*]}" >&2
+    exit 1
+fi

@@ -2,20 +2,26 @@
 //! with their configuration, join tokens and readiness, and link emulators and taps in the hops
 //! where a test wants them. Everything ends when the [`Tree`] is dropped.
 
+mod addresses;
+mod again;
 mod broadcast;
 mod holdings;
+mod hole;
 mod launch;
 mod node;
 mod options;
 mod plan;
 mod ports;
+mod steering;
 mod tree;
 
+pub use again::Which;
 pub use broadcast::Broadcast;
 pub use holdings::Holdings;
 pub use node::{Metrics, Process, Running};
 pub use options::{Hop, Options, Stream};
 pub use ports::Ports;
+pub use steering::{Order, Seen};
 pub use tree::Tree;
 
 use std::path::PathBuf;

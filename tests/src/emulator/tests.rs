@@ -177,6 +177,12 @@ fn a_cut_holds_for_later_senders_only_and_ends() {
     assert_eq!(heard(0, b"c"), b"c");
     emulator.cut_all_but(None);
     assert_eq!(heard(1, b"d"), b"d");
+    let first = clients[0].local_addr().unwrap();
+    emulator.cut(vec![first]);
+    clients[0].send_to(b"cut", emulator.address()).unwrap();
+    assert_eq!(heard(1, b"e"), b"e");
+    emulator.cut(Vec::new());
+    assert_eq!(heard(0, b"f"), b"f");
 }
 
 #[test]
@@ -194,4 +200,40 @@ fn tap_passes_and_records() {
     assert_eq!(tap.recorded(), [b"question".to_vec(), b"answer".to_vec()]);
     drop(tap);
     assert_eq!(client.read(&mut buffer).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_tap_that_holds_passes_neither_bytes_nor_ends() {
+    for hold in [Hold::All, Hold::Process(std::process::id())] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap();
+        let tap = TcpTap::start("127.0.0.1:0".parse().unwrap(), target).unwrap();
+        let mut early = TcpStream::connect(tap.address()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        early.write_all(b"a").unwrap();
+        let mut buffer = [0; 8];
+        server.read_exact(&mut buffer[..1]).unwrap();
+
+        tap.hold(Some(hold));
+        let mut late = TcpStream::connect(tap.address()).unwrap();
+        let (mut other, _) = listener.accept().unwrap();
+        early.write_all(b"b").unwrap();
+        late.write_all(b"c").unwrap();
+        drop(early);
+        until("both to be at the tap", Duration::from_secs(5), || {
+            tap.recorded().iter().filter(|r| !r.is_empty()).map(Vec::len).sum::<usize>() == 3
+        });
+        for server in [&server, &other] {
+            server.set_nonblocking(true).unwrap();
+            let nothing = (&*server).read(&mut buffer).unwrap_err();
+            assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+            server.set_nonblocking(false).unwrap();
+        }
+        // Another process' connections would not have been held.
+        tap.hold(Some(Hold::Process(1)));
+        assert_eq!(server.read(&mut buffer).unwrap(), 1);
+        assert_eq!(server.read(&mut buffer).unwrap(), 0);
+        tap.hold(None);
+        assert_eq!(other.read(&mut buffer).unwrap(), 1);
+    }
 }

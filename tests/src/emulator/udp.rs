@@ -51,6 +51,8 @@ struct State {
     flows: usize,
     /// Nothing gets through for this flow and those after it.
     cut: Option<usize>,
+    /// Nothing gets through for these senders.
+    holes: Vec<SocketAddr>,
     stop: bool,
 }
 
@@ -103,6 +105,7 @@ impl UdpEmulator {
             rebind: false,
             flows: 0,
             cut: None,
+            holes: Vec::new(),
             stop: false,
         }));
         let mut driver = Driver {
@@ -148,6 +151,11 @@ impl UdpEmulator {
     /// with `None` for nobody.
     pub fn cut_all_but(&self, kept: Option<usize>) {
         locked(&self.state).cut = kept;
+    }
+
+    /// From now on nothing gets through, either way, for these senders, and for nobody else.
+    pub fn cut(&self, senders: Vec<SocketAddr>) {
+        locked(&self.state).holes = senders;
     }
 
     /// What one direction did.
@@ -258,7 +266,8 @@ impl Driver {
             state.recorded_bytes += data.len();
             state.recorded.push((dir, data.to_vec()));
         }
-        if state.cut.is_none_or(|kept| flow < kept) {
+        let hole = state.holes.contains(&self.flows[flow].client);
+        if !hole && state.cut.is_none_or(|kept| flow < kept) {
             state.links[side(dir)].handle(now, data.len(), (flow, data.to_vec()));
         }
     }

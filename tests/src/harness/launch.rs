@@ -2,7 +2,7 @@
 
 use super::node::{Process, Running};
 use super::options::Hop;
-use super::{HarnessError, binary, io_error};
+use super::{HarnessError, binary, io_error, steering};
 use crate::emulator::{TcpTap, UdpEmulator};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -37,6 +37,23 @@ pub(super) fn write(
     let file = directory.join(format!("{name}.toml"));
     std::fs::write(&file, config).map_err(io_error("configuration"))?;
     Ok(file)
+}
+
+/// Starts the root with its configuration; steered it is a program of the tests.
+pub(super) fn start_root(
+    directory: &Path,
+    file: &Path,
+    ops: u16,
+    steered: bool,
+) -> Result<Running, HarnessError> {
+    if !steered {
+        return start("root", "root-node", file, ops, None);
+    }
+    let mut command = Command::new(binary("soleil-root")?);
+    command.arg("--config").arg(file).args(steering::arguments(directory));
+    command.env("RUST_BACKTRACE", "1");
+    let process = Process::start_listening("root", &mut command)?;
+    Ok(Running { process, ops: SocketAddr::from((Ipv4Addr::LOCALHOST, ops)) })
 }
 
 /// Starts a node with its configuration; `core` keeps it on one core.

@@ -6,7 +6,7 @@ use crate::wait::holds_within;
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,8 +53,20 @@ impl Process {
     /// # Errors
     /// If the system does not.
     pub fn start(name: &str, command: &mut Command) -> Result<Self, HarnessError> {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// Starts a process that listens on its standard input.
+    ///
+    /// # Errors
+    /// If the system does not.
+    pub fn start_listening(name: &str, command: &mut Command) -> Result<Self, HarnessError> {
+        Self::start_with(name, command, Stdio::piped())
+    }
+
+    fn start_with(name: &str, command: &mut Command, stdin: Stdio) -> Result<Self, HarnessError> {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -120,6 +132,14 @@ impl Process {
         }
     }
 
+    /// Whether somebody has stopped it (SIGSTOP): it is there and does nothing.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The state comes after the name, which is in brackets.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    }
+
     /// SIGTERM, then SIGKILL.
     pub fn stop(&mut self) {
         self.terminate();
@@ -145,6 +165,10 @@ impl Process {
     pub fn log_tail(&self) -> String {
         let lines = locked(&self.log);
         lines[lines.len().saturating_sub(SHOWN_LOG_LINES)..].join("\n")
+    }
+
+    pub(super) fn stdin(&mut self) -> Option<&mut ChildStdin> {
+        self.child.stdin.as_mut()
     }
 
     pub(super) fn failed(&self, why: impl Into<String>) -> HarnessError {
@@ -283,7 +307,10 @@ mod tests {
         shell.args(["-c", "echo started; exec sleep 60"]);
         let mut process = Process::start("sleeper", &mut shell).unwrap();
         crate::wait::until("output", Duration::from_secs(5), || process.stdout() == ["started"]);
-        assert!(process.exit().is_none());
+        assert!(process.exit().is_none() && !process.is_frozen());
+        process.freeze(true);
+        crate::wait::until("the stop", Duration::from_secs(5), || process.is_frozen());
+        process.freeze(false);
         process.terminate();
         assert!(process.wait(Duration::from_secs(5)).is_some());
     }

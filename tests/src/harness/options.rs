@@ -41,6 +41,8 @@ pub struct Options {
     pub streams: Vec<Stream>,
     /// Layers of each stream's picture.
     pub layers: u16,
+    /// The root is one that the test can steer: it can say where nodes are, and move them.
+    pub steered: bool,
     /// INTERFACE's demo ports instead of free ones.
     pub demo_ports: bool,
     /// Log directives of all nodes.
@@ -75,6 +77,7 @@ impl Default for Options {
             viewer_host: "127.0.0.1",
             streams: vec![Stream { name: "demo".into(), codec: "H264" }],
             layers: 1,
+            steered: false,
             demo_ports: false,
             log: "info".into(),
             root_extra: String::new(),

@@ -1,28 +1,23 @@
 //! The tree: which processes there are, how they are configured, and what stands in their hops.
 
-use super::broadcast::Broadcast;
-use super::launch::{emulator, start, tap, write};
+use super::launch::{emulator, start, start_root, tap, write};
 use super::node::{Process, Running};
 use super::options::{Hop, Options};
-use super::plan::{NodePorts, Plan, layer_port, root_config};
+use super::plan::{NodePorts, Plan, root_config};
 use super::ports::Ports;
 use super::{HarnessError, binary, io_error};
 use crate::emulator::{TcpTap, UdpEmulator};
-use crate::http;
 use crate::wait::holds_within;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// A node is ready within this time: debug builds on two busy cores included.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A token is made within this time.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
-/// A broadcast is announced within this time after its first packet.
-const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running tree. Stopped, leaves first, when dropped; if that is by a failing test, the ends of
 /// all logs are shown.
@@ -44,12 +39,12 @@ pub struct Tree {
     pub relay_taps: Vec<TcpTap>,
     /// One for each leaf, in front of its viewers.
     pub leaf_emulators: Vec<UdpEmulator>,
-    options: Options,
-    directory: TempDir,
-    root_ports: NodePorts,
-    relay_ports: Vec<NodePorts>,
-    leaf_ports: Vec<NodePorts>,
-    stream_ports: Vec<u16>,
+    pub(super) options: Options,
+    pub(super) directory: TempDir,
+    pub(super) root_ports: NodePorts,
+    pub(super) relay_ports: Vec<NodePorts>,
+    pub(super) leaf_ports: Vec<NodePorts>,
+    pub(super) stream_ports: Vec<u16>,
 }
 
 impl Tree {
@@ -68,7 +63,8 @@ impl Tree {
         let root_tap = tap(&options.root_hop, plan.root_hop_overlay, root.overlay)?;
         let config = root_config(options, &plan, directory.path());
         let root_file = write(directory.path(), "root", &config)?;
-        let mut root_node = start("root", "root-node", &root_file, root.ops, None)?;
+        let steered = options.steered;
+        let mut root_node = start_root(directory.path(), &root_file, root.ops, steered)?;
         root_node.wait_ready(READY_TIMEOUT)?;
         let mut tree = Self {
             leaves: Vec::new(),
@@ -111,27 +107,6 @@ impl Tree {
             }
         }
         Ok(tree)
-    }
-
-    /// Starts a relay again that has ended, with the configuration, data and ports that it had.
-    ///
-    /// # Errors
-    /// If it does not get ready.
-    pub fn start_relay_again(&mut self, n: usize) -> Result<(), HarnessError> {
-        let name = format!("relay-{}", n + 1);
-        let file = self.directory.path().join(format!("{name}.toml"));
-        self.relays[n] = start(&name, "relay-node", &file, self.relay_ports[n].ops, None)?;
-        self.relays[n].wait_ready(READY_TIMEOUT)
-    }
-
-    /// Starts the root again, which has ended, with the configuration, data and ports that it had.
-    ///
-    /// # Errors
-    /// If it does not get ready.
-    pub fn start_root_again(&mut self) -> Result<(), HarnessError> {
-        let file = self.directory.path().join("root.toml");
-        self.root = start("root", "root-node", &file, self.root_ports.ops, None)?;
-        self.root.wait_ready(READY_TIMEOUT)
     }
 
     fn start_leaf(&mut self, n: usize, token: &str) -> Result<(), HarnessError> {
@@ -223,93 +198,16 @@ impl Tree {
             .ok_or_else(|| self.root.process.failed(format!("made no token: {out}")))
     }
 
-    /// Where the root's pages are.
-    #[must_use]
-    pub fn http(&self) -> String {
-        let host = if self.options.demo_ports { "localhost" } else { "127.0.0.1" };
-        format!("http://{host}:{}", self.root_ports.http)
-    }
-
-    /// The watch page of a stream.
-    #[must_use]
-    pub fn watch_url(&self, stream: &str) -> String {
-        format!("{}/watch/{stream}", self.http())
-    }
-
-    /// The root's WHEP address of a stream.
-    #[must_use]
-    pub fn whep_url(&self, stream: &str) -> String {
-        format!("{}/whep/{stream}", self.http())
-    }
-
-    /// A leaf's HTTP address.
-    #[must_use]
-    pub fn leaf_http(&self, leaf: usize) -> String {
-        format!("http://127.0.0.1:{}", self.leaf_http_port(leaf))
-    }
-
-    /// The port of it.
-    #[must_use]
-    pub fn leaf_http_port(&self, leaf: usize) -> u16 {
-        self.leaf_ports[leaf].http
-    }
-
-    /// Where a leaf's viewers send their datagrams.
-    #[must_use]
-    pub fn viewer_port(&self, leaf: usize) -> u16 {
-        self.leaf_ports[leaf].viewers
-    }
-
-    /// Where the root takes a stream's picture and sound.
-    #[must_use]
-    pub fn ingest(&self, stream: usize) -> (SocketAddr, SocketAddr) {
-        let port = self.stream_ports[stream];
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        (at(port), at(port + 2))
-    }
-
-    /// Where the root takes one layer of a stream's picture, the best being 0.
-    #[must_use]
-    pub fn ingest_layer(&self, stream: usize, layer: u16) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, layer_port(self.stream_ports[stream], layer)).into()
-    }
-
-    /// All TCP ports of the nodes, with names.
-    #[must_use]
-    pub fn tcp_ports(&self) -> Vec<(String, u16)> {
-        let mut all = vec![
-            ("root overlay".to_owned(), self.root_ports.overlay),
-            ("root http".to_owned(), self.root_ports.http),
-        ];
-        all.extend(self.relay_ports.iter().map(|p| ("relay overlay".to_owned(), p.overlay)));
-        for p in &self.leaf_ports {
-            all.push(("leaf http".to_owned(), p.http));
-            all.push(("leaf viewers".to_owned(), p.viewers));
-        }
-        all
-    }
-
-    /// All UDP ports of the nodes, with names.
-    #[must_use]
-    pub fn udp_ports(&self) -> Vec<(String, u16)> {
-        let mut all = vec![("root media".to_owned(), self.root_ports.media)];
-        for port in &self.stream_ports {
-            for n in 0..4 {
-                all.push(("ingest".to_owned(), port + n));
-            }
-        }
-        all.extend(self.relay_ports.iter().map(|p| ("relay media".to_owned(), p.media)));
-        for p in &self.leaf_ports {
-            all.push(("leaf media".to_owned(), p.media));
-            all.push(("leaf viewers".to_owned(), p.viewers));
-        }
-        all
-    }
-
     /// The emulator in front of a leaf's viewers, with `viewer_hop`.
     #[must_use]
     pub fn viewer_hop(&self, leaf: usize) -> Option<&UdpEmulator> {
         self.leaf_emulators.get(leaf)
+    }
+
+    /// Whether its root is one that can be steered.
+    #[must_use]
+    pub fn is_steered(&self) -> bool {
+        self.options.steered
     }
 
     /// Where configuration and data of the nodes are (`root.toml`, `relay-1.toml`, ...).
@@ -335,63 +233,6 @@ impl Tree {
         let _ = write!(config, "[overlay]\nlisten = \"127.0.0.1:{}\"\n", ports.overlay);
         let file = write(self.directory.path(), "stranger", &config)?;
         start("stranger", "relay-node", &file, ports.ops, None)
-    }
-
-    /// Starts the broadcaster for a stream with these further arguments.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn broadcast(&self, stream: usize, arguments: &[&str]) -> Result<Broadcast, HarnessError> {
-        self.broadcast_by(stream, self.ingest(stream).0, arguments)
-    }
-
-    /// The same with the picture sent to `video`, where something stands in the way.
-    ///
-    /// # Errors
-    /// If the program is not there.
-    pub fn broadcast_by(
-        &self,
-        stream: usize,
-        video: SocketAddr,
-        arguments: &[&str],
-    ) -> Result<Broadcast, HarnessError> {
-        let audio = self.ingest(stream).1;
-        let codec = self.options.streams[stream].codec.to_lowercase();
-        let mut command = Command::new(binary("soleil-source")?);
-        command.args(["--codec", &codec]);
-        command.arg("--video").arg(video.to_string()).arg("--audio").arg(audio.to_string());
-        command.args(arguments);
-        Ok(Broadcast { process: Process::start("source", &mut command)? })
-    }
-
-    /// Whether the root says that a stream is on air.
-    #[must_use]
-    pub fn is_live(&self, stream: &str) -> bool {
-        http::get(&format!("{}/api/v1/streams/{stream}", self.http()))
-            .ok()
-            .and_then(|r| serde_json::from_slice::<serde_json::Value>(&r.body).ok())
-            .is_some_and(|v| v["live"] == true)
-    }
-
-    /// Starts a broadcast and waits until it is on air.
-    ///
-    /// # Errors
-    /// If it does not start or the root does not notice it.
-    pub fn go_live(&self, stream: usize, arguments: &[&str]) -> Result<Broadcast, HarnessError> {
-        let mut broadcast = self.broadcast(stream, arguments)?;
-        let name = &self.options.streams[stream].name;
-        let mut ended = false;
-        let live = holds_within(LIVE_TIMEOUT, || {
-            ended = broadcast.process.exit().is_some();
-            ended || self.is_live(name)
-        });
-        if ended || !live {
-            let log = self.root.process.log_tail();
-            return Err(broadcast
-                .process
-                .failed(format!("is not on air; the root says:\n{log}\n")));
-        }
-        Ok(broadcast)
     }
 
     /// All nodes, the root first.

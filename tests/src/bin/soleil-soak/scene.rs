@@ -1,0 +1,207 @@
+//! A tree on air with its viewers, what happens to one of its nodes, and what the viewers notice.
+
+use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+use soleil_tests::harness::{Broadcast, Options, Running, Seen, Tree};
+use soleil_tests::viewer::{self, Report, Viewers};
+use soleil_tests::wait::holds_within;
+use std::time::Duration;
+
+/// Nothing that is waited for takes longer.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Frames that each viewer watches before and after an event: three seconds.
+const FRAMES: u64 = 90;
+/// Leaves, each with a share of the viewers.
+const LEAVES: usize = 3;
+/// Packets in three seconds that say that a relay carries the stream.
+const CARRIES: f64 = 50.0;
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// SIGKILL of a relay: its connections break.
+    Kill,
+    /// SIGSTOP of a relay for three seconds: no connection breaks, nothing comes.
+    Stop,
+    /// A relay's links carry nothing for three seconds, up and down, and nobody closes them.
+    Blackhole,
+    /// SIGTERM of a relay: it drains, and its children are moved before it goes.
+    Drain,
+    /// A leaf is moved to another relay.
+    Move,
+    /// A relay with all leaves and viewers below it is moved to another relay.
+    Subtree,
+}
+
+/// What one event did.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Longest time without a new frame at any viewer, ms.
+    pub gap_ms: f64,
+    /// The same in the seconds before the event.
+    pub before_ms: f64,
+    /// Packets of picture and sound that never came, over all viewers.
+    pub lost: u64,
+    /// Frames that could not be shown, over all viewers.
+    pub broken: u64,
+    /// Viewers whose session ended.
+    pub sessions: u64,
+}
+
+/// A tree on air.
+pub struct Scene {
+    tree: Tree,
+    viewers: Viewers,
+    count: usize,
+    events: usize,
+    _source: Broadcast,
+}
+
+impl Scene {
+    /// The tree that an event happens in, with viewers that have a picture.
+    ///
+    /// # Errors
+    /// If it does not get there.
+    pub fn start(event: Event, count: usize) -> anyhow::Result<Self> {
+        let relays = if event == Event::Subtree { 3 } else { 2 };
+        let mut options = Options {
+            relays,
+            leaves: LEAVES,
+            root_children: relays + LEAVES,
+            steered: true,
+            ..Options::default()
+        };
+        if event == Event::Blackhole {
+            options = options.with_holes();
+        }
+        let mut tree = Tree::start(&options)?;
+        let source = tree.go_live(0, &[])?;
+        if event == Event::Subtree {
+            tree.move_node("relay-3", "relay-1", DEADLINE)?;
+            for leaf in 1..=LEAVES {
+                tree.move_node(&format!("leaf-{leaf}"), "relay-3", DEADLINE)?;
+            }
+        }
+        let viewers = Viewers::start(&tree.whep_url("demo"), count, &viewer::Options::default())?;
+        if let Err(report) = viewers.wait(DEADLINE, |r| r.with_picture() == count) {
+            bail!("not all viewers have a picture:\n{report}");
+        }
+        Ok(Self { tree, viewers, count, events: 0, _source: source })
+    }
+
+    /// Everybody is in the tree, and each leaf has a backup that is ready.
+    fn is_settled(&self) -> anyhow::Result<bool> {
+        let seen = self.tree.seen()?;
+        let present = seen.iter().filter(|n| n.attached).count();
+        let warm: f64 =
+            self.tree.leaves.iter().map(|n| n.metrics().sum("soleil_backup_warm", &[])).sum();
+        Ok(present == self.tree.nodes().count() && warm == LEAVES as f64)
+    }
+
+    fn settle(&self) -> anyhow::Result<()> {
+        let settled = holds_within(DEADLINE, || self.is_settled().unwrap_or(false));
+        ensure!(settled, "the tree does not come to rest: {:#?}", self.tree.seen()?);
+        Ok(())
+    }
+
+    /// Lets the viewers watch for three seconds.
+    fn watch(&self) -> anyhow::Result<Report> {
+        let enough = self.viewers.report().video.frames + FRAMES * self.count as u64;
+        match self.viewers.wait(DEADLINE, |r| r.video.frames >= enough) {
+            Ok(report) => Ok(report),
+            Err(report) => bail!("too few frames:\n{report}"),
+        }
+    }
+
+    fn sent(&self) -> Vec<f64> {
+        let sent = |relay: &Running| {
+            relay.metrics().sum("soleil_hop_packets_sent_total", &[("peer", "child")])
+        };
+        self.tree.relays.iter().map(sent).collect()
+    }
+
+    /// One event, and what came of it.
+    ///
+    /// # Errors
+    /// If the tree does not come to rest before it, or the event can't be made.
+    pub fn event(&mut self, event: Event) -> anyhow::Result<Row> {
+        let (before, busiest) = loop {
+            self.settle()?;
+            self.viewers.mark();
+            let first = self.sent();
+            let report = self.watch()?;
+            let rises = self.sent().iter().zip(first).map(|(now, then)| now - then).collect();
+            if self.is_settled()? {
+                break (report, busiest(rises)?);
+            }
+        };
+        self.viewers.mark();
+        let after = self.happen(event, busiest)?;
+        self.events += 1;
+        let lost = |r: &Report| r.video.lost + r.audio.lost;
+        Ok(Row {
+            gap_ms: after.video.longest_gap_ms,
+            before_ms: before.video.longest_gap_ms,
+            lost: lost(&after) - lost(&before),
+            broken: after.video.broken_frames - before.video.broken_frames,
+            sessions: after.failed as u64 + (self.count - after.connected) as u64,
+        })
+    }
+
+    /// Makes the event happen, watches, and mends what was broken.
+    fn happen(&mut self, event: Event, relay: usize) -> anyhow::Result<Report> {
+        match event {
+            Event::Kill => self.tree.relays[relay].process.kill(),
+            Event::Stop => self.tree.relays[relay].process.freeze(true),
+            Event::Blackhole => self.tree.black_hole(relay, true),
+            Event::Drain => self.tree.relays[relay].process.terminate(),
+            Event::Move => {
+                let leaf = format!("leaf-{}", self.events % LEAVES + 1);
+                self.move_on(&leaf)?;
+            }
+            Event::Subtree => self.move_on("relay-3")?,
+        }
+        let after = self.watch()?;
+        match event {
+            Event::Stop => self.tree.relays[relay].process.freeze(false),
+            Event::Blackhole => self.tree.black_hole(relay, false),
+            Event::Kill | Event::Drain => {
+                let ended = self.tree.relays[relay].process.wait(DEADLINE).is_some();
+                ensure!(ended, "relay-{} does not end", relay + 1);
+                self.tree.start_relay_again(relay)?;
+            }
+            Event::Move | Event::Subtree => self.are_in_place(event)?,
+        }
+        Ok(after)
+    }
+
+    /// Moves a node from one of the first two relays to the other.
+    fn move_on(&mut self, node: &str) -> anyhow::Result<()> {
+        let parent = self.tree.parent_of(node)?.with_context(|| format!("{node} has no parent"))?;
+        let other = if parent == "relay-1" { "relay-2" } else { "relay-1" };
+        Ok(self.tree.move_node(node, other, DEADLINE)?)
+    }
+
+    /// Everybody whom a move takes along has come along.
+    fn are_in_place(&self, event: Event) -> anyhow::Result<()> {
+        let there = |n: &Seen| {
+            n.attached
+                && (event != Event::Subtree
+                    || !n.id.starts_with("leaf")
+                    || (n.depth, n.parent.as_deref()) == (3, Some("relay-3")))
+        };
+        let all = holds_within(DEADLINE, || self.tree.seen().is_ok_and(|s| s.iter().all(there)));
+        ensure!(all, "the tree is another one: {:#?}", self.tree.seen()?);
+        Ok(())
+    }
+}
+
+/// The relay that carries most. Others may carry nothing: then there is nothing to be seen at them.
+fn busiest(rises: Vec<f64>) -> anyhow::Result<usize> {
+    let rise = |n: &usize| rises.get(*n).copied().unwrap_or(0.0);
+    let most = (0..rises.len()).max_by(|a, b| rise(a).total_cmp(&rise(b))).context("no relay")?;
+    ensure!(rise(&most) > CARRIES, "no relay carries the stream: {rises:?}");
+    Ok(most)
+}
