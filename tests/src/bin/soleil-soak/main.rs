@@ -66,10 +66,10 @@ impl Results {
     }
 }
 
-/// Of sorted figures.
+/// Of sorted figures: the smallest that at least this share of them does not exceed.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((share * last as f64).round() as usize).copied().unwrap_or(0.0)
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 fn main() -> anyhow::Result<()> {
