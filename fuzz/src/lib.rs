@@ -1,12 +1,14 @@
 //! What the fuzz targets check, as plain functions: a target is one line, and a finding can be
 //! replayed in a debugger or a test. Seeds for the corpus are made by `examples/seeds.rs`.
 
+mod drawing;
 mod hop;
 mod ingest;
 mod leaf;
 mod message;
 pub mod plane;
 
+pub use drawing::root_drawing;
 pub use hop::{hop_packet, hop_rtcp, hop_stun};
 pub use ingest::root_ingest;
 pub use leaf::{leaf_rtcp, leaf_sdp, leaf_stun, leaf_twcc};

@@ -8,6 +8,7 @@ use crate::root::Root;
 use crate::store::{Store, StoreError, TokenRow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_node::clock::Clock;
+use relay_node::config::ConfigError;
 use relay_node::config::values::parse_period;
 use relay_node::logging;
 use soleil_protocol::{Role, Wall};
@@ -143,6 +144,10 @@ impl Cli {
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.load()?;
     if cli.check {
+        let drawing = config.tree.load(config.name()).map_err(ConfigError::Other)?;
+        for remark in drawing.iter().flat_map(|(_, drawn)| drawn.remarks()) {
+            println!("{remark}");
+        }
         println!("the configuration is good");
         return Ok(());
     }

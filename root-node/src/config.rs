@@ -4,8 +4,10 @@
 mod streams;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use streams::{MAX_STREAMS, StreamSection, TrackSection};
+pub use tree::TreeSection;
 
 use relay_node::config::sections::{
     CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection,
@@ -13,6 +15,7 @@ use relay_node::config::sections::{
 use relay_node::config::{self, ConfigError, ENV_PREFIX, listen};
 use relay_node::http_server::TlsFiles;
 use serde::Deserialize;
+use soleil_protocol::NodeId;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +37,8 @@ pub struct Config {
     pub log: LogSection,
     /// Pages, API and play redirects.
     pub http: HttpSection,
+    /// Who hangs below whom.
+    pub tree: TreeSection,
     /// The streams and where they come in.
     pub stream: Vec<StreamSection>,
 }
@@ -48,6 +53,7 @@ impl Default for Config {
             ops: OpsSection::default(),
             log: LogSection::default(),
             http: HttpSection::default(),
+            tree: TreeSection::default(),
             stream: vec![StreamSection::demo()],
         }
     }
@@ -114,6 +120,9 @@ impl Config {
             let message = "must begin with http:// or https://";
             return Err(ConfigError::at(path, "http.public_url", message));
         }
+        self.tree
+            .load(self.name())
+            .map_err(|message| ConfigError::at(path, "tree.drawing", message))?;
         streams::check(&self.stream).map_err(|message| ConfigError::at(path, "stream", message))
     }
 
@@ -128,6 +137,11 @@ impl Config {
             tcp.push(("ops.listen", self.ops.listen));
         }
         listen::distinct(path, &tcp)
+    }
+
+    /// The root's id: as configured, else `root`.
+    pub fn name(&self) -> &str {
+        self.node.name.as_ref().map_or("root", NodeId::as_str)
     }
 
     /// Where the database is: as configured, else where the system keeps such things.

@@ -120,10 +120,8 @@ impl Root {
         let store = Arc::new(Store::open(&data_dir)?);
         let keys = store.keys(now.wall)?;
         let (authority, tickets) = (Arc::new(keys.authority), Arc::new(keys.tickets));
-        let id = match &config.node.name {
-            Some(name) => name.clone(),
-            None => NodeId::new("root")?,
-        };
+        let id = NodeId::new(config.name())?;
+        let drawing = config.tree.load(config.name()).map_err(ConfigError::Other)?;
         let vault = NodeVault::open(Some(&data_dir))?;
         let identity = own_identity(&authority, &tickets, &vault, &id, clock)?;
         let tls = match (&config.http.tls.cert, &config.http.tls.key) {
@@ -168,6 +166,13 @@ impl Root {
             tracing::info!(id = %root.id, server = ?root.server, media = ?root.media, "root starts");
             tracing::info!(nodes = nodes.len(), %epoch, "nodes are remembered");
             let mut core = RootCore::new(root, core_vault, Box::new(root_authority), seed);
+            if let Some((drawing, drawn)) = &drawing {
+                tracing::info!(nodes = drawn.nodes.len(), "the tree is drawn");
+                for remark in drawn.remarks() {
+                    tracing::warn!("{remark}");
+                }
+                core.follow(drawing, drawn);
+            }
             core.restore(clock.now().mono, nodes, epoch);
             Ok(Tap::new(core, view_tx, taps, tap_notes))
         };

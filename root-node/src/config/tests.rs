@@ -61,6 +61,40 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn a_drawing_is_read_and_what_is_wrong_in_it_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("drawing.xml");
+    let with = |xml: &str, more: &str| {
+        std::fs::write(&file, xml).unwrap();
+        read(&format!("{more}[tree]\ndrawing = '{}'\n", file.display()))
+    };
+    let nodes = "<node id='root' role='root'/>\n<node id='a' role='relay'/>\n";
+    let config =
+        with(&format!("<topology>\n{nodes}<link a='root' b='a'/></topology>"), "").unwrap();
+    let (_, drawn) = config.tree.load(config.name()).unwrap().unwrap();
+    assert_eq!(drawn.remarks()[0], "node a is left out of the drawing: it leads to no leaf");
+    let table = [
+        ("<topology>\n<node id='a' role='king'/>\n</topology>", "xml: line 2: node: role"),
+        ("<topology>\n\n<link a='root'/>\n</topology>", "xml: line 3: link: b"),
+        ("<topology>\n</topologie>", "xml: line 2: "),
+        ("<topology/>", "xml: the drawing has no root"),
+        (
+            "<topology><node id='main' role='root'/></topology>",
+            "its root is main, and this one is root",
+        ),
+    ];
+    for (xml, word) in table {
+        let error = with(xml, "").unwrap_err().to_string();
+        assert!(error.contains("toml:2: tree.drawing: ") && error.contains(word), "{xml}: {error}");
+    }
+    let other = "<topology><node id='main' role='root'/></topology>";
+    assert!(with(other, "[node]\nname = 'main'\n").is_ok());
+    std::fs::remove_file(&file).unwrap();
+    let gone = read(&format!("[tree]\ndrawing = '{}'\n", file.display())).unwrap_err();
+    assert!(gone.to_string().contains("No such file"), "{gone}");
+}
+
+#[test]
 fn the_data_directory_is_where_the_system_keeps_such_things() {
     let env = |set: &'static [(&'static str, &'static str)]| {
         move |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| PathBuf::from(v))

@@ -4,6 +4,8 @@
 use super::join::{BACKUP_TICKET_LIVES, JOIN_TICKET_LIVES, Refusal};
 use super::tree::{Node, Place};
 use super::{RootCore, RootTimer};
+use crate::planner::drawing::Drawing;
+use crate::planner::drawn::Drawn;
 use soleil_protocol::message::{MoveMode, Redirect};
 use soleil_protocol::{Body, NodeId};
 use std::time::Duration;
@@ -28,6 +30,11 @@ const MOVES_PER_SWEEP: usize = 2;
 const MOVES_AT_ONCE: usize = 30;
 
 impl RootCore {
+    /// Follows the operator's drawing from now on ([`crate::planner::Planner::follow`]).
+    pub fn follow(&mut self, drawing: &Drawing, drawn: &Drawn) {
+        self.tree.planner_mut().follow(drawing, drawn);
+    }
+
     /// The plan may have changed.
     pub(super) fn plan_soon(&mut self) {
         self.timers.set_if_idle(RootTimer::Plan, self.now.mono.after(PLAN_DELAY));

@@ -2,9 +2,10 @@
 //!
 //! Hard: a backup comes before the node in rank (so nobody gets into its own subtree, and two
 //! orphans never adopt each other), takes children, and is not the parent. Then, in this order: it
-//! has room for this node even if all children of the same parent come at once; it shares no relay
-//! with the parent's path; leaves get the root last; what the node has stays; less delay; the
-//! parent's own depth (then nobody's rank changes), then the layers above, then the node's own.
+//! has room for this node even if all children of the same parent come at once; the operator has
+//! drawn a link there; it shares no relay with the parent's path; leaves get the root last; what the
+//! node has stays; less delay; the parent's own depth (then nobody's rank changes), then the layers
+//! above, then the node's own.
 //!
 //! Only one relay is expected to die at a time: of the nodes whose first backup is B, those of one
 //! parent must find room there, not those of all parents together. But as each of them keeps a link
@@ -38,7 +39,7 @@ pub(super) struct Claim {
 }
 
 /// How good a candidate is; less is better.
-type Worth = (bool, bool, bool, usize, u32, u32, u32, u32);
+type Worth = (bool, usize, bool, bool, usize, u32, u32, u32, u32);
 
 impl Planner {
     /// A node's backups by the plan, best first.
@@ -133,7 +134,7 @@ impl Planner {
         let own = u32::from(self.entries[ix].claim == Some(claim));
         let there = &self.entries[backup];
         let claims = there.claims.get(&parent).copied().unwrap_or(0).saturating_sub(own);
-        there.free() > claims
+        self.room_for(ix, backup) > claims
     }
 
     /// Whether a backup's way to the root and the parent's have a relay in common.
@@ -163,6 +164,9 @@ impl Planner {
             let at = self.entries[*backup].depth.unwrap_or(0);
             add(&mut found, *backup, order(at));
         }
+        for place in self.places(ix).filter(|place| self.may_back(ix, *place)) {
+            add(&mut found, place, order(self.entries[place].depth.unwrap_or(0)));
+        }
         let leaf = entry.leaf;
         let layers = (0..=above).rev().filter(|d| !(leaf && *d == 0)).chain([depth]);
         for at in layers.chain(leaf.then_some(0)) {
@@ -173,7 +177,7 @@ impl Planner {
             for key in near.chain(all.take(PASSED_OVER).filter(fitting).take(LOOKED_AT)) {
                 add(&mut found, key.ix, order(at));
             }
-            let good = found.iter().filter(|(worth, _)| !worth.0 && !worth.1);
+            let good = found.iter().filter(|(worth, _)| !worth.0 && !worth.2);
             if good.count() >= BACKUPS {
                 break;
             }
@@ -194,6 +198,7 @@ impl Planner {
         let load = if row { 0 } else { load };
         (
             !self.has_room(ix, backup, parent),
+            self.wish_order(ix, backup),
             self.shares(backup, parent) || (row && !there.backups.is_empty()),
             entry.leaf && backup == ROOT,
             known,

@@ -1,5 +1,6 @@
 //! Which parent a node gets. The rules, in this order:
 //!
+//! 0. What the operator has drawn comes before all of them ([`super::follow`]).
 //! 1. Hard: a parent can be reached, is no leaf, has a free slot, has arrived (and everybody above
 //!    it), is not about to leave and does not hang below the node.
 //! 2. The root is kept for relays: a leaf goes there only if no relay has room, and never takes its
@@ -26,10 +27,15 @@ impl Planner {
     pub fn choose(&self, id: &NodeId, avoid: Option<&NodeId>) -> Option<NodeId> {
         let ix = self.ix(id).filter(|ix| *ix != ROOT)?;
         let avoid = avoid.and_then(|id| self.ix(id)).filter(|ix| *ix != ROOT);
-        let found = self.choose_ix(ix, avoid);
+        let found = self.place_for(ix, avoid);
         let found =
-            if avoid.is_some() { found.or_else(|| self.choose_ix(ix, None)) } else { found };
+            if avoid.is_some() { found.or_else(|| self.place_for(ix, None)) } else { found };
         self.entries[found?].id.clone()
+    }
+
+    /// What the drawing says if it can be had, else what the rules say.
+    pub(super) fn place_for(&self, ix: Ix, avoid: Option<Ix>) -> Option<Ix> {
+        self.wished(ix, avoid).or_else(|| self.choose_ix(ix, avoid))
     }
 
     /// Whether a node may be moved (or sent) below another.
@@ -51,7 +57,7 @@ impl Planner {
     }
 
     /// Hops from a node to the deepest one below it.
-    fn height(&self, ix: Ix) -> u32 {
+    pub(super) fn height(&self, ix: Ix) -> u32 {
         let mut height = 0;
         let mut stack = vec![(ix, 0)];
         while let Some((at, depth)) = stack.pop() {
@@ -122,7 +128,7 @@ impl Planner {
         !self.entries[ix].rtts.contains_key(&key.ix)
     }
 
-    fn fits(&self, ix: Ix, candidate: Ix, avoid: Option<Ix>) -> bool {
+    pub(super) fn fits(&self, ix: Ix, candidate: Ix, avoid: Option<Ix>) -> bool {
         let apart = self.entries[ix].children.is_empty() || !self.is_below(candidate, ix);
         candidate != ix && Some(candidate) != avoid && apart
     }

@@ -101,16 +101,36 @@ impl Drawing {
     /// # Errors
     /// What is wrong with it.
     pub fn from_xml(xml: &str) -> Result<Drawing, DrawingError> {
+        Self::parse(xml).map_err(|(_, error)| error)
+    }
+
+    /// Likewise, for people.
+    ///
+    /// # Errors
+    /// The line (from 1 on) that it was seen in, and what is wrong with it.
+    pub fn parse(xml: &str) -> Result<Drawing, (usize, DrawingError)> {
         if xml.len() > MAX_DRAWING {
-            return Err(DrawingError::TooLong);
+            return Err((1, DrawingError::TooLong));
         }
         let mut drawing = Drawing::default();
-        let mut reader = Reader::from_str(xml.strip_prefix('\u{feff}').unwrap_or(xml));
+        let text = xml.strip_prefix('\u{feff}').unwrap_or(xml);
+        let mut reader = Reader::from_str(text);
+        match drawing.read(&mut reader) {
+            Ok(()) => Ok(drawing),
+            Err(error) => {
+                let seen = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+                let before = text.as_bytes().iter().take(seen.saturating_sub(1));
+                Err((before.filter(|byte| **byte == b'\n').count() + 1, error))
+            }
+        }
+    }
+
+    fn read(&mut self, reader: &mut Reader<&[u8]>) -> Result<(), DrawingError> {
         let (mut depth, mut seen) = (0_usize, false);
         loop {
             match reader.read_event().map_err(malformed)? {
                 Event::Start(start) => {
-                    drawing.element(depth, seen, &start)?;
+                    self.element(depth, seen, &start)?;
                     seen = true;
                     depth += 1;
                     if depth > MAX_NESTING {
@@ -118,7 +138,7 @@ impl Drawing {
                     }
                 }
                 Event::Empty(start) => {
-                    drawing.element(depth, seen, &start)?;
+                    self.element(depth, seen, &start)?;
                     seen = true;
                 }
                 Event::End(_) => depth = depth.saturating_sub(1),
@@ -128,7 +148,7 @@ impl Drawing {
                 Event::Comment(_) | Event::Decl(_) => {}
                 Event::Eof if depth > 0 => return Err(malformed("an element is not closed")),
                 Event::Eof if !seen => return Err(malformed("no topology in it")),
-                Event::Eof => return Ok(drawing),
+                Event::Eof => return Ok(()),
             }
         }
     }

@@ -2,6 +2,7 @@
 //! sums and sorted sets beside the tree are kept in `sums`, measured delays in `delays`.
 
 use super::backups::Claim;
+use super::follow::Wish;
 use super::layers::{Layers, OpenKey, SpareKey, Spot};
 use super::sums::LARGEST_SHARE;
 use super::{MAX_DEPTH, MAX_REGIONS, NodeInput, Place, rank};
@@ -57,11 +58,12 @@ pub(super) struct Entry {
     pub(super) rtts: BTreeMap<Ix, u32>,
     pub(super) measured_by: BTreeSet<Ix>,
     pub(super) told: Option<Told>,
+    pub(super) wish: Wish,
     pub(super) open_at: Option<Spot<OpenKey>>,
     pub(super) spare_at: Option<Spot<SpareKey>>,
     /// Its depth as long as it takes children.
     pub(super) standing: Option<u32>,
-    /// What it adds to the sums: free slots, slots.
+    /// What it adds to the sums: free slots that are kept for nobody, slots.
     pub(super) counted: (u32, u32),
 }
 
@@ -109,6 +111,8 @@ pub struct Planner {
     /// Parents that have to lose children.
     pub(super) pressed: BTreeSet<Ix>,
     pub(super) cursor: Ix,
+    /// What the drawing says, if there is one.
+    pub(super) wishes: BTreeMap<NodeId, Wish>,
 }
 
 impl Planner {
@@ -133,6 +137,7 @@ impl Planner {
             news: BTreeSet::new(),
             pressed: BTreeSet::new(),
             cursor: ROOT,
+            wishes: BTreeMap::new(),
         };
         let region = planner.region(&root.region);
         planner.entries[ROOT] = Entry {
@@ -221,6 +226,7 @@ impl Planner {
                 if ix == self.entries.len() {
                     self.entries.push(Entry::default());
                 }
+                self.entries[ix].wish = self.wishes.get(&node.id).cloned().unwrap_or_default();
                 self.index.insert(node.id.clone(), ix);
                 ix
             }
@@ -279,6 +285,7 @@ impl Planner {
         }
         (entry.parent, entry.leg, entry.attached) = (parent, leg, attached);
         let leaves = entry.leaves;
+        self.count_home(ix, old, parent);
         if let Some(old) = old.filter(|_| old != parent) {
             self.entries[old].children.remove(&ix);
             self.count_leaves(old, |n| n.saturating_sub(leaves));

@@ -4,13 +4,15 @@
 //! [`Planner`] keeps the tree as it is planned and answers small questions quickly: one joiner, one
 //! that has gone. [`plan`] makes a whole plan of a list of nodes. What a REDIRECT looks like and
 //! when it is sent is the core's business. A topology that the operator has drawn is in
-//! [`drawing`] (the file) and [`drawn`] (what follows from it).
+//! [`drawing`] (the file), [`drawn`] (the tree that follows from it) and [`Planner::follow`] (the
+//! same while nodes come and go).
 
 mod backups;
 mod choose;
 mod delays;
 pub mod drawing;
 pub mod drawn;
+mod follow;
 mod forest;
 mod full;
 mod layers;

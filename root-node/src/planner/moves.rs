@@ -23,7 +23,8 @@ pub struct Move {
     pub from: NodeId,
     /// Where it shall go.
     pub to: NodeId,
-    /// What is gained, in microseconds of delay; 0 for a move for want of room.
+    /// What is gained, in microseconds of delay; 0 for a move for want of room, or to where the
+    /// operator has drawn the node.
     pub gain_micros: i64,
 }
 
@@ -79,14 +80,15 @@ impl Planner {
         };
         // Leaves first: a relay takes its subtree along.
         let mut children: Vec<Ix> = entry.children.iter().copied().collect();
-        children.retain(|child| self.settled(*child) && (forced || self.entries[*child].leaf));
+        let loose = |child: Ix| self.entries[child].leaf && !self.is_home(child, parent);
+        children.retain(|child| self.settled(*child) && (forced || loose(*child)));
         children.sort_by_key(|child| !self.entries[*child].leaf);
         let mut left = surplus.saturating_sub(entry.legs as usize);
         for child in children {
             if left == 0 || moves.len() >= limit {
                 return;
             }
-            let Some(to) = self.choose_ix(child, Some(parent)) else { return };
+            let Some(to) = self.place_for(child, Some(parent)) else { return };
             // Room is made where there is some, not by using up another's last.
             let roomy = self.entries[to].open_at.is_some_and(|spot| !spot.key.over);
             if forced || (roomy && to != ROOT) {
@@ -100,6 +102,9 @@ impl Planner {
     fn better(&self, ix: Ix) -> Option<(Ix, i64)> {
         let entry = &self.entries[ix];
         let parent = entry.parent.filter(|_| self.settled(ix) && !entry.pinned)?;
+        if self.is_drawn(ix) {
+            return self.homeward(ix, parent).map(|to| (to, 0));
+        }
         let to = self.choose_ix(ix, Some(parent))?;
         let spot = self.entries[to].open_at?;
         let serves = !self.grows(ix);

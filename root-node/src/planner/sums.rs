@@ -34,7 +34,8 @@ impl Planner {
             (egress, demand) => u32::try_from(egress / demand).unwrap_or(u32::MAX),
         };
         let takes = entry.reachable && !entry.leaf && entry.id.is_some();
-        entry.slots = if takes { entry.declared.min(by_egress) } else { 0 };
+        let drawn = entry.wish.limit.unwrap_or(u32::MAX);
+        entry.slots = if takes { entry.declared.min(by_egress).min(drawn) } else { 0 };
         self.reindex(ix);
     }
 
@@ -52,7 +53,7 @@ impl Planner {
     pub(super) fn reindex(&mut self, ix: Ix) {
         let entry = &self.entries[ix];
         let usable = entry.usable();
-        let (used, free, slots) = (entry.used(), entry.free(), entry.slots);
+        let (used, free, slots) = (entry.used() + entry.kept(), entry.room(), entry.slots);
         let (serial, region) = (entry.serial, entry.region);
         let per_mille = |n: u32| n.saturating_mul(1_000).checked_div(slots).unwrap_or(0);
         let depth = entry.depth.unwrap_or(0);
@@ -77,6 +78,8 @@ impl Planner {
         let standing = usable.then_some(depth);
         if std::mem::replace(&mut entry.standing, standing) != standing || overdrawn {
             self.check.extend(entry.held_by.iter().copied());
+            let named_by = self.named_by(ix);
+            self.check.extend(named_by);
         }
         if usable && free > 0 && !had_room {
             self.grown = true;

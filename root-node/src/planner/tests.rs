@@ -2,6 +2,7 @@
 //! trees of real cores that follow it are simulated in the tests crate.
 
 mod drawn;
+mod follow;
 mod properties;
 mod rules;
 

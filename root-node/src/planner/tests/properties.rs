@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
-struct Kind {
+pub(super) struct Kind {
     leaf: bool,
     slots: u32,
     egress: u64,
@@ -13,7 +13,7 @@ struct Kind {
     reachable: bool,
 }
 
-fn kinds(max: usize) -> impl Strategy<Value = Vec<Kind>> {
+pub(super) fn kinds(max: usize) -> impl Strategy<Value = Vec<Kind>> {
     let kind = (any::<bool>(), 0..7_u32, 0..4_u64, 0..3_u8, prop::bool::weighted(0.9));
     let kind = kind.prop_map(|(leaf, slots, egress, region, reachable)| Kind {
         leaf,
@@ -25,7 +25,7 @@ fn kinds(max: usize) -> impl Strategy<Value = Vec<Kind>> {
     prop::collection::vec(kind, 0..max)
 }
 
-fn input_of(kind: &Kind, n: usize) -> NodeInput {
+pub(super) fn input_of(kind: &Kind, n: usize) -> NodeInput {
     NodeInput {
         id: id(&format!("n{n:03}")),
         role: if kind.leaf { Role::Leaf } else { Role::Relay },
@@ -39,7 +39,7 @@ fn input_of(kind: &Kind, n: usize) -> NodeInput {
     }
 }
 
-const DEMAND: u64 = 5_000_000;
+pub(super) const DEMAND: u64 = 5_000_000;
 
 /// Slots by the test's own reckoning.
 fn slots_of(node: &NodeInput) -> u32 {
@@ -49,7 +49,7 @@ fn slots_of(node: &NodeInput) -> u32 {
 }
 
 /// Checks what must hold of parents, ranks and backups.
-fn check(root: &NodeInput, nodes: &[NodeInput], plan: &BTreeMap<NodeId, Assignment>) {
+pub(super) fn check(root: &NodeInput, nodes: &[NodeInput], plan: &BTreeMap<NodeId, Assignment>) {
     let known: BTreeMap<&NodeId, &NodeInput> =
         nodes.iter().chain([root]).map(|n| (&n.id, n)).collect();
     let mut children: BTreeMap<&NodeId, u32> = BTreeMap::new();
@@ -95,13 +95,13 @@ fn check_reserve(planner: &Planner, nodes: &[NodeInput], plan: &BTreeMap<NodeId,
     }
 }
 
-fn root(slots: u32) -> NodeInput {
+pub(super) fn root(slots: u32) -> NodeInput {
     let mut root = node("root", Role::Root, slots, 0);
     root.region = "0".into();
     root
 }
 
-fn everything(planner: &Planner, nodes: &[NodeInput]) -> BTreeMap<NodeId, Assignment> {
+pub(super) fn everything(planner: &Planner, nodes: &[NodeInput]) -> BTreeMap<NodeId, Assignment> {
     let placed = nodes.iter().filter(|n| planner.depth(&n.id).is_some());
     let assignment = |n: &NodeInput| Assignment {
         parent: planner.parent(&n.id).unwrap().clone(),
@@ -208,7 +208,7 @@ proptest! {
 }
 
 /// What is kept beside the tree is what follows from the tree.
-fn check_sums(planner: &Planner) {
+pub(super) fn check_sums(planner: &Planner) {
     let mut held = 0;
     for (ix, entry) in planner.entries.iter().enumerate() {
         let leaves: u32 = entry.children.iter().map(|c| planner.entries[*c].leaves).sum();
@@ -217,11 +217,11 @@ fn check_sums(planner: &Planner) {
         let claims: u32 = entry.claims.values().sum();
         let made = planner.entries.iter().filter(|e| e.claim.is_some_and(|c| c.backup == ix));
         assert_eq!((entry.claimed, entry.claimed), (claims, made.count() as u32));
-        assert_eq!(entry.open_at.is_some(), entry.usable() && entry.free() > 0);
+        assert_eq!(entry.open_at.is_some(), entry.usable() && entry.room() > 0);
         held += entry.held_by.len();
         assert!(entry.held_by.iter().all(|h| planner.entries[*h].backups.contains(&ix)));
     }
     assert_eq!(held, planner.entries.iter().map(|e| e.backups.len()).sum::<usize>());
     let usable = planner.entries.iter().filter(|e| e.usable());
-    assert_eq!(planner.free_total, usable.map(|e| u64::from(e.free())).sum::<u64>());
+    assert_eq!(planner.free_total, usable.map(|e| u64::from(e.room())).sum::<u64>());
 }
