@@ -5,6 +5,7 @@ mod joins;
 mod plans;
 mod restart;
 mod streams;
+mod turns;
 
 use super::RootCore;
 use super::adopt::{Memory, Remembered};
@@ -120,6 +121,8 @@ struct Rig {
     now: Now,
     /// REDIRECTs that were sent, for their tickets.
     redirects: Vec<(ConnId, Redirect)>,
+    /// PINGs that were sent and not answered.
+    pings: Vec<(ConnId, Echo)>,
     /// What the store was told.
     kept: Vec<Memory>,
     next_conn: u64,
@@ -139,7 +142,8 @@ impl Rig {
         let core = RootCore::new(config, Box::new(Plain), Box::new(Plain), [1; 32]);
         let now = Now { mono: Mono(SEC), wall: Wall(1_000 * SEC) };
         let (redirects, kept) = (Vec::new(), Vec::new());
-        let mut rig = Self { core, now, redirects, kept, next_conn: 0 };
+        let pings = Vec::new();
+        let mut rig = Self { core, now, redirects, pings, kept, next_conn: 0 };
         assert_eq!(rig.step(Event::Timeout), ["view 1"]);
         rig
     }
@@ -152,6 +156,11 @@ impl Rig {
                 && let Body::Redirect(redirect) = &message.body
             {
                 self.redirects.push((*conn, redirect.as_ref().clone()));
+            }
+            if let Action::Send(conn, message) = &action
+                && let Body::Ping(echo) = &message.body
+            {
+                self.pings.push((*conn, echo.clone()));
             }
             said.push(words(&action));
         }
@@ -218,7 +227,12 @@ impl Rig {
 
     /// Joins and attaches a node below the root; returns its connection and what came of it.
     fn attach(&mut self, role: Role, name: &str, key: u8) -> (ConnId, Vec<String>) {
-        let said = self.join(role, hello(role, name, key));
+        self.attach_by(hello(role, name, key), key)
+    }
+
+    /// Likewise, by this HELLO.
+    fn attach_by(&mut self, hello: Hello, key: u8) -> (ConnId, Vec<String>) {
+        let said = self.join(hello.role.unwrap(), hello);
         assert!(said[0].starts_with("redirect"), "{said:?}");
         let (_, redirect) = self.redirects.last().cloned().unwrap();
         let identity = redirect.identity.unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A leaf that is attached below a relay and says so through it.
-fn below(rig: &mut Rig, relay: ConnId, parent: &str, name: &str, incarnation: u64) {
+pub(super) fn below(rig: &mut Rig, relay: ConnId, parent: &str, name: &str, incarnation: u64) {
     let incarnation = Incarnation(incarnation);
     let child = Child { id: id(name), incarnation, parent: id(parent), weight: 1 };
     let update = ChildsUpdate { added: vec![child], removed: vec![] };
@@ -11,9 +11,15 @@ fn below(rig: &mut Rig, relay: ConnId, parent: &str, name: &str, incarnation: u6
 }
 
 /// Waits, while relays answer.
-fn pass(rig: &mut Rig, relays: &[(ConnId, &str)], micros: u64) -> Vec<String> {
+pub(super) fn pass(rig: &mut Rig, relays: &[(ConnId, &str)], micros: u64) -> Vec<String> {
     let said = Rig::quiet(rig.wait(micros));
     for (conn, name) in relays {
+        let of = |ping: &(ConnId, Echo)| ping.0 == *conn;
+        let pings: Vec<Echo> = rig.pings.iter().filter(|p| of(p)).map(|p| p.1.clone()).collect();
+        rig.pings.retain(|ping| !of(ping));
+        for ping in pings {
+            rig.message(*conn, name, None, Body::Pong(ping));
+        }
         rig.message(*conn, name, None, Body::ChildsUpdate(ChildsUpdate::default()));
     }
     said

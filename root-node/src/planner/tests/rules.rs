@@ -183,3 +183,14 @@ fn what_closes_a_circle_is_nowhere() {
     assert!(!rig.planner.may_take(&id("b"), &id("a")));
     assert_eq!(rig.planner.choose(&id("a"), None), Some(id("root")));
 }
+
+#[test]
+fn the_roots_children_go_to_the_first_of_them_when_the_root_dies() {
+    let mut rig = Rig::new(8);
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(rig.relay(name, 8), "root");
+    }
+    // Not each to the one before it: with the root gone that would be a row of four hops.
+    let first = |name: &str| rig.backups(name).first().cloned().unwrap_or_default();
+    assert_eq!(["a", "b", "c", "d"].map(first), ["", "a", "a", "a"]);
+}
