@@ -76,6 +76,19 @@ fn who_is_away_from_its_place_comes_back_to_it() {
 }
 
 #[test]
+fn a_drawn_link_comes_before_other_backups_whenever_its_end_joins() {
+    let mut rig = follow(DRAWING, 8);
+    for relay in ["d", "e", "f", "a"] {
+        rig.relay(relay, 8);
+    }
+    assert_eq!(rig.leaf("l1"), "a");
+    // It lacks nothing by the rules.
+    assert_eq!(rig.backups("l1"), ["e", "f", "d"]);
+    rig.relay("b", 8);
+    assert_eq!(rig.backups("l1"), ["b", "e", "f"]);
+}
+
+#[test]
 fn a_slot_is_kept_for_a_drawn_child_that_is_away() {
     // a takes two: its leaf, and one other.
     let mut rig = follow("root a:2 l1 root-a a-l1", 4);
