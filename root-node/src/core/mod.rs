@@ -6,6 +6,7 @@
 
 pub mod adopt;
 pub mod api;
+mod demand;
 mod join;
 mod moves;
 pub mod pick;
@@ -22,7 +23,9 @@ use pipelines::RootPipeline;
 use polling::{POLL_INTERVAL, POLL_SLOTS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use relay_node::control::api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
+use relay_node::control::api::{
+    Action, ConnId, Core, Event, NodeCommand, NodeParams, PlaneReport, Vault,
+};
 use relay_node::control::timers::Timers;
 use relay_node::control::{NodeCore, Upcall};
 use soleil_protocol::message::{ChildsUpdate, ErrorCode, ErrorReport, Kill, StatsContainer};
@@ -75,6 +78,8 @@ pub struct RootCore {
     poll_slot: u32,
     /// Moves that may be made now.
     moves_left: usize,
+    /// What a child costs, as measured.
+    demand: demand::Demand,
     told: adopt::Told,
 }
 
@@ -114,6 +119,7 @@ impl RootCore {
             next_link,
             poll_slot: 0,
             moves_left: 0,
+            demand: demand::Demand::default(),
             told: adopt::Told::default(),
         }
     }
@@ -369,6 +375,9 @@ impl Core for RootCore {
         self.now = now;
         if !self.started {
             self.start();
+        }
+        if let Event::PlaneReport(report) = &event {
+            self.measure(report);
         }
         match for_node(event) {
             Ok(event) => self.node.handle(now, event),

@@ -6,6 +6,7 @@ use super::tree::{Node, Place};
 use super::{RootCore, RootTimer};
 use crate::planner::drawing::Drawing;
 use crate::planner::drawn::Drawn;
+use relay_node::control::api::PlaneReport;
 use soleil_protocol::message::{MoveMode, Redirect};
 use soleil_protocol::{Body, NodeId};
 use std::time::Duration;
@@ -55,11 +56,22 @@ impl RootCore {
         }
     }
 
-    /// What every child costs: all layers of all streams on air, in bits a second.
+    /// What every child costs: all layers of all streams on air, in bits a second, as declared or
+    /// as measured, whichever is more.
     fn demand(&self) -> u64 {
         let live = self.pipelines.values().filter(|p| p.def.live);
         let layers = live.flat_map(|p| &p.def.tracks).flat_map(|track| &track.layers);
-        layers.map(|layer| layer.bitrate.unwrap_or(0)).fold(0, u64::saturating_add)
+        let declared = layers.map(|l| l.bitrate.unwrap_or(0)).fold(0, u64::saturating_add);
+        declared.max(self.demand.bits())
+    }
+
+    /// Takes what the root has sealed in the last second.
+    pub(super) fn measure(&mut self, report: &PlaneReport) {
+        let ours = report.layers.iter().filter(|l| self.pipelines.contains_key(&l.pipeline));
+        let bits = ours.map(|layer| layer.bitrate).fold(0, u64::saturating_add);
+        if self.demand.measure(bits) {
+            self.plan_soon();
+        }
     }
 
     /// Sends a node its present parent and its backups.

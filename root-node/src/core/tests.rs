@@ -1,6 +1,7 @@
 //! Step tests of the root's core: each step drains actions and outputs to nothing and compares
 //! them all. Whole trees are simulated in the tests crate.
 
+mod egress;
 mod joins;
 mod plans;
 mod restart;

@@ -73,19 +73,6 @@ pub struct Drawn {
     pub left_out: Vec<(NodeId, Why)>,
 }
 
-impl Drawn {
-    /// What the operator should know: which nodes and links have no place, and why.
-    pub fn remarks(&self) -> Vec<String> {
-        let node =
-            |(id, why): &(NodeId, Why)| format!("node {id} is left out of the drawing: {why}");
-        let link = |(link, why): &(DrawnLink, Why)| {
-            format!("link {} - {} is left out of the drawing: {why}", link.a, link.b)
-        };
-        let nodes = self.pruned.iter().chain(&self.left_out).map(node);
-        nodes.chain(self.dropped.iter().map(link)).collect()
-    }
-}
-
 /// A drawing without a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the drawing has no root")]

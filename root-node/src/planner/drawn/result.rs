@@ -1,11 +1,25 @@
-//! What a tree out of a drawing is to the nodes: ranks, and backups by the redundancy links.
+//! What a tree out of a drawing is to the nodes: ranks, and backups by the redundancy links; and what
+//! it is to the operator: who is left out, and why.
 
 use super::super::drawing::DrawnLink;
 use super::super::full::Assignment;
 use super::super::{BACKUPS, rank};
-use super::{Drawn, Graph};
+use super::{Drawn, Graph, Why};
 use soleil_protocol::{NodeId, Rank};
 use std::collections::BTreeMap;
+
+impl Drawn {
+    /// What the operator should know: which nodes and links have no place, and why.
+    pub fn remarks(&self) -> Vec<String> {
+        let node =
+            |(id, why): &(NodeId, Why)| format!("node {id} is left out of the drawing: {why}");
+        let link = |(link, why): &(DrawnLink, Why)| {
+            format!("link {} - {} is left out of the drawing: {why}", link.a, link.b)
+        };
+        let nodes = self.pruned.iter().chain(&self.left_out).map(node);
+        nodes.chain(self.dropped.iter().map(link)).collect()
+    }
+}
 
 impl Graph {
     pub(super) fn finish(&self, drawn: &mut Drawn) {
