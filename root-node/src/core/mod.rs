@@ -23,9 +23,7 @@ use pipelines::RootPipeline;
 use polling::{POLL_INTERVAL, POLL_SLOTS};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use relay_node::control::api::{
-    Action, ConnId, Core, Event, NodeCommand, NodeParams, PlaneReport, Vault,
-};
+use relay_node::control::api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
 use relay_node::control::timers::Timers;
 use relay_node::control::{NodeCore, Upcall};
 use soleil_protocol::message::{ChildsUpdate, ErrorCode, ErrorReport, Kill, StatsContainer};
