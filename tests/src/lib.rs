@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod harness;
 pub mod http;
 pub mod load;
+pub mod netns;
 pub mod picture;
 pub mod planning;
 pub mod sim;
