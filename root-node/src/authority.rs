@@ -11,8 +11,9 @@ use soleil_protocol::{NodeId, Now, Role, Wall};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a node's certificate lives. Renewed at two thirds of it: a root may be gone for eight
-/// hours, and a revoked node is out after a day at the latest.
+/// How long a node's certificate lives if nothing else is configured, and at most. Renewed at two
+/// thirds of it: a root may be gone for eight hours, and a removed node is out after a day at the
+/// latest, whoever hides it.
 pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The real authority.
@@ -20,6 +21,7 @@ pub struct RootAuthority {
     authority: Arc<identity::Authority>,
     tickets: Arc<SigningKey>,
     random: StdRng,
+    life: Duration,
     stands: Box<dyn Fn(&str) -> bool + Send>,
 }
 
@@ -30,18 +32,20 @@ impl std::fmt::Debug for RootAuthority {
 }
 
 impl RootAuthority {
-    /// With the CA, the ticket key, and whether a join token (by its id) has not been revoked.
+    /// With the CA, the ticket key, how long certificates live, and whether a join token (by its id)
+    /// has not been revoked.
     ///
     /// # Errors
     /// If the system gives no random numbers to seed the generator with.
     pub fn new(
         authority: Arc<identity::Authority>,
         tickets: Arc<SigningKey>,
+        life: Duration,
         stands: impl Fn(&str) -> bool + Send + 'static,
     ) -> Result<Self, IdentityError> {
         // ChaCha with a seed of the system: cryptographically strong, and it can't fail later.
         let random = StdRng::from_seed(identity::random()?);
-        Ok(Self { authority, tickets, random, stands: Box::new(stands) })
+        Ok(Self { authority, tickets, random, life, stands: Box::new(stands) })
     }
 }
 
@@ -51,7 +55,7 @@ impl Authority for RootAuthority {
     }
 
     fn issue(&mut self, now: Now, id: &NodeId, _role: Role, csr: &[u8]) -> Result<Vec<u8>, String> {
-        self.authority.issue(csr, id, now.wall, CERTIFICATE_LIFETIME).map_err(|e| e.to_string())
+        self.authority.issue(csr, id, now.wall, self.life).map_err(|e| e.to_string())
     }
 
     fn ca_certificate(&self) -> Vec<u8> {
@@ -111,7 +115,8 @@ mod tests {
     fn a_node_can_use_what_the_authority_makes() {
         let ca = Arc::new(identity::Authority::create(now(0).wall).unwrap());
         let tickets = Arc::new(SigningKey::generate().unwrap());
-        let mut authority = RootAuthority::new(ca, tickets, |token| token == "good").unwrap();
+        let day = CERTIFICATE_LIFETIME;
+        let mut authority = RootAuthority::new(ca, tickets, day, |token| token == "good").unwrap();
         assert!(authority.token_stands("good") && !authority.token_stands("revoked"));
         let mut vault = NodeVault::new(NodeKey::generate().unwrap()).unwrap();
         let csr = vault.certificate_request(&id("what-it-asks-for"));

@@ -9,15 +9,20 @@ mod tree;
 pub use streams::{MAX_STREAMS, StreamSection, TrackSection};
 pub use tree::TreeSection;
 
+use crate::authority::CERTIFICATE_LIFETIME;
 use relay_node::config::sections::{
     CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection,
 };
-use relay_node::config::{self, ConfigError, ENV_PREFIX, listen};
+use relay_node::config::{self, ConfigError, ENV_PREFIX, listen, values};
 use relay_node::http_server::TlsFiles;
 use serde::Deserialize;
 use soleil_protocol::NodeId;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Shorter-lived certificates would be renewed all the time. (Tests have shorter ones.)
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,6 +44,8 @@ pub struct Config {
     pub http: HttpSection,
     /// Who hangs below whom.
     pub tree: TreeSection,
+    /// Certificates that nodes get.
+    pub certificates: CertificatesSection,
     /// The streams and where they come in.
     pub stream: Vec<StreamSection>,
 }
@@ -54,6 +61,7 @@ impl Default for Config {
             log: LogSection::default(),
             http: HttpSection::default(),
             tree: TreeSection::default(),
+            certificates: CertificatesSection::default(),
             stream: vec![StreamSection::demo()],
         }
     }
@@ -75,6 +83,22 @@ impl Default for HttpSection {
     fn default() -> Self {
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
         Self { listen, public_url: None, tls: TlsSection::default() }
+    }
+}
+
+/// `[certificates]`: what nodes prove themselves with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificatesSection {
+    /// How long they live; renewed at about two thirds of it. So long a root may be gone for a third
+    /// of it, and so long a removed node may stay where its parent does not obey.
+    #[serde(deserialize_with = "values::period")]
+    pub life: Duration,
+}
+
+impl Default for CertificatesSection {
+    fn default() -> Self {
+        Self { life: CERTIFICATE_LIFETIME }
     }
 }
 
@@ -104,6 +128,11 @@ impl Config {
     /// # Errors
     /// What does not, and where.
     pub fn check(&self, path: Option<&Path>) -> Result<(), ConfigError> {
+        let life = self.certificates.life;
+        if !(SHORTEST_LIFE..=CERTIFICATE_LIFETIME).contains(&life) {
+            let message = "must be between 1m and 24h";
+            return Err(ConfigError::at(path, "certificates.life", message));
+        }
         let tls = &self.http.tls;
         match (&tls.cert, &tls.key) {
             (Some(_), None) => return Err(ConfigError::missing("http.tls.key", None)),

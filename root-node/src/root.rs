@@ -5,7 +5,7 @@ mod tap;
 #[cfg(test)]
 mod tests;
 
-use crate::authority::{CERTIFICATE_LIFETIME, RootAuthority};
+use crate::authority::RootAuthority;
 use crate::config::Config;
 use crate::core::RootCore;
 use crate::core::api::{RootCommand, RootConfig, RootView};
@@ -41,8 +41,8 @@ use tap::Tap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How often the root renews its own certificate: three times within its life.
-const RENEW_INTERVAL: Duration = Duration::from_secs(CERTIFICATE_LIFETIME.as_secs() / 3);
+/// How often the root renews its own certificate within its life.
+const RENEWALS: u32 = 3;
 
 /// A running root.
 pub struct Root {
@@ -123,7 +123,8 @@ impl Root {
         let id = NodeId::new(config.name())?;
         let drawing = config.tree.load(config.name()).map_err(ConfigError::Other)?;
         let vault = NodeVault::open(Some(&data_dir))?;
-        let identity = own_identity(&authority, &tickets, &vault, &id, clock)?;
+        let life = config.certificates.life;
+        let identity = own_identity(&authority, &tickets, &vault, &id, clock, life)?;
         let tls = match (&config.http.tls.cert, &config.http.tls.key) {
             (Some(cert), Some(key)) => Some(TlsFiles::load(cert, key).map_err(ConfigError::Other)?),
             _ => None,
@@ -141,7 +142,7 @@ impl Root {
         let notes = writer.notes();
         let tokens = store.clone();
         let stands = move |token: &str| tokens.token_stands(token);
-        let root_authority = RootAuthority::new(authority.clone(), tickets.clone(), stands)?;
+        let root_authority = RootAuthority::new(authority.clone(), tickets.clone(), life, stands)?;
         let core_vault = Box::new(vault.clone());
         let seed = identity::random()?;
         let ops = Ops::new("root-node", log);
@@ -198,14 +199,14 @@ impl Root {
         let renewed = node.clone();
         let renew_stop = stop.clone();
         tokio::spawn(async move {
-            let mut due = tokio::time::interval(RENEW_INTERVAL);
+            let mut due = tokio::time::interval(life / RENEWALS);
             due.tick().await;
             loop {
                 tokio::select! {
                     () = renew_stop.cancelled() => return,
                     _ = due.tick() => {}
                 }
-                match own_identity(&authority, &tickets, &vault, &id, clock) {
+                match own_identity(&authority, &tickets, &vault, &id, clock, life) {
                     Ok(identity) => renewed.set_identity(identity),
                     Err(error) => tracing::error!(%error, "can't renew the root's certificate"),
                 }
@@ -245,12 +246,13 @@ fn own_identity(
     vault: &NodeVault,
     id: &NodeId,
     clock: Clock,
+    life: Duration,
 ) -> Result<Identity, identity::IdentityError> {
     let now = clock.now().wall;
     Ok(Identity {
         id: id.clone(),
         incarnation: Incarnation::default(),
-        certificate: authority.issue_root(vault.key(), id, now, CERTIFICATE_LIFETIME)?,
+        certificate: authority.issue_root(vault.key(), id, now, life)?,
         authority: authority.certificate().to_vec(),
         ticket_key: tickets.public(),
     })

@@ -2,7 +2,7 @@
 
 use super::NodeCore;
 use super::api::Action;
-use super::limits::RENEW_AGAIN;
+use super::limits::{RENEW_AGAIN, RENEW_TRIES};
 use super::timers::Timer;
 use soleil_protocol::message::Identity;
 use soleil_protocol::{Address, Body};
@@ -13,9 +13,11 @@ impl NodeCore {
     /// that did not get one before the old one ends leaves: its parent would close the link, or is
     /// the one that keeps the answer back.
     pub(super) fn renew(&mut self) {
-        let until = self.identity.as_ref().and_then(|i| self.vault.validity(&i.certificate));
-        let left = until.map_or(u64::MAX, |(_, until)| until.0.saturating_sub(self.now.wall.0));
-        let again = Duration::from_micros(if left == 0 { u64::MAX } else { left });
+        let life = self.identity.as_ref().and_then(|i| self.vault.validity(&i.certificate));
+        let left = life.map_or(u64::MAX, |(_, until)| until.0.saturating_sub(self.now.wall.0));
+        let span = life.map_or(u64::MAX, |(from, until)| until.0.saturating_sub(from.0));
+        let again = if left == 0 { u64::MAX } else { left.min((span / RENEW_TRIES).max(1)) };
+        let again = Duration::from_micros(again);
         self.timers.set(Timer::Renew, self.now.mono.after(again.min(RENEW_AGAIN)));
         if left == 0 {
             return self.rejoin("the certificate has run out");

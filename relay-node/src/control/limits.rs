@@ -132,5 +132,10 @@ pub const WARM_PAUSE: Duration = Duration::from_secs(30);
 /// then those of its last report have to do.
 pub const POSITIONS_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// When a renewal of the certificate that was not answered is asked for again.
+/// When a renewal of the certificate that was not answered is asked for again; sooner if the
+/// certificate is short-lived ([`RENEW_TRIES`]).
 pub const RENEW_AGAIN: Duration = Duration::from_secs(30);
+
+/// A renewal is tried at least about this often per span of the certificate; it is begun when a third
+/// of that is left.
+pub const RENEW_TRIES: u64 = 12;

@@ -19,7 +19,9 @@ use zeroize::Zeroizing;
 pub const MAX_REQUEST: usize = 2048;
 /// How long the CA lives. Every token holds its fingerprint, so it should outlive the machine.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// How far certificates reach back: clocks of nodes may be late by that much.
+/// How far certificates reach back: clocks of nodes may be late by that much. A short-lived one
+/// reaches back no further than forward, so that two thirds of its span, when it is renewed, are not
+/// over before it begins.
 const BACKDATE: Duration = Duration::from_secs(300);
 
 /// SHA-256 of the CA certificate's DER: what join tokens pin.
@@ -191,7 +193,7 @@ fn authority_params() -> CertificateParams {
 fn set_validity(params: &mut CertificateParams, now: Wall, lifetime: Duration) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let now = Duration::from_micros(now.0);
-    params.not_before = epoch + now.saturating_sub(BACKDATE);
+    params.not_before = epoch + now.saturating_sub(BACKDATE.min(lifetime));
     params.not_after = epoch + (now + lifetime);
 }
 
