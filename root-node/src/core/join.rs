@@ -61,6 +61,10 @@ impl RootCore {
         let Some(id) = self.tree.name_for(&hello.name, &key) else {
             return no(ErrorCode::Full, "no name left");
         };
+        let removed = |n: &Node| n.killed && n.key == key && n.token == token;
+        if self.tree.iter().any(|(_, node)| removed(node)) {
+            return no(ErrorCode::Unauthorized, "this node was removed: it needs a new join token");
+        }
         let known = self.tree.get(&id);
         if known.is_none() && !self.tree.make_room() {
             return no(ErrorCode::Full, "the tree has as many nodes as it can have");

@@ -31,7 +31,7 @@ use soleil_protocol::{Body, Message, Mono, NodeId, Now, PipelineId, Rank, Role};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tree::{Place, Tree};
+use tree::{Node, Place, Tree};
 
 /// How long a node may take from its REDIRECT to its place in the tree: it has 5 s for the attach,
 /// and the news must come up.
@@ -44,6 +44,14 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 /// make thousands.
 const VIEW_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long removals are gathered before their new epoch: nodes that are killed together, one command
+/// after the other, share one, which none of them gets.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How long a node whose join token was revoked may take to go: its viewers and what it holds on to
+/// need a moment, as with SIGTERM.
+const REVOKED_GRACE_SECS: u32 = 10;
+
 /// Why the root's core wants to be woken, beyond what its node wants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum RootTimer {
@@ -55,6 +63,8 @@ enum RootTimer {
     View,
     /// Tell nodes what has changed for them.
     Plan,
+    /// Removals have been gathered: new keys.
+    Rotate,
     /// A pipeline's new key is everywhere.
     UseKey(PipelineId),
     /// A pipeline's old keys are over.
@@ -223,11 +233,31 @@ impl RootCore {
         }
         self.move_children_of(id);
         self.node.send_to(id, Body::Kill(Kill { grace_secs, reason }));
+        self.timers.set_if_idle(RootTimer::Rotate, self.now.mono.after(GATHER));
+        self.touch();
+    }
+
+    /// Nodes have been removed: every pipeline gets a key that they don't.
+    fn rotate_all(&mut self) {
         let ids: Vec<PipelineId> = self.pipelines.keys().copied().collect();
         for pipeline in ids {
             self.rotate(pipeline);
         }
-        self.touch();
+    }
+
+    /// Removes the nodes whose join token has been taken back since.
+    fn remove_revoked(&mut self) {
+        let mut tokens: BTreeMap<&str, bool> = BTreeMap::new();
+        for (_, node) in self.tree.iter().filter(|(_, node)| !node.killed) {
+            tokens.entry(&node.token).or_insert_with(|| self.authority.token_stands(&node.token));
+        }
+        let revoked = |node: &Node| !node.killed && tokens.get(node.token.as_str()) == Some(&false);
+        let gone: Vec<NodeId> =
+            self.tree.iter().filter(|(_, n)| revoked(n)).map(|(id, _)| id.clone()).collect();
+        for id in gone {
+            tracing::warn!(node = %id, "its join token was revoked: it is removed");
+            self.kill(&id, REVOKED_GRACE_SECS, "the join token was revoked".to_owned());
+        }
     }
 
     fn on_upcall(&mut self, upcall: Upcall) {
@@ -337,6 +367,7 @@ impl RootCore {
                 if self.tree.expire(self.now.mono, PENDING_FOR) {
                     self.touch();
                 }
+                self.remove_revoked();
                 self.tidy();
             }
             RootTimer::Plan => self.on_plan(),
@@ -344,6 +375,7 @@ impl RootCore {
                 let view = Arc::new(self.view());
                 self.outputs.push_back(RootOutput::View(view));
             }
+            RootTimer::Rotate => self.rotate_all(),
             RootTimer::UseKey(pipeline) => self.use_key(pipeline),
             RootTimer::DropKeys(pipeline) => self.drop_keys(pipeline),
         }

@@ -175,6 +175,26 @@ fn a_revoked_token_ends_renewals_and_returns() {
 }
 
 #[test]
+fn a_revoked_token_removes_the_nodes_that_came_by_it() {
+    let mut rig = Rig::new(4);
+    let (a, _) = rig.attach(Role::Relay, "a", 1);
+    let (b, _) = rig.attach(Role::Relay, "b", 2);
+    let other = Peer::Joining { token: "2".into(), role: Role::Leaf };
+    rig.join_as(other, hello(Role::Leaf, "c", 3));
+    let kills = |said: Vec<String>| -> Vec<String> {
+        said.into_iter().filter(|s| s.contains("kill")).collect()
+    };
+    assert_eq!(kills(rig.wait(SEC)), [""; 0]);
+    REVOKED.with(|revoked| revoked.borrow_mut().push("1".into()));
+    let removed = [format!("{} kill >a", a.0), format!("{} kill >b", b.0)];
+    assert_eq!(kills(rig.wait(2 * SEC)), removed);
+    let leaving: Vec<bool> = rig.core.view().nodes.iter().skip(1).map(|n| n.leaving).collect();
+    assert_eq!(leaving, [true, true, false]);
+    // Once.
+    assert_eq!(kills(rig.wait(2 * SEC)), [""; 0]);
+}
+
+#[test]
 fn a_killed_node_does_not_come_back_by_its_certificate() {
     let mut rig = Rig::new(4);
     let (conn, _) = rig.attach(Role::Relay, "a", 1);
@@ -187,10 +207,16 @@ fn a_killed_node_does_not_come_back_by_its_certificate() {
     // It stays silent on its link: the link is closed.
     let said: Vec<String> = (0..3).flat_map(|_| Rig::quiet(rig.wait(SEC))).collect();
     assert_eq!(said, [format!("close {}", conn.0), "remove link".into()]);
+    // Nor by the token that it came by, whatever it calls itself.
+    for name in ["a", "b"] {
+        let said = rig.join(Role::Relay, hello(Role::Relay, name, 1));
+        assert_eq!(said[0], "error >- unauthorized hello");
+    }
+    let other = Peer::Joining { token: "2".into(), role: Role::Relay };
     assert_eq!(
-        rig.join(Role::Relay, hello(Role::Relay, "a", 1)),
+        rig.join_as(other, hello(Role::Relay, "a", 1)),
         ["redirect >- a/2 below root"],
-        "the operator's token lets it in again"
+        "the operator's new token lets it in again"
     );
 }
 

@@ -59,12 +59,56 @@ fn a_killed_node_gets_no_key_any_more() {
     rig.command(RootCommand::DefinePipeline(def("demo")));
     let kill = RootCommand::Kill { node: id("a"), grace_secs: 5, reason: "stolen".into() };
     let said = Rig::quiet(rig.command(kill));
-    assert_eq!(
-        said,
-        [format!("{} kill >a", a.0), "add key 1".into(), format!("{} pipedef >b 1 keys 2", b.0)]
-    );
+    assert_eq!(said, [format!("{} kill >a", a.0)]);
+    let said = Rig::quiet(rig.wait(SEC / 10));
+    assert_eq!(said, ["add key 1".to_owned(), format!("{} pipedef >b 1 keys 2", b.0)]);
     let nobody = RootCommand::Kill { node: id("x"), grace_secs: 5, reason: String::new() };
     assert_eq!(rig.command(nobody), [""; 0]);
+}
+
+#[test]
+fn nodes_that_are_removed_together_get_no_key_of_each_others_removal() {
+    let mut rig = Rig::new(4);
+    let conns =
+        [("a", 1), ("b", 2), ("c", 3)].map(|(name, key)| rig.attach(Role::Relay, name, key).0);
+    let (d, _) = rig.attach(Role::Leaf, "d", 4);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    for (conn, name) in conns.iter().zip(["a", "b", "c"]) {
+        let kill = RootCommand::Kill { node: id(name), grace_secs: 5, reason: "x".into() };
+        assert_eq!(Rig::quiet(rig.command(kill)), [format!("{} kill >{name}", conn.0)]);
+    }
+    let said = Rig::quiet(rig.wait(SEC / 10));
+    assert_eq!(said, ["add key 1".to_owned(), format!("{} pipedef >d 1 keys 2", d.0)]);
+    // One epoch for all.
+    let used = |said: Vec<String>| -> Vec<String> {
+        said.into_iter().filter(|s| s.starts_with("key")).collect()
+    };
+    assert_eq!(used(rig.wait(2 * SEC)), ["key 1 1001"]);
+    assert_eq!(used(rig.wait(2 * SEC)), [""; 0]);
+}
+
+#[test]
+fn the_number_of_epochs_that_are_kept_is_bounded() {
+    let mut rig = Rig::new(4);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    let (mut kept, mut most) = (1, 1);
+    let mut count = |said: Vec<String>| {
+        for line in said {
+            kept += i32::from(line.starts_with("add key"));
+            kept -= i32::from(line.starts_with("remove key"));
+            most = most.max(kept);
+        }
+        (kept, most)
+    };
+    for _ in 0..60 {
+        count(rig.command(RootCommand::Rotate(PipelineId(1))));
+        count(rig.wait(SEC / 2));
+    }
+    let (_, most) = count(Vec::new());
+    assert_eq!(most, 3, "the one before, the one in use, the next one");
+    // When nobody holds packets of the old ones any more, they go.
+    let after = (0..80).map(|_| count(rig.wait(SEC / 2))).last();
+    assert_eq!(after, Some((1, 3)));
 }
 
 #[test]
