@@ -11,6 +11,7 @@ pub mod netns;
 pub mod picture;
 pub mod planning;
 pub mod sim;
+pub mod small;
 pub mod source;
 pub mod viewer;
 pub mod wait;
