@@ -34,6 +34,8 @@ packages() {
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav fonts-dejavu-core
   [ "$purpose" = demo ] && return
   echo chromium firefox-esr
+  # Hosts, NAT and filters of tests/tests/netns.rs.
+  echo iproute2 nftables conntrack
 }
 
 missing=()
@@ -64,6 +66,9 @@ else
   if [ "$purpose" = test ]; then
     command -v chromium >/dev/null || missing+=("Chromium as 'chromium'")
     command -v firefox-esr >/dev/null || missing+=("Firefox as 'firefox-esr'")
+    for tool in ip nft conntrack; do
+      PATH=$PATH:/usr/sbin command -v "$tool" >/dev/null || missing+=("the program $tool")
+    done
   fi
   [ "${#missing[@]}" -eq 0 ] || die "this is not Debian or Ubuntu; please install: $(printf '%s; ' "${missing[@]}")"
 fi

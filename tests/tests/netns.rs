@@ -60,6 +60,15 @@ fn sum(stations: &[&Station], name: &str) -> f64 {
     stations.iter().map(|s| s.metrics().sum(name, &[])).sum()
 }
 
+/// Waits until the root sends viewers to these leaves: it asks those in its tree every 2 s, and its
+/// view of the tree is at most a tenth of a second old.
+fn until_known(leaves: &[&Station]) {
+    let labels = [("direction", "in"), ("type", "reqfullstats")];
+    let asked = |leaf: &Station| leaf.metrics().sum("soleil_control_messages_total", &labels);
+    until("the root to know the leaves", DEADLINE, || leaves.iter().all(|leaf| asked(leaf) >= 2.0));
+    until("backups", DEADLINE, || sum(leaves, "soleil_backup_warm") == leaves.len() as f64);
+}
+
 /// The port that the NAT gives to the relay's media towards the root, if there is such a flow.
 fn mapped_port(nat: &Host) -> Option<u16> {
     let root = address(1);
@@ -131,8 +140,7 @@ fn a_relay_behind_a_nat_joins_and_serves_both_sides() {
 
     let inner = site.leaf(beside, "inner", public).unwrap();
     let outer = site.leaf(outside, "outer", address(3)).unwrap();
-    // They have one only when the root knows them in the tree.
-    until("backups", DEADLINE, || sum(&[&inner, &outer], "soleil_backup_warm") == 2.0);
+    until_known(&[&inner, &outer]);
     let viewers = site.viewers(&home, VIEWERS).unwrap();
     until_picture(&viewers);
     for leaf in [&inner, &outer] {
@@ -174,7 +182,7 @@ fn a_leaf_whose_network_is_gone_for_a_while_returns_by_itself() {
     let relay = site.relay(near, "relay-1", ("", "")).unwrap();
     let leaf = site.leaf(far, "leaf-1", address(3)).unwrap();
     assert_eq!(leaf.logged("attached parent=relay-1"), 1);
-    until("a backup", DEADLINE, || sum(&[&leaf], "soleil_backup_warm") == 1.0);
+    until_known(&[&leaf]);
     // They stand on the leaf's side.
     let viewers = site.viewers(&leaf.host, VIEWERS).unwrap();
     until_picture(&viewers);
@@ -229,10 +237,10 @@ fn a_relay_in_a_black_hole_costs_no_frame() {
         leaves.push(site.leaf(host, &format!("leaf-{number}"), address(number)).unwrap());
     }
     let home = site.host("home", 6).unwrap();
+    let all: Vec<&Station> = leaves.iter().collect();
+    until_known(&all);
     let viewers = site.viewers(&home, VIEWERS).unwrap();
     until_picture(&viewers);
-    let all: Vec<&Station> = leaves.iter().collect();
-    until("backups", DEADLINE, || sum(&all, "soleil_backup_warm") == 2.0);
     let serving = |relay: &Station| {
         leaves.iter().all(|leaf| {
             let name = relay.node.process.name();

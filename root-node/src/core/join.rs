@@ -29,7 +29,22 @@ fn no<T>(code: ErrorCode, text: impl Into<String>) -> Result<T, Refusal> {
 impl RootCore {
     /// HELLO of a joiner.
     pub(super) fn on_join(&mut self, conn: ConnId, peer: &Peer, message: &Message, hello: &Hello) {
-        match self.join(peer, hello) {
+        let result = self.join(peer, hello);
+        match &result {
+            Err(refusal) if self.wait_for_place(conn, peer, message, hello, refusal) => {}
+            _ => self.answer_to_join(conn, message, hello, result),
+        }
+    }
+
+    /// Says what has come of a join.
+    pub(super) fn answer_to_join(
+        &mut self,
+        conn: ConnId,
+        message: &Message,
+        hello: &Hello,
+        result: Result<(NodeId, Redirect), Refusal>,
+    ) {
+        match result {
             Ok((id, redirect)) => {
                 tracing::info!(node = %id, role = ?hello.role, parent = ?redirect.parents.first().map(|p| &p.id), "joined");
                 self.node.answer(conn, Body::Redirect(Box::new(redirect)));
@@ -42,7 +57,11 @@ impl RootCore {
         self.touch();
     }
 
-    fn join(&mut self, peer: &Peer, hello: &Hello) -> Result<(NodeId, Redirect), Refusal> {
+    pub(super) fn join(
+        &mut self,
+        peer: &Peer,
+        hello: &Hello,
+    ) -> Result<(NodeId, Redirect), Refusal> {
         if self.node.is_stopping() {
             return no(ErrorCode::Full, "the root is stopping");
         }

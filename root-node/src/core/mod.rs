@@ -15,6 +15,7 @@ mod polling;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+mod waiting;
 
 pub use pick::{LeafPicker, Pick};
 
@@ -32,6 +33,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tree::{Node, Place, Tree};
+use waiting::Waiting;
 
 /// How long a node may take from its REDIRECT to its place in the tree: it has 5 s for the attach,
 /// and the news must come up.
@@ -89,6 +91,8 @@ pub struct RootCore {
     /// What a child costs, as measured.
     demand: demand::Demand,
     told: adopt::Told,
+    /// Joins that wait for a place.
+    waiting: VecDeque<Waiting>,
 }
 
 impl RootCore {
@@ -129,6 +133,7 @@ impl RootCore {
             moves_left: 0,
             demand: demand::Demand::default(),
             told: adopt::Told::default(),
+            waiting: VecDeque::new(),
         }
     }
 
@@ -356,6 +361,7 @@ impl RootCore {
             }
             self.send_pipelines(&child.id);
         }
+        self.try_waiting();
         self.touch();
     }
 
@@ -368,6 +374,7 @@ impl RootCore {
                     self.touch();
                 }
                 self.remove_revoked();
+                self.refuse_waiting();
                 self.tidy();
             }
             RootTimer::Plan => self.on_plan(),

@@ -111,12 +111,15 @@ fn a_node_that_never_arrives_gives_its_place_back() {
     let mut rig = Rig::new(1);
     rig.join(Role::Relay, hello(Role::Relay, "a", 1));
     let full = rig.join(Role::Relay, hello(Role::Relay, "b", 2));
-    assert_eq!(full[0], "error >- full hello");
+    assert_eq!(full, [""; 0], "it waits for what the first one brings");
     let mut said = Vec::new();
     for _ in 0..13 {
         said.extend(Rig::quiet(rig.wait(SEC)));
     }
-    assert_eq!(said, [""; 0]);
+    assert_eq!(
+        said,
+        ["4 error >- full hello", "close 4"].map(|s| s.replace('4', &rig.next_conn.to_string()))
+    );
     let free = rig.join(Role::Relay, hello(Role::Relay, "b", 2));
     assert_eq!(free, ["redirect >- b/1 below root"]);
 }
@@ -250,4 +253,39 @@ fn nobody_is_renewed_through_a_node_that_was_removed() {
     assert_eq!(renew(&mut rig), [format!("{} redirect >a a/1 below ", parent.0)]);
     rig.command(RootCommand::Kill { node: id("p"), grace_secs: 60, reason: "x".into() });
     assert_eq!(renew(&mut rig), [format!("{} error >a unauthorized hello", parent.0)]);
+}
+
+#[test]
+fn who_finds_no_place_waits_for_a_relay_that_is_on_its_way() {
+    let mut rig = Rig::new(1);
+    // Nobody is coming: no.
+    rig.attach(Role::Relay, "a", 1);
+    let full = |rig: &mut Rig, name: &str, key| rig.join(Role::Leaf, hello(Role::Leaf, name, key));
+    // The relay has four places, and one stays free for a relay.
+    for key in 2..5 {
+        assert!(full(&mut rig, &format!("leaf-{key}"), key)[0].starts_with("redirect"));
+    }
+    assert_eq!(full(&mut rig, "late", 9), ["error >- full hello".to_owned(), "close it".into()]);
+    // A relay takes the last one, and brings four.
+    rig.join(Role::Relay, hello(Role::Relay, "b", 20));
+    assert_eq!(full(&mut rig, "c", 21), [""; 0], "no answer yet");
+    let waiting = ConnId(rig.next_conn);
+    assert_eq!(full(&mut rig, "d", 22), [""; 0]);
+    let child = Child { id: id("b"), incarnation: Incarnation(1), parent: id("a"), weight: 1 };
+    let update = ChildsUpdate { added: vec![child], removed: vec![] };
+    let said = Rig::quiet(rig.message(ConnId(2), "a", None, Body::ChildsUpdate(update)));
+    let answer = |at: usize, who: &str| {
+        let said = said[at].split_once(' ').unwrap().1;
+        said.starts_with(&format!("redirect >- {who}/1 below b"))
+    };
+    assert!(said.len() == 2 && answer(0, "c") && answer(1, "d"), "{said:?}");
+    assert!(said[0].starts_with(&format!("{} ", waiting.0)), "to where it was asked: {said:?}");
+
+    // One for whom nobody comes in the end is refused.
+    let mut rig = Rig::new(1);
+    rig.join(Role::Relay, hello(Role::Relay, "a", 1));
+    assert_eq!(full(&mut rig, "c", 2), [""; 0]);
+    let conn = rig.next_conn;
+    let said: Vec<String> = (0..4).flat_map(|_| Rig::quiet(rig.wait(2 * SEC))).collect();
+    assert_eq!(said, [format!("{conn} error >- full hello"), format!("close {conn}")]);
 }
