@@ -141,6 +141,17 @@ fn a_node_whose_certificate_is_not_renewed_goes_to_the_root() {
 }
 
 #[test]
+fn the_renewal_of_a_short_lived_certificate_is_tried_again_in_time() {
+    let mut rig = Rig::attached();
+    // From 3,500 s to 3,612 s: asked for from 3,575 s on, each twelfth of it.
+    let mut short = identity_for("me", 0);
+    short.certificate = format!("{}-{}", 3_500 * SEC, 3_612 * SEC).into_bytes();
+    assert_eq!(rig.message(PARENT, renewal(short)), ["identity me"]);
+    assert_eq!(pass(&mut rig, 2_611), ["2 hello me>^"; 4]);
+    assert_eq!(pass(&mut rig, 1)[0], "2 bye me>-");
+}
+
+#[test]
 fn a_node_that_is_refused_a_new_certificate_goes_to_the_root() {
     let mut rig = Rig::attached();
     let refused = |code, kind: &str| {

@@ -33,8 +33,10 @@ impl Vault for PlainVault {
     }
 
     fn validity(&self, certificate: &[u8]) -> Option<(Wall, Wall)> {
-        let until: u64 = std::str::from_utf8(certificate).ok()?.parse().ok()?;
-        Some((Wall(0), Wall(until)))
+        // `until`, or `from-until`.
+        let text = std::str::from_utf8(certificate).ok()?;
+        let (from, until) = text.split_once('-').unwrap_or(("0", text));
+        Some((Wall(from.parse().ok()?), Wall(until.parse().ok()?)))
     }
 
     /// `parent child incarnation link key-byte`, for a backup with the rank behind, under the ticket

@@ -23,6 +23,11 @@ fn a_certificate_names_the_node_and_not_what_the_request_says() {
     assert!(!certificate.root);
     assert_eq!(certificate.not_after, Wall(NOW.0 + 86_400_000_000));
     assert_eq!(certificate.not_before, Wall(NOW.0 - 300_000_000));
+    // A short-lived one does not begin so early that it is old at once.
+    let der = ca.issue(&request, &id("relay-1"), NOW, Duration::from_secs(6)).unwrap();
+    let certificate = NodeCertificate::parse(&der).unwrap();
+    assert_eq!(certificate.not_after, Wall(NOW.0 + 6_000_000));
+    assert_eq!(certificate.not_before, Wall(NOW.0 - 6_000_000));
 }
 
 #[test]
