@@ -4,17 +4,18 @@ use super::queue::What;
 use super::report;
 use super::wire::media_address;
 use super::world::Sim;
-use relay_node::control::api::{Action, ConnId, Event, PlaneReport};
-use relay_node::media::api::{PlaneCommand, PlaneEvent};
+use relay_node::control::api::{Action, ConnId, Event, LinkReport, PlaneReport};
+use relay_node::media::api::{PeerSide, PlaneCommand, PlaneEvent};
 use relay_node::media::packet::Sealer;
 use relay_node::media::plane::Plane;
 use root_node::core::api::RootOutput;
-use soleil_protocol::Message;
-use soleil_protocol::message::ErrorReport;
+use soleil_protocol::message::{ErrorReport, MoveMode};
+use soleil_protocol::{Address, Body, Message};
 use std::net::SocketAddr;
 
 impl Sim {
     pub(super) fn happen(&mut self, what: What) {
+        let Some(what) = self.held_back(what) else { return };
         let node = what.node();
         if self.nodes[node].frozen {
             if !matches!(what, What::Datagram { .. }) {
@@ -24,12 +25,13 @@ impl Sim {
         }
         match what {
             What::Wake(node) => self.wake(node),
+            What::Path(node) => self.path(node),
             What::Report(node) => {
                 self.push(self.now + 1_000_000, What::Report(node));
                 let plane = self.nodes[node].plane.as_ref();
                 let report = match plane {
                     Some(plane) => report::of(&plane.stats()),
-                    None => PlaneReport { cpu: 10.0, ..PlaneReport::default() },
+                    None => self.report_without_plane(node),
                 };
                 self.give(node, Event::PlaneReport(report));
             }
@@ -70,15 +72,16 @@ impl Sim {
     }
 
     pub(super) fn deliver(&mut self, to: usize, conn: ConnId, xml: &str) {
-        if !self.ends.contains_key(&(to, conn)) {
+        if !self.ends.contains_key(&(to, conn)) || !self.nodes[to].alive {
             return;
         }
+        self.nodes[to].traffic.count(xml);
         self.note(to, "message", xml.as_bytes());
         self.messages += 1;
         let event = match Message::from_xml(xml) {
             Ok(message) => {
                 *self.kinds.entry(message.body.kind()).or_default() += 1;
-                if let soleil_protocol::Body::Error(report) = &message.body {
+                if let Body::Error(report) = &message.body {
                     self.errors.insert(report.text.clone());
                 }
                 Event::Message(conn, message)
@@ -156,10 +159,66 @@ impl Sim {
         }
     }
 
+    /// What a node without a plane reports: its round trips, if distances matter here.
+    fn report_without_plane(&self, node: usize) -> PlaneReport {
+        let mut report = PlaneReport { cpu: 10.0, ..PlaneReport::default() };
+        if self.far.is_zero() {
+            return report;
+        }
+        for link in self.nodes[node].shadow.links.keys() {
+            let hop = self.hops.get(link).copied().unwrap_or_default();
+            if let (Some(parent), Some(child)) = (hop.parent, hop.child) {
+                let rtt_ms = Some(2.0 * self.distance(parent, child) as f64 / 1_000.0);
+                report.links.push(LinkReport { link: *link, rtt_ms, fraction_lost: Some(0.0) });
+            }
+        }
+        report
+    }
+
+    /// Who has which media link.
+    fn note_hop(&mut self, node: usize, command: &PlaneCommand) {
+        match command {
+            PlaneCommand::AddLink(link) => {
+                let hop = self.hops.entry(link.id).or_default();
+                match link.peer {
+                    PeerSide::Parent => hop.child = Some(node),
+                    PeerSide::Child => hop.parent = Some(node),
+                }
+            }
+            PlaneCommand::RemoveLink(link) => {
+                self.nodes[node].silent.remove(link);
+                if let Some(hop) = self.hops.get_mut(link) {
+                    hop.parent = hop.parent.filter(|place| *place != node);
+                    hop.child = hop.child.filter(|place| *place != node);
+                    if hop.parent.is_none() && hop.child.is_none() {
+                        self.hops.remove(link);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the root's orders to go to another parent.
+    fn count_move(&mut self, node: usize, message: &Message) {
+        let (0, Body::Redirect(redirect), Some(Address::Node(to))) =
+            (node, &message.body, &message.to)
+        else {
+            return;
+        };
+        let first = redirect.parents.first().map(|parent| &parent.id);
+        let Some(place) = self.named.get(to).filter(|_| first.is_some()) else { return };
+        let overlap = redirect.mode == MoveMode::Overlap && redirect.identity.is_none();
+        self.moves += u64::from(overlap && self.nodes[*place].core().parent() != first);
+    }
+
     pub(super) fn act(&mut self, node: usize, action: Action) {
         match action {
             Action::Dial(dial, target) => self.dial(node, dial, &target),
-            Action::Send(conn, message) => self.transport(node, conn, &message),
+            Action::Send(conn, message) => {
+                self.count_move(node, &message);
+                self.transport(node, conn, &message);
+            }
             Action::Close(conn, _) => {
                 if self.ends.contains_key(&(node, conn)) {
                     self.close(node, conn);
@@ -173,6 +232,7 @@ impl Sim {
                     }
                     _ => None,
                 };
+                self.note_hop(node, &command);
                 self.nodes[node].plane_command(now, command);
                 if let Some(link) = opened {
                     // Without a plane there is no path to open: it is taken as open.
@@ -180,7 +240,10 @@ impl Sim {
                     self.nodes[node].core.handle(now, Event::Plane(event));
                 }
             }
-            Action::Identity(identity) => self.nodes[node].identity = Some(identity),
+            Action::Identity(identity) => {
+                self.named.insert(identity.id.clone(), node);
+                self.nodes[node].identity = Some(identity);
+            }
             Action::FailedOver => self.nodes[node].failovers += 1,
             Action::Pipelines(_) | Action::Lacks(_) | Action::Reserve(_) => {}
             Action::Attached(yes) => {

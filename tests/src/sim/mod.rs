@@ -8,11 +8,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 // Part of tests: what can't be is a panic, and that prints the seed.
 
+mod disaster;
 mod events;
 mod fake;
 mod node;
 mod queue;
 mod report;
+pub mod scenario;
 mod source;
 pub mod trees;
 mod truth;
@@ -20,5 +22,5 @@ mod wire;
 mod world;
 
 pub use fake::{SimAuthority, SimVault};
-pub use node::{SimNode, SimSink};
+pub use node::{SimNode, SimSink, Traffic};
 pub use world::{Peering, Setup, Sim, Weather};

@@ -2,7 +2,7 @@
 
 use super::fake::SimVault;
 use relay_node::control::NodeCore;
-use relay_node::control::api::{Action, Core, Event, KeyHash, NodeCommand, Vault};
+use relay_node::control::api::{Action, Core, Event, KeyHash, NodeCommand, NodeParams, Vault};
 use relay_node::media::api::{HopLink, LocalPacket, LocalSink, NextHop, PlaneCommand};
 use relay_node::media::plane::Plane;
 use root_node::core::RootCore;
@@ -163,6 +163,22 @@ impl Shadow {
     }
 }
 
+/// What control costs a node: what it sent and got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their XML.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    pub(super) fn count(&mut self, xml: &str) {
+        self.messages += 1;
+        self.bytes += xml.len() as u64;
+    }
+}
+
 /// One node.
 pub struct SimNode {
     pub(super) core: AnyCore,
@@ -189,6 +205,20 @@ pub struct SimNode {
     pub attached_at: u64,
     /// What it says its viewers are.
     pub viewers: u32,
+    /// The mean round trip of its viewers in milliseconds, if it says one.
+    pub rtt_ms: Option<f64>,
+    /// Control messages that it sent and got.
+    pub traffic: Traffic,
+    /// Where it stands.
+    pub region: String,
+    /// As what it was started (not the root).
+    pub(super) params: Option<NodeParams>,
+    /// On which side of a partition it is.
+    pub(super) side: u8,
+    /// Whether its machine has no power: nobody answers there.
+    pub(super) dark: bool,
+    /// Links that were said to be silent, where there is no plane.
+    pub(super) silent: BTreeSet<LinkId>,
     pub(super) next_wake: u64,
 }
 
@@ -209,8 +239,26 @@ impl SimNode {
             failovers: 0,
             attached_at: 0,
             viewers: 0,
+            rtt_ms: None,
+            traffic: Traffic::default(),
+            region: String::new(),
+            params: None,
+            side: 0,
+            dark: false,
+            silent: BTreeSet::new(),
             next_wake: u64::MAX,
         }
+    }
+
+    pub(super) fn of(mut self, params: NodeParams) -> Self {
+        self.region.clone_from(&params.region);
+        self.params = Some(params);
+        self
+    }
+
+    /// Whether its process runs and has not said that it has stopped.
+    pub fn runs(&self) -> bool {
+        self.alive && !self.stopped
     }
 
     /// The node's core.

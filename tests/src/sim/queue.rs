@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 pub(super) enum What {
     Wake(usize),
     Report(usize),
+    Path(usize),
     Message { to: usize, conn: ConnId, xml: String },
     Accepted { to: usize, conn: ConnId, peer: Peer, from: usize },
     Dialed { to: usize, dial: DialId, conn: ConnId },
@@ -19,7 +20,7 @@ impl What {
     /// To whom it happens.
     pub(super) fn node(&self) -> usize {
         match self {
-            What::Wake(node) | What::Report(node) => *node,
+            What::Wake(node) | What::Report(node) | What::Path(node) => *node,
             What::Message { to, .. }
             | What::Accepted { to, .. }
             | What::Dialed { to, .. }

@@ -12,12 +12,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// practice).
 const RETRANSMISSION: u64 = 200_000;
 
+/// After which time a driver gives up a dial that nobody answers
+/// (`relay_node::io::limits::DIAL_TIMEOUT`).
+const DIAL_TIMEOUT: u64 = 5_000_000;
+
 pub(super) fn media_address(node: usize) -> SocketAddr {
     let [_, _, high, low] = (node as u32).to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 4_000)
 }
 
-fn node_at(address: SocketAddr) -> Option<usize> {
+pub(super) fn node_at(address: SocketAddr) -> Option<usize> {
     match address.ip() {
         IpAddr::V4(ip) => {
             let [ten, _, high, low] = ip.octets();
@@ -41,7 +45,7 @@ impl Sim {
             let Some(to) = node_at(address).filter(|n| *n < self.nodes.len()) else { continue };
             let passes = self.filter.as_mut().is_none_or(|filter| filter(node, to, &bytes));
             if passes && !self.lost() {
-                let at = self.now + self.flight();
+                let at = self.now + self.flight(node, to);
                 self.push(at, What::Datagram { to, from: media_address(node), bytes });
             }
         }
@@ -49,11 +53,16 @@ impl Sim {
 
     /// TCP and TLS take a round trip and a half each way of the handshake.
     pub(super) fn dial(&mut self, node: usize, dial: DialId, target: &DialTarget) {
-        let way = self.flight();
         let to = match target {
             DialTarget::Root => Some(0),
             DialTarget::Node(_, server) => usize::from(server.port).checked_sub(10_000),
         };
+        let to = to.filter(|to| *to < self.nodes.len());
+        let way = self.flight(node, to.unwrap_or(node));
+        if to.is_some_and(|to| self.nodes[to].dark || !self.reach(node, to)) {
+            let at = self.now + DIAL_TIMEOUT;
+            return self.push(at, What::DialFailed { to: node, dial, refused: false });
+        }
         let to = to.filter(|to| self.nodes.get(*to).is_some_and(|n| n.alive && !n.frozen));
         let right = match (to, target) {
             (Some(to), DialTarget::Node(id, _)) => self.nodes[to].id() == *id,
@@ -92,7 +101,8 @@ impl Sim {
     }
 
     pub(super) fn transport(&mut self, node: usize, conn: ConnId, message: &Message) {
-        let mut at = self.now + self.flight();
+        let Some(peer) = self.ends.get(&(node, conn)).map(|end| end.peer) else { return };
+        let mut at = self.now + self.flight(node, peer);
         if self.lost() {
             at += RETRANSMISSION;
         }
@@ -101,13 +111,13 @@ impl Sim {
         end.last = at;
         let (to, conn) = (end.peer, end.peer_conn);
         let xml = message.to_xml();
+        self.nodes[node].traffic.count(&xml);
         self.push(at, What::Message { to, conn, xml });
     }
 
     pub(super) fn close(&mut self, node: usize, conn: ConnId) {
-        let way = self.now + self.flight();
         if let Some(end) = self.ends.remove(&(node, conn)) {
-            let at = way.max(end.last);
+            let at = (self.now + self.flight(node, end.peer)).max(end.last);
             self.push(at, What::Closed { to: end.peer, conn: end.peer_conn });
         }
     }

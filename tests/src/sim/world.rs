@@ -1,5 +1,6 @@
 //! The world: nodes, connections, datagrams, and one queue of what happens when.
 
+use super::disaster::Hop;
 use super::fake::{SimAuthority, SimVault};
 use super::node::{AnyCore, SimNode};
 use super::queue::{Item, What};
@@ -92,6 +93,17 @@ pub struct Sim {
     pub kinds: BTreeMap<&'static str, u64>,
     /// What ERROR messages said.
     pub errors: BTreeSet<String>,
+    /// Moves that the root has ordered.
+    pub moves: u64,
+    /// How much longer a link between regions is.
+    pub(super) far: Duration,
+    /// Since when some nodes are cut off, and what has still to come over the cut.
+    pub(super) cut_at: Option<u64>,
+    pub(super) held: Vec<What>,
+    /// Who has which media link.
+    pub(super) hops: BTreeMap<LinkId, Hop>,
+    /// Places of nodes by the id that the root gave.
+    pub(super) named: BTreeMap<NodeId, usize>,
     /// Drops datagrams before the weather does: from, to, bytes.
     pub filter: Option<DatagramFilter>,
 }
@@ -119,6 +131,12 @@ impl Sim {
             messages: 0,
             kinds: BTreeMap::new(),
             errors: BTreeSet::new(),
+            moves: 0,
+            far: Duration::ZERO,
+            cut_at: None,
+            held: Vec::new(),
+            hops: BTreeMap::new(),
+            named: BTreeMap::new(),
             filter: None,
             setup,
         };
@@ -149,15 +167,19 @@ impl Sim {
         let kept = self.store.nodes.values().flatten().filter(|n| !forgotten(&n.id));
         let epoch = self.store.epoch.map_or(1, |epoch| epoch.0 + 1);
         core.restore(self.clock(0).mono, kept.cloned().collect(), Epoch(epoch));
-        let plane = self.setup.media.then(|| Plane::new(PlaneConfig::default(), self.rng.random()));
+        let plane = self.new_plane();
         self.nodes[0] = SimNode::new(AnyCore::Root(Box::new(core)), vault, Role::Root, plane);
         self.view = Arc::default();
         self.sealers.clear();
         self.push(self.now, What::Wake(0));
     }
 
+    pub(super) fn new_plane(&mut self) -> Option<Plane> {
+        self.setup.media.then(|| Plane::new(PlaneConfig::default(), self.rng.random()))
+    }
+
     pub(super) fn add(&mut self, core: AnyCore, vault: SimVault, role: Role) -> usize {
-        let plane = self.setup.media.then(|| Plane::new(PlaneConfig::default(), self.rng.random()));
+        let plane = self.new_plane();
         let index = self.nodes.len();
         self.nodes.push(SimNode::new(core, vault, role, plane));
         self.push(self.now, What::Wake(index));
@@ -169,6 +191,18 @@ impl Sim {
 
     /// Starts a node; returns its place in [`Sim::nodes`].
     pub fn start(&mut self, role: Role, name: &str, children: u32, viewers: u32) -> usize {
+        self.start_in("", role, name, children, viewers)
+    }
+
+    /// Starts a node in a region; returns its place in [`Sim::nodes`].
+    pub fn start_in(
+        &mut self,
+        region: &str,
+        role: Role,
+        name: &str,
+        children: u32,
+        viewers: u32,
+    ) -> usize {
         let index = self.nodes.len();
         let vault = SimVault::new(self.rng.random());
         let params = NodeParams {
@@ -178,19 +212,21 @@ impl Sim {
             media: vec![media_address(index)],
             http: (role == Role::Leaf).then(|| format!("http://{name}.example")),
             capacity: Capacity { children, viewers, egress: 0 },
-            region: String::new(),
+            region: region.to_owned(),
             labels: Vec::new(),
         };
-        let core = NodeCore::new(params, Box::new(vault.clone()), self.rng.random());
-        self.add(AnyCore::Node(Box::new(core)), vault, role)
+        let core = NodeCore::new(params.clone(), Box::new(vault.clone()), self.rng.random());
+        let place = self.add(AnyCore::Node(Box::new(core)), vault, role);
+        let node = &mut self.nodes[place];
+        node.region.clone_from(&params.region);
+        node.params = Some(params);
+        place
     }
 
     /// The process dies: its connections break.
     pub fn kill(&mut self, node: usize) {
         self.nodes[node].alive = false;
-        let ours: Vec<ConnId> =
-            self.ends.keys().filter(|(n, _)| *n == node).map(|(_, conn)| *conn).collect();
-        for conn in ours {
+        for conn in self.connections_of(node) {
             self.close(node, conn);
         }
     }
@@ -204,6 +240,11 @@ impl Sim {
                 self.push(self.now, what);
             }
         }
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.setup.seed
     }
 
     /// Time since the simulation began.
@@ -221,10 +262,10 @@ impl Sim {
         self.queue.push(Reverse(Item { at, seq: self.seq, what }));
     }
 
-    pub(super) fn flight(&mut self) -> u64 {
+    pub(super) fn flight(&mut self, from: usize, to: usize) -> u64 {
         let jitter = self.setup.weather.jitter.as_micros() as u64;
         let extra = if jitter == 0 { 0 } else { self.rng.random_range(0..=jitter) };
-        self.setup.weather.delay.as_micros() as u64 + extra
+        self.distance(from, to) + extra
     }
 
     pub(super) fn lost(&mut self) -> bool {
