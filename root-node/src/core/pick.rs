@@ -3,15 +3,18 @@
 
 use super::api::{NodeView, RootView};
 use soleil_protocol::{Mono, NodeId, PipelineId, Role};
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an issued ticket counts as a viewer: by then the viewer is in the leaf's own count
 /// (which is asked for every 2 s), or has not come.
 pub const TICKET_COUNTS: Duration = Duration::from_secs(4);
 
-/// Tickets remembered at most; beyond, the oldest are believed to have arrived.
-pub const MAX_RECENT_TICKETS: usize = 10_000;
+/// Tickets remembered at most (some 10 MB); beyond, the oldest are believed to have arrived. Enough
+/// for 25,000 viewers a second.
+pub const MAX_RECENT_TICKETS: usize = 100_000;
 
 /// Where a viewer can go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +38,49 @@ pub enum Pick {
     },
 }
 
-/// Remembers the tickets that were issued a moment ago.
+/// Remembers the tickets that were issued a moment ago, and which leaf comes next.
 #[derive(Debug, Default)]
 pub struct LeafPicker {
     recent: VecDeque<(Mono, NodeId)>,
     counts: BTreeMap<NodeId, u32>,
-    last: BTreeMap<NodeId, u64>,
+    /// The view that `leaves` and `order` are of.
+    view: Option<Arc<RootView>>,
+    /// Whether the view has any leaf to send viewers to, full ones included.
+    any: bool,
+    /// Each leaf's load, and its place in the view.
+    leaves: BTreeMap<NodeId, (Load, usize)>,
+    order: BTreeSet<(Load, NodeId)>,
     turn: u64,
+}
+
+/// How full a leaf is. The least comes first: of equally loaded ones that whose turn is longest ago.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    viewers: u32,
+    capacity: u32,
+    turn: u64,
+}
+
+impl Ord for Load {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let left = u64::from(self.viewers) * u64::from(other.capacity);
+        let right = u64::from(other.viewers) * u64::from(self.capacity);
+        left.cmp(&right).then(self.turn.cmp(&other.turn))
+    }
+}
+
+impl PartialEq for Load {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Load {}
+
+impl PartialOrd for Load {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl LeafPicker {
@@ -50,8 +89,9 @@ impl LeafPicker {
         Self::default()
     }
 
-    /// Picks a leaf for a viewer of `stream` and counts the viewer there.
-    pub fn pick(&mut self, now: Mono, view: &RootView, stream: &str) -> Pick {
+    /// Picks a leaf for a viewer of `stream` and counts the viewer there. A new view is gone through
+    /// once; after that a viewer costs the logarithm of the number of leaves.
+    pub fn pick(&mut self, now: Mono, view: &Arc<RootView>, stream: &str) -> Pick {
         let Some(pipeline) = view.pipelines.iter().find(|p| p.def.name == stream) else {
             return Pick::UnknownStream;
         };
@@ -59,46 +99,67 @@ impl LeafPicker {
             return Pick::NotLive;
         }
         self.forget_old(now);
-        self.last.retain(|id, _| view.nodes.iter().any(|n| n.id == *id));
-        let best = view
-            .nodes
-            .iter()
-            .filter(|n| is_ready(n))
-            .filter_map(|n| {
-                let recent = self.counts.get(&n.id).copied().unwrap_or(0);
-                let load = n.viewers.saturating_add(recent);
-                (load < n.capacity.viewers).then_some((n, load))
-            })
-            .min_by(|(a, load_a), (b, load_b)| {
-                let left = u64::from(*load_a) * u64::from(b.capacity.viewers);
-                let right = u64::from(*load_b) * u64::from(a.capacity.viewers);
-                let turn = |n: &NodeView| self.last.get(&n.id).copied().unwrap_or(0);
-                left.cmp(&right).then(turn(a).cmp(&turn(b))).then(a.id.cmp(&b.id))
-            });
-        let Some((leaf, _)) = best else {
-            let any = view.nodes.iter().any(is_ready);
-            return if any { Pick::Full } else { Pick::NoLeaf };
+        self.look_at(view);
+        let best = self.order.first().filter(|(load, _)| load.viewers < load.capacity);
+        let Some(leaf) = best.map(|(_, leaf)| leaf.clone()) else {
+            return if self.any { Pick::Full } else { Pick::NoLeaf };
         };
-        let (leaf, http) = (leaf.id.clone(), leaf.http.clone().unwrap_or_default());
         self.turn += 1;
-        self.last.insert(leaf.clone(), self.turn);
+        let turn = self.turn;
+        self.change(&leaf, |load| {
+            load.viewers = load.viewers.saturating_add(1);
+            load.turn = turn;
+        });
         *self.counts.entry(leaf.clone()).or_default() += 1;
         self.recent.push_back((now, leaf.clone()));
+        let found = self.leaves.get(&leaf).and_then(|(_, at)| view.nodes.get(*at));
+        let http = found.and_then(|n| n.http.clone()).unwrap_or_default();
         Pick::Leaf { leaf, http, pipeline: pipeline.def.id }
     }
 
+    /// Takes up a view that is not the one of last time.
+    fn look_at(&mut self, view: &Arc<RootView>) {
+        if self.view.as_ref().is_some_and(|known| Arc::ptr_eq(known, view)) {
+            return;
+        }
+        self.any = view.nodes.iter().any(is_ready);
+        let old = std::mem::take(&mut self.leaves);
+        // A capacity of none would be as good as any other in `Load`'s order.
+        let ready = |n: &NodeView| is_ready(n) && n.capacity.viewers > 0;
+        for (at, node) in view.nodes.iter().enumerate().filter(|(_, n)| ready(n)) {
+            let recent = self.counts.get(&node.id).copied().unwrap_or(0);
+            let load = Load {
+                viewers: node.viewers.saturating_add(recent),
+                capacity: node.capacity.viewers,
+                turn: old.get(&node.id).map_or(0, |(load, _)| load.turn),
+            };
+            self.leaves.insert(node.id.clone(), (load, at));
+        }
+        self.order = self.leaves.iter().map(|(id, (load, _))| (*load, id.clone())).collect();
+        self.view = Some(view.clone());
+    }
+
+    fn change(&mut self, leaf: &NodeId, change: impl FnOnce(&mut Load)) {
+        if let Some((load, _)) = self.leaves.get_mut(leaf) {
+            self.order.remove(&(*load, leaf.clone()));
+            change(load);
+            self.order.insert((*load, leaf.clone()));
+        }
+    }
+
     fn forget_old(&mut self, now: Mono) {
-        while let Some((at, id)) = self.recent.front() {
+        while let Some((at, _)) = self.recent.front() {
             if now.since(*at) < TICKET_COUNTS && self.recent.len() < MAX_RECENT_TICKETS {
                 return;
             }
-            if let Some(count) = self.counts.get_mut(id) {
+            let Some((_, id)) = self.recent.pop_front() else { return };
+            if let Some(count) = self.counts.get_mut(&id) {
                 *count -= 1;
                 if *count == 0 {
-                    self.counts.remove(id);
+                    self.counts.remove(&id);
                 }
             }
-            self.recent.pop_front();
+            self.change(&id, |load| load.viewers = load.viewers.saturating_sub(1));
         }
     }
 }
@@ -138,13 +199,13 @@ mod tests {
         }
     }
 
-    fn view(nodes: Vec<NodeView>, live: bool) -> RootView {
+    fn view(nodes: Vec<NodeView>, live: bool) -> Arc<RootView> {
         let def = PipelineDef { id: PipelineId(7), name: "demo".into(), live, tracks: Vec::new() };
         let pipelines = vec![PipelineView { def, epoch: Epoch(1), stats: Vec::new() }];
-        RootView { at: Wall(0), nodes, pipelines }
+        Arc::new(RootView { at: Wall(0), nodes, pipelines })
     }
 
-    fn names(picker: &mut LeafPicker, now: Mono, view: &RootView, n: usize) -> Vec<String> {
+    fn names(picker: &mut LeafPicker, now: Mono, view: &Arc<RootView>, n: usize) -> Vec<String> {
         let pick = |picker: &mut LeafPicker| match picker.pick(now, view, "demo") {
             Pick::Leaf { leaf, pipeline: PipelineId(7), .. } => leaf.to_string(),
             other => format!("{other:?}"),
@@ -192,5 +253,47 @@ mod tests {
         assert_eq!(names(&mut picker, Mono(0), &view, 4), ["a", "b", "a", "Full"]);
         let later = Mono(0).after(TICKET_COUNTS);
         assert_eq!(names(&mut picker, later, &view, 1), ["b"], "b was picked longest ago");
+    }
+
+    /// Where each viewer goes by going through all leaves.
+    fn by_all(leaves: &[NodeView], counts: &BTreeMap<NodeId, u32>) -> Option<f64> {
+        let load = |n: &NodeView| n.viewers + counts.get(&n.id).copied().unwrap_or(0);
+        let open = leaves.iter().filter(|n| load(n) < n.capacity.viewers);
+        open.map(|n| f64::from(load(n)) / f64::from(n.capacity.viewers)).min_by(f64::total_cmp)
+    }
+
+    #[test]
+    fn views_that_change_make_no_difference_to_the_least_load() {
+        let mut picker = LeafPicker::new();
+        let mut arrived: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for round in 0..20_u32 {
+            // Leaves come, grow and go from view to view; what was picked has arrived meanwhile.
+            let now = Mono(0).after(TICKET_COUNTS * round);
+            let leaves: Vec<NodeView> = (round..round + 12)
+                .map(|n| {
+                    let mut leaf = leaf(&format!("leaf-{n}"), 0, 7 + 13 * (n % 5));
+                    leaf.viewers = arrived.get(&leaf.id).copied().unwrap_or(0);
+                    leaf
+                })
+                .collect();
+            let view = view(leaves.clone(), true);
+            let mut sent: BTreeMap<NodeId, u32> = BTreeMap::new();
+            for _ in 0..30 {
+                let least = by_all(&leaves, &sent);
+                let Pick::Leaf { leaf: id, http, .. } = picker.pick(now, &view, "demo") else {
+                    assert_eq!(least, None, "there was room");
+                    continue;
+                };
+                assert_eq!(http, format!("http://{id}"));
+                let chosen = leaves.iter().find(|n| n.id == id).unwrap();
+                let load = chosen.viewers + sent.get(&id).copied().unwrap_or(0);
+                let load = f64::from(load) / f64::from(chosen.capacity.viewers);
+                assert_eq!(Some(load), least, "round {round}: {id}");
+                *sent.entry(id).or_default() += 1;
+            }
+            for (id, more) in sent {
+                *arrived.entry(id).or_default() += more;
+            }
+        }
     }
 }

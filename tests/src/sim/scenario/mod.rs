@@ -7,7 +7,14 @@
 //! say each time that they happened ([`Watch::happens`]), let time pass ([`Watch::run`],
 //! [`Watch::calm`]), and [`Watch::finish`].
 
+mod audience;
+mod churn;
+pub mod crowd;
+mod growth;
 mod outcome;
+mod partition;
+pub mod plot;
+mod region;
 mod watch;
 
 pub use outcome::{Check, Figure, Happening, Outcome, Quantiles, Sample};
@@ -36,7 +43,13 @@ pub struct Scenario {
 
 /// All scenarios, in the order of docs/scenarios.md.
 pub fn all() -> Vec<Scenario> {
-    Vec::new()
+    vec![
+        growth::SCENARIO,
+        audience::SCENARIO,
+        churn::SCENARIO,
+        region::SCENARIO,
+        partition::SCENARIO,
+    ]
 }
 
 /// The scenario of that name.

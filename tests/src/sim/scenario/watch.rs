@@ -116,6 +116,21 @@ impl Watch {
         self.pending.is_empty()
     }
 
+    /// Lets time pass in which nothing happens: nobody may be refused anything, and nobody may be
+    /// without a place.
+    pub fn peace(&mut self, time: Duration) {
+        let errors = |sim: &Sim| sim.kinds.get("error").copied().unwrap_or_default();
+        let before = errors(&self.sim);
+        self.run(time);
+        let refused = errors(&self.sim) - before;
+        self.at_most("ERROR messages in peace", refused as f64, 0.0, "messages");
+        let running = self.sim.nodes.iter().skip(1).filter(|n| n.runs()).count();
+        let lost = running.saturating_sub(self.sim.attached());
+        self.at_most("nodes without a place at the end", lost as f64, 0.0, "nodes");
+        let wrong = self.sim.disagreement();
+        self.nothing("a belief that is wrong at the end", wrong);
+    }
+
     /// One more invariant: at most so much.
     pub fn at_most(&mut self, what: &str, found: f64, bound: f64, unit: &'static str) {
         self.check(what, found, bound, unit, None);

@@ -1,0 +1,93 @@
+//! A fifth of the nodes goes every hour, in all the ways in which nodes go, and as many come.
+
+use super::crowd::{Crowd, SECOND, Stage};
+use super::{Bounds, Outcome, Scenario, Size, Watch};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use relay_node::control::api::NodeCommand;
+use std::time::Duration;
+
+/// The scenario.
+pub const SCENARIO: Scenario = Scenario {
+    name: "churn",
+    about: "a fifth of the nodes goes within an hour, by kill, drain or power cut, and as many come",
+    run,
+};
+
+/// Nodes that go in an hour, of all.
+const SHARE: f64 = 0.2;
+
+fn run(size: Size, seed: u64) -> Outcome {
+    let (relays, leaves, seconds) = match size {
+        // An hour's churn in six minutes.
+        Size::Small => (10, 90, 360),
+        Size::Full => (60, 940, 3_600),
+    };
+    let goers = (SHARE * (relays + leaves) as f64) as u32;
+    let pause = Duration::from_secs(seconds) / goers;
+    let stage = Stage {
+        seed,
+        relays,
+        leaves,
+        slots: 32,
+        root_slots: 16,
+        regions: 0,
+        far: Duration::ZERO,
+        media: false,
+    };
+    let bounds = Bounds {
+        routing: Some(15 * SECOND),
+        statistics: Some(20 * SECOND),
+        ..Bounds::default()
+    };
+    let (sim, pipeline, places) = stage.build();
+    let mut watch = Watch::new(SCENARIO.name, size, sim, bounds);
+    watch.audience(pipeline);
+    let mut crowd = Crowd::new(seed, pipeline);
+    crowd.spread(&mut watch.sim, &places, leaves as u32 * 100);
+    watch.happens("the audience comes");
+    watch.calm(20 * SECOND);
+    let mut rng = StdRng::seed_from_u64(seed);
+    for n in 0..goers {
+        // Relays go as often as their share of the nodes.
+        let live: Vec<usize> =
+            (1..watch.sim.nodes.len()).filter(|i| watch.sim.nodes[*i].runs()).collect();
+        let Some(node) = live.choose(&mut rng).copied() else { break };
+        let id = watch.sim.nodes[node].id();
+        let role = watch.sim.nodes[node].role;
+        let how = match rng.random_range(0..3) {
+            0 => {
+                watch.sim.kill(node);
+                "dies"
+            }
+            1 => {
+                watch.sim.power_off(node);
+                "loses its power"
+            }
+            _ => {
+                watch.sim.command(node, NodeCommand::Drain("churn".into()));
+                "drains"
+            }
+        };
+        watch.happens(format!("{id} {how}"));
+        let share = rng.random_range(0.2..0.8);
+        watch.run(pause.mul_f64(share));
+        let name = 10_000 + n as usize;
+        match role {
+            soleil_protocol::Role::Leaf => {
+                let leaf = stage.leaf(&mut watch.sim, name);
+                watch.sim.command(leaf, NodeCommand::Play(pipeline));
+                watch.sim.set_audience(leaf, pipeline, rng.random_range(1..200), 20.0);
+            }
+            _ => {
+                stage.relay(&mut watch.sim, name);
+            }
+        }
+        watch.happens(format!("a {role} comes"));
+        watch.run(pause.mul_f64(1.0 - share));
+    }
+    watch.calm(60 * SECOND);
+    watch.peace(10 * SECOND);
+    watch.finish()
+}
