@@ -173,6 +173,14 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// What has come since an earlier count.
+    pub fn since(self, before: Traffic) -> Traffic {
+        Traffic {
+            messages: self.messages.saturating_sub(before.messages),
+            bytes: self.bytes.saturating_sub(before.bytes),
+        }
+    }
+
     pub(super) fn count(&mut self, xml: &str) {
         self.messages += 1;
         self.bytes += xml.len() as u64;
@@ -259,6 +267,11 @@ impl SimNode {
     /// Whether its process runs and has not said that it has stopped.
     pub fn runs(&self) -> bool {
         self.alive && !self.stopped
+    }
+
+    /// Whether it runs on the root's side of a partition.
+    pub fn takes_part(&self) -> bool {
+        self.runs() && self.side == 0
     }
 
     /// The node's core.

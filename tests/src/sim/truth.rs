@@ -2,9 +2,10 @@
 //! derived from one fact: which live node is attached to which. A look at all beliefs costs about
 //! as much as there are nodes, times the depth of the tree.
 
+use super::node::SimNode;
 use super::world::{Peering, Sim};
 use relay_node::media::api::{HopLink, PeerSide};
-use soleil_protocol::{LinkId, NodeId, PipelineId, Role};
+use soleil_protocol::{LinkId, PipelineId, Role};
 use std::collections::{BTreeSet, HashMap};
 
 /// Statistics are compared to so much of their value: sums of floating-point numbers depend on the
@@ -12,9 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 const EXACT: f64 = 1e-9;
 
 /// Who hangs below whom, by the children's own word.
-struct Truth<'a> {
-    /// Places of nodes by id; those that run are preferred.
-    places: HashMap<&'a NodeId, usize>,
+struct Truth {
     /// The parent of each place.
     parents: Vec<Option<usize>>,
     /// The children of each place.
@@ -22,29 +21,22 @@ struct Truth<'a> {
 }
 
 impl Sim {
-    fn truth(&self) -> Truth<'_> {
-        let mut places = HashMap::new();
-        for (place, node) in self.nodes.iter().enumerate() {
-            let entry = places.entry(node.core().id()).or_insert(place);
-            if node.runs() || !self.nodes[*entry].runs() {
-                *entry = place;
-            }
-        }
+    fn truth(&self, who: impl Fn(&SimNode) -> bool) -> Truth {
         let mut parents = vec![None; self.nodes.len()];
         let mut children = vec![Vec::new(); self.nodes.len()];
-        for (place, node) in self.nodes.iter().enumerate().filter(|(_, n)| n.runs()) {
-            let parent = node.core().parent().and_then(|id| places.get(id).copied());
+        for (place, node) in self.nodes.iter().enumerate().filter(|(_, n)| who(n)) {
+            let parent = node.core().parent().and_then(|id| self.place(id));
             parents[place] = parent;
             if let Some(parent) = parent {
                 children[parent].push(place);
             }
         }
-        Truth { places, parents, children }
+        Truth { parents, children }
     }
 
     /// Who hangs below whom, by the children's own word.
     pub fn edges(&self) -> Vec<Peering> {
-        let parents = self.truth().parents.into_iter().enumerate();
+        let parents = self.truth(SimNode::runs).parents.into_iter().enumerate();
         parents.filter_map(|(child, parent)| Some((child, parent?))).collect()
     }
 
@@ -53,13 +45,21 @@ impl Sim {
         self.disagreement().is_none()
     }
 
-    /// The first belief that is not true.
+    /// The first belief that is not true. Who is cut off counts as gone.
     pub fn disagreement(&self) -> Option<String> {
-        let truth = self.truth();
-        let orphan = (1..self.nodes.len())
-            .find(|place| self.nodes[*place].runs() && truth.parents[*place].is_none());
-        if let Some(orphan) = orphan {
-            return Some(format!("{} has no parent", self.nodes[orphan].core().id()));
+        let truth = self.truth(SimNode::takes_part);
+        for (place, node) in self.nodes.iter().enumerate().skip(1) {
+            if !node.takes_part() {
+                continue;
+            }
+            let id = node.core().id();
+            match truth.parents[place] {
+                None => return Some(format!("{id} has no parent")),
+                Some(parent) if !self.nodes[parent].takes_part() => {
+                    return Some(format!("{id} hangs below a node that is gone"));
+                }
+                Some(_) => {}
+            }
         }
         circle(self, &truth)
             .or_else(|| self.wrong_routes(&truth))
@@ -70,12 +70,12 @@ impl Sim {
 
     /// A loop: a node that by the word of nodes is above itself.
     pub fn circle(&self) -> Option<String> {
-        circle(self, &self.truth())
+        circle(self, &self.truth(SimNode::runs))
     }
 
     /// Nodes that run and whose path ends at the root, by their own word.
     pub fn attached(&self) -> usize {
-        let truth = self.truth();
+        let truth = self.truth(SimNode::runs);
         let mut known = vec![None; self.nodes.len()];
         if let Some(root) = known.first_mut() {
             *root = Some(self.nodes[0].runs());
@@ -102,7 +102,7 @@ impl Sim {
 
     /// The routing tables: everybody above a node knows by which child it is reached, and knows of
     /// nobody else.
-    fn wrong_routes(&self, truth: &Truth<'_>) -> Option<String> {
+    fn wrong_routes(&self, truth: &Truth) -> Option<String> {
         let mut below = vec![0; self.nodes.len()];
         for (place, node) in self.nodes.iter().enumerate() {
             let id = node.core().id();
@@ -117,7 +117,7 @@ impl Sim {
                 child = parent;
             }
         }
-        let runs = self.nodes.iter().enumerate().filter(|(_, node)| node.runs());
+        let runs = self.nodes.iter().enumerate().filter(|(_, node)| node.takes_part());
         for (place, node) in runs {
             let believed = node.core().subtree().len();
             if believed != below[place] {
@@ -129,8 +129,8 @@ impl Sim {
     }
 
     /// Media links: one to the parent, one to each child, with the same secrets at both ends.
-    fn wrong_links(&self, truth: &Truth<'_>) -> Option<String> {
-        for (place, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.runs()) {
+    fn wrong_links(&self, truth: &Truth) -> Option<String> {
+        for (place, node) in self.nodes.iter().enumerate().filter(|(_, n)| n.takes_part()) {
             let expected = truth.children[place].len() + usize::from(place > 0);
             let used = node.shadow.links.values().filter(|link| !link.standby).count();
             if used != expected {
@@ -153,13 +153,13 @@ impl Sim {
     }
 
     /// The root's view of the tree.
-    fn wrong_view(&self, truth: &Truth<'_>) -> Option<String> {
+    fn wrong_view(&self, truth: &Truth) -> Option<String> {
         let attached = self.view.nodes.iter().filter(|n| n.attached && n.role != Role::Root);
         let mut believed = 0;
         for node in attached {
             let Some(parent) = &node.parent else { continue };
             believed += 1;
-            let place = truth.places.get(&node.id).copied();
+            let place = self.place(&node.id);
             let true_parent = place.and_then(|place| truth.parents[place]);
             if true_parent.is_none_or(|place| self.nodes[place].core().id() != parent) {
                 return Some(format!("the root believes {} below {parent}", node.id));
@@ -170,14 +170,14 @@ impl Sim {
     }
 
     /// The forwarding tables: rows lead to children, and those know the pipeline.
-    fn wrong_rows(&self, truth: &Truth<'_>) -> Option<String> {
+    fn wrong_rows(&self, truth: &Truth) -> Option<String> {
         let mut holders: HashMap<LinkId, usize> = HashMap::new();
         for (child, _) in truth.parents.iter().enumerate().filter(|(_, parent)| parent.is_some()) {
             let links = self.nodes[child].shadow.links.iter();
             let up = links.filter(|(_, link)| link.peer == PeerSide::Parent);
             holders.extend(up.map(|(link, _)| (*link, child)));
         }
-        for node in self.nodes.iter().filter(|n| n.runs()) {
+        for node in self.nodes.iter().filter(|n| n.takes_part()) {
             for (pipeline, ssrc, target) in &node.shadow.rows {
                 let Some(link) = target else { continue };
                 let Some(child) = holders.get(link) else {
@@ -194,7 +194,7 @@ impl Sim {
 
     /// Whether a pipeline's rows lead from the root to exactly these nodes' own use.
     pub fn plays_exactly(&self, pipeline: PipelineId, leaves: &BTreeSet<usize>) -> bool {
-        let truth = self.truth();
+        let truth = self.truth(SimNode::runs);
         let mut expected: BTreeSet<usize> = BTreeSet::new();
         for leaf in leaves {
             let mut at = *leaf;
@@ -223,7 +223,7 @@ impl Sim {
     pub fn viewers(&self, pipeline: PipelineId) -> (f64, f64) {
         let seen = self.root_statistic(pipeline, "viewers").map_or(0.0, |(value, _)| value);
         let truth: f64 =
-            self.nodes.iter().filter(|n| n.alive).map(|n| f64::from(n.viewers)).sum();
+            self.nodes.iter().filter(|n| n.takes_part()).map(|n| f64::from(n.viewers)).sum();
         (seen, truth)
     }
 
@@ -241,7 +241,7 @@ impl Sim {
         if seen != viewers {
             return Some(format!("{seen} viewers at the root, {viewers} in truth"));
         }
-        let live = self.nodes.iter().filter(|n| n.alive && n.rtt_ms.is_some());
+        let live = self.nodes.iter().filter(|n| n.takes_part() && n.rtt_ms.is_some());
         let (mut sum, mut weight) = (0.0, 0.0);
         for node in live {
             sum += node.rtt_ms.unwrap_or_default() * f64::from(node.viewers);
@@ -260,7 +260,7 @@ impl Sim {
 }
 
 /// Looks for a node that is above itself.
-fn circle(sim: &Sim, truth: &Truth<'_>) -> Option<String> {
+fn circle(sim: &Sim, truth: &Truth) -> Option<String> {
     // In which walk a node was met first, counted from 1.
     let mut met = vec![0; truth.parents.len()];
     for start in 0..truth.parents.len() {

@@ -7,6 +7,7 @@ use super::queue::{Item, What};
 use super::wire::{media_address, server};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use relay_node::clock::Clock;
 use relay_node::control::NodeCore;
 use relay_node::control::api::{ConnId, Event, NodeCommand, NodeParams};
 use relay_node::media::packet::Sealer;
@@ -104,6 +105,9 @@ pub struct Sim {
     pub(super) hops: BTreeMap<LinkId, Hop>,
     /// Places of nodes by the id that the root gave.
     pub(super) named: BTreeMap<NodeId, usize>,
+    /// What the root's core has taken of real time, and at one go at most.
+    pub root_took: (Duration, Duration),
+    pub(super) stopwatch: Clock,
     /// Drops datagrams before the weather does: from, to, bytes.
     pub filter: Option<DatagramFilter>,
 }
@@ -132,6 +136,8 @@ impl Sim {
             kinds: BTreeMap::new(),
             errors: BTreeSet::new(),
             moves: 0,
+            root_took: (Duration::ZERO, Duration::ZERO),
+            stopwatch: Clock::start(),
             far: Duration::ZERO,
             cut_at: None,
             held: Vec::new(),
@@ -142,6 +148,7 @@ impl Sim {
         };
         let vault = SimVault::new(sim.rng.random());
         let core = sim.new_root(&vault);
+        sim.named.insert(core.node().id().clone(), 0);
         sim.add(AnyCore::Root(Box::new(core)), vault, Role::Root);
         sim
     }
@@ -332,7 +339,12 @@ impl Sim {
     pub fn give(&mut self, node: usize, event: Event<NodeCommand>) {
         let now = self.clock(node);
         if self.nodes[node].alive && !self.nodes[node].frozen {
+            let began = (node == 0).then(|| self.stopwatch.now().mono);
             self.nodes[node].core.handle(now, event);
+            if let Some(began) = began {
+                let took = self.stopwatch.now().mono.since(began);
+                self.root_took = (self.root_took.0 + took, self.root_took.1.max(took));
+            }
             self.after(node);
         }
     }
@@ -356,7 +368,7 @@ impl Sim {
 
     /// The place of the node with an id.
     pub fn place(&self, id: &NodeId) -> Option<usize> {
-        self.nodes.iter().position(|n| n.core().id() == id)
+        self.named.get(id).copied()
     }
 
     /// The media link between a child and its parent, as the child's plane knows it.

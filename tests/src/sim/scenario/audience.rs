@@ -2,7 +2,7 @@
 //! thousand times as many.
 
 use super::crowd::{Crowd, SECOND, Stage};
-use super::{Bounds, Outcome, Scenario, Size, Watch};
+use super::{Outcome, PROMISED, Scenario, Size, Watch};
 use std::time::Duration;
 
 /// The scenario.
@@ -34,7 +34,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         media: false,
     };
     let (sim, pipeline, places) = stage.build();
-    let mut watch = Watch::new(SCENARIO.name, size, sim, Bounds::default());
+    let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);
     watch.audience(pipeline);
     let mut crowd = Crowd::new(seed, pipeline);
     let mut costs = Vec::new();

@@ -1,11 +1,12 @@
 //! A fifth of the nodes goes every hour, in all the ways in which nodes go, and as many come.
 
 use super::crowd::{Crowd, SECOND, Stage};
-use super::{Bounds, Outcome, Scenario, Size, Watch};
+use super::{Outcome, PROMISED, Scenario, Size, Watch};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use relay_node::control::api::NodeCommand;
+use soleil_protocol::Role;
 use std::time::Duration;
 
 /// The scenario.
@@ -36,13 +37,8 @@ fn run(size: Size, seed: u64) -> Outcome {
         far: Duration::ZERO,
         media: false,
     };
-    let bounds = Bounds {
-        routing: Some(15 * SECOND),
-        statistics: Some(20 * SECOND),
-        ..Bounds::default()
-    };
     let (sim, pipeline, places) = stage.build();
-    let mut watch = Watch::new(SCENARIO.name, size, sim, bounds);
+    let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);
     watch.audience(pipeline);
     let mut crowd = Crowd::new(seed, pipeline);
     crowd.spread(&mut watch.sim, &places, leaves as u32 * 100);
@@ -56,6 +52,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         let Some(node) = live.choose(&mut rng).copied() else { break };
         let id = watch.sim.nodes[node].id();
         let role = watch.sim.nodes[node].role;
+        let mut unseen = false;
         let how = match rng.random_range(0..3) {
             0 => {
                 watch.sim.kill(node);
@@ -63,6 +60,7 @@ fn run(size: Size, seed: u64) -> Outcome {
             }
             1 => {
                 watch.sim.power_off(node);
+                unseen = true;
                 "loses its power"
             }
             _ => {
@@ -70,12 +68,14 @@ fn run(size: Size, seed: u64) -> Outcome {
                 "drains"
             }
         };
-        watch.happens(format!("{id} {how}"));
-        let share = rng.random_range(0.2..0.8);
+        let what = format!("{id} {how}");
+        if unseen { watch.happens_unseen(what) } else { watch.happens(what) }
+        // Late enough that the tree has got over it.
+        let share = rng.random_range(0.6..0.9);
         watch.run(pause.mul_f64(share));
         let name = 10_000 + n as usize;
         match role {
-            soleil_protocol::Role::Leaf => {
+            Role::Leaf => {
                 let leaf = stage.leaf(&mut watch.sim, name);
                 watch.sim.command(leaf, NodeCommand::Play(pipeline));
                 watch.sim.set_audience(leaf, pipeline, rng.random_range(1..200), 20.0);

@@ -18,7 +18,7 @@ mod region;
 mod watch;
 
 pub use outcome::{Check, Figure, Happening, Outcome, Quantiles, Sample};
-pub use watch::{Bounds, Watch};
+pub use watch::{Bounds, PROMISED, UNSEEN, Watch};
 
 /// How large a scenario is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]

@@ -47,6 +47,9 @@ pub struct Sample {
     pub messages: Quantiles,
     /// Their bytes.
     pub bytes: Quantiles,
+    /// Their bytes for each node of the node's subtree, itself included: what passes through a relay
+    /// grows with what is below it.
+    pub bytes_each: Quantiles,
     /// Bytes of control that the root sent and got.
     pub root_bytes: f64,
     /// Moves that the root has ordered so far.
@@ -66,6 +69,10 @@ pub struct Happening {
     pub routing: Option<f64>,
     /// Seconds until the root's statistics were the truth.
     pub statistics: Option<f64>,
+    /// What is promised of the former, in seconds.
+    pub routing_bound: Option<f64>,
+    /// And of the latter.
+    pub statistics_bound: Option<f64>,
 }
 
 /// An invariant with what was found.

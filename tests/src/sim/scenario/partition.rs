@@ -2,7 +2,7 @@
 //! anything.
 
 use super::crowd::{Crowd, SECOND, Stage};
-use super::{Bounds, Outcome, Scenario, Size, Watch};
+use super::{Outcome, PROMISED, Scenario, Size, UNSEEN, Watch};
 use std::time::Duration;
 
 /// The scenario.
@@ -34,14 +34,8 @@ fn run(size: Size, seed: u64) -> Outcome {
         far: Duration::from_millis(40),
         media: false,
     };
-    // Behind a long partition the next try of TCP, or of a node for the root, may be far.
-    let bounds = Bounds {
-        routing: Some(40 * SECOND),
-        statistics: Some(45 * SECOND),
-        ..Bounds::default()
-    };
     let (sim, pipeline, places) = stage.build();
-    let mut watch = Watch::new(SCENARIO.name, size, sim, bounds);
+    let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);
     watch.audience(pipeline);
     let mut crowd = Crowd::new(seed, pipeline);
     crowd.spread(&mut watch.sim, &places, leaves as u32 * 100);
@@ -52,11 +46,16 @@ fn run(size: Size, seed: u64) -> Outcome {
         watch.sim.cut(&apart);
         if lasts > 20 {
             // Time enough for the others to be right again without them.
-            watch.happens(format!("{} nodes are cut off", apart.len()));
+            watch.happens_unseen(format!("{} nodes are cut off", apart.len()));
         }
         watch.run(lasts as u32 * SECOND);
         watch.sim.heal();
+        // Behind a long cut the next try of TCP, or of a node for the root, may be as far away.
+        let back = Duration::from_secs(lasts.min(15));
+        watch.bounds.routing = PROMISED.routing.map(|bound| bound + UNSEEN + back);
+        watch.bounds.statistics = PROMISED.statistics.map(|bound| bound + UNSEEN + back);
         watch.happens(format!("the cut is mended after {lasts} s"));
+        watch.bounds = PROMISED;
         watch.calm(90 * SECOND);
         watch.run(10 * SECOND);
     }

@@ -1,7 +1,8 @@
 //! A whole region loses its power, and comes back at once.
 
 use super::crowd::{Crowd, SECOND, Stage};
-use super::{Bounds, Outcome, Scenario, Size, Watch};
+use super::{Outcome, PROMISED, Scenario, Size, Watch};
+use relay_node::control::api::NodeCommand;
 use std::time::Duration;
 
 /// The scenario.
@@ -29,13 +30,8 @@ fn run(size: Size, seed: u64) -> Outcome {
         far: Duration::from_millis(40),
         media: false,
     };
-    let bounds = Bounds {
-        routing: Some(15 * SECOND),
-        statistics: Some(20 * SECOND),
-        ..Bounds::default()
-    };
     let (sim, pipeline, places) = stage.build();
-    let mut watch = Watch::new(SCENARIO.name, size, sim, bounds);
+    let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);
     watch.audience(pipeline);
     let mut crowd = Crowd::new(seed, pipeline);
     crowd.spread(&mut watch.sim, &places, leaves as u32 * 100);
@@ -46,7 +42,7 @@ fn run(size: Size, seed: u64) -> Outcome {
     for node in &lost {
         watch.sim.power_off(*node);
     }
-    watch.happens(format!("{} nodes of a region lose their power", lost.len()));
+    watch.happens_unseen(format!("{} nodes of a region lose their power", lost.len()));
     watch.run(30 * SECOND);
     watch.calm(30 * SECOND);
     let again = watch.sim.nodes.iter().zip(&before);
@@ -56,7 +52,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         watch.sim.start_again(*node);
         if let Some(place) = places.iter().position(|leaf| leaf == node) {
             let viewers = 50 + place as u32 % 50;
-            watch.sim.command(*node, relay_node::control::api::NodeCommand::Play(pipeline));
+            watch.sim.command(*node, NodeCommand::Play(pipeline));
             watch.sim.set_audience(*node, pipeline, viewers, 30.0);
         }
     }
