@@ -13,12 +13,22 @@ use crate::time::Millis;
 use std::net::SocketAddr;
 
 /// The protocol version that this crate speaks. The thesis' messages carry none and count as 0.
-pub const VERSION: u32 = 1;
+/// What each version has brought is in docs/protocol.md.
+pub const VERSION: u32 = 2;
+
+/// The version that brought warm links to backups: [`Hello::warm`], the rank in tickets, and
+/// [`ParentOffer::version`].
+pub const WARM_VERSION: u32 = 2;
 
 /// The version that two neighbours speak: the lower of the two, if they are at most one apart
 /// (PROTOCOL "Versions": a version and its predecessor always interwork).
+pub fn common(ours: u32, theirs: u32) -> Option<u32> {
+    (theirs.abs_diff(ours) <= 1).then_some(theirs.min(ours))
+}
+
+/// The version that this crate and a neighbour speak.
 pub fn common_version(theirs: u32) -> Option<u32> {
-    (theirs.abs_diff(VERSION) <= 1).then_some(theirs.min(VERSION))
+    common(VERSION, theirs)
 }
 
 /// One message: the envelope and its body (thesis 3.1).
@@ -265,6 +275,8 @@ pub struct ParentOffer {
     pub media: Vec<SocketAddr>,
     /// The media link's number.
     pub link: LinkId,
+    /// The version that this parent and the receiver speak; version 1 does not say it.
+    pub version: u32,
     /// The signed ticket, to be shown to the parent.
     pub ticket: Vec<u8>,
     /// The hop credential (32 bytes), wrapped for the child.

@@ -9,7 +9,11 @@ mod aggregate;
 #[cfg(test)]
 mod tests;
 
-pub use aggregate::Aggregator;
+pub use aggregate::{Aggregator, absurd};
+
+/// What FULLSTATS calls the version of the protocol that the node speaks. It belongs to one node, so
+/// STATS do not have it; version 1 does not say it.
+pub const VERSION_STAT: &str = "version";
 
 /// How figures of one name are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,4 +14,5 @@ pub mod logging;
 pub mod media;
 pub mod node;
 pub mod ops;
+pub mod refusals;
 pub mod relay;

@@ -78,7 +78,7 @@ impl Authority for RootAuthority {
         let lives = u64::try_from(ticket.lives.as_micros()).unwrap_or(u64::MAX);
         let expires = Wall(now.wall.0.saturating_add(lives));
         LinkTicket::new(&claims, &ticket.parent, &ticket.parent_wrap_key, expires)
-            .map(|t| t.sign(&self.tickets))
+            .map(|t| t.sign(&self.tickets, ticket.version))
             .map_err(|e| e.to_string())
     }
 
@@ -139,6 +139,7 @@ mod tests {
             link: LinkId(5),
             credential: HopCredential([4; 32]),
             backup: None,
+            version: 2,
             lives: Duration::from_secs(300),
         };
         let ticket = authority.sign_ticket(now(0), &request).unwrap();

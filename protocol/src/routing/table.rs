@@ -47,7 +47,8 @@ pub struct Applied {
     /// To be passed on to the parent (see [`ChildsUpdate::split`]); may be empty.
     pub forward: ChildsUpdate,
     /// Entries that were not believed: this node itself, the child itself, a parent that is not
-    /// in the child's subtree, or more than [`MAX_DESCENDANTS`] nodes.
+    /// in the child's subtree, or more than [`MAX_DESCENDANTS`] nodes, by their number or by the
+    /// weight that they claim.
     pub refused: usize,
 }
 
@@ -168,8 +169,9 @@ impl SubtreeTable {
             let inside = self.next_hop(&entry.parent) == Some(child);
             let known = self.routes.get(&entry.id);
             let full = known.is_none() && self.routes.len() >= MAX_DESCENDANTS;
-            if entry.id == *me || entry.id == *child || entry.id == entry.parent || !inside || full
-            {
+            let huge = entry.weight as usize > MAX_DESCENDANTS;
+            let own = entry.id == *me || entry.id == *child || entry.id == entry.parent;
+            if own || huge || !inside || full {
                 applied.refused += 1;
                 continue;
             }

@@ -125,6 +125,31 @@ impl Total {
     }
 }
 
+/// How many figures of a child's STATS no subtree whatever can have: negative ones, means that are a
+/// thousand times what one node or viewer can have, weights above all the nodes that a tree can
+/// have (and [`limits::MAX_VIEWERS_PER_NODE`] viewers for each). Who says that lies, or is broken; what is
+/// less wrong is clamped by [`Aggregator`].
+pub fn absurd(containers: &[StatsContainer]) -> usize {
+    containers.iter().flat_map(|c| &c.stats).filter(|stat| is_absurd(stat)).count()
+}
+
+fn is_absurd(stat: &Stat) -> bool {
+    let nodes = limits::MAX_DESCENDANTS as f64;
+    let viewers = nodes * f64::from(limits::MAX_VIEWERS_PER_NODE);
+    let weight = stat.weight.unwrap_or(0.0);
+    if !stat.value.is_finite() || !weight.is_finite() || weight < 0.0 {
+        return true;
+    }
+    // What a later version counts we do not know.
+    let Some(rule) = rule(&stat.name) else { return false };
+    let most = match rule.scope {
+        Scope::Nodes => nodes,
+        Scope::Viewers => viewers,
+    };
+    let beyond = rule.merge == Merge::Mean && stat.value > 1_000.0 * rule.max;
+    stat.value < 0.0 || weight > most || beyond
+}
+
 fn merge_of(name: &str) -> Merge {
     rule(name).map_or(Merge::Mean, |rule| rule.merge)
 }

@@ -150,6 +150,31 @@ fn absurd_values_are_clamped_or_refused() {
     }
 }
 
+/// Name, value, weight → whether it is a lie whoever says it.
+#[test]
+fn what_no_subtree_can_have_is_told_from_what_is_clamped() {
+    let rows: &[(&str, f64, Option<f64>, bool)] = &[
+        ("cpuload", 50.0, Some(2.0), false),
+        ("cpuload", 50.0, None, false),
+        // The meter may be off a little, and a subtree may be larger than we have heard yet.
+        ("cpuload", 100.5, Some(16_000.0), false),
+        ("cpuload", 50.0, Some(1e9), true),
+        ("fractionlost", 0.1, Some(1e9), true),
+        ("fractionlost", 0.1, Some(5e8), false),
+        ("fractionlost", 1e6, Some(1.0), true),
+        ("viewers", 1e9, Some(1.0), false),
+        ("viewers", -1.0, None, true),
+        ("injitter", f64::NAN, None, true),
+        ("injitter", f64::INFINITY, None, true),
+        ("injitter", 1.0, Some(f64::NAN), true),
+        ("later", 1e300, Some(1e12), false),
+    ];
+    for (name, value, weight, lie) in rows {
+        let said = [container(1, vec![stat(name, *value, *weight)])];
+        assert_eq!(absurd(&said), usize::from(*lie), "{name} {value} {weight:?}");
+    }
+}
+
 #[test]
 fn memory_is_bounded() {
     let mut a = Aggregator::new();

@@ -211,7 +211,11 @@ pub(super) fn write_redirect(out: &mut Out, redirect: &Redirect) {
         });
     }
     out.nested("parents", &redirect.parents, |out, offer| {
-        out.element("parent", &[("id", &offer.id), ("link", &offer.link)], |out| {
+        let ParentOffer { id, link, version, .. } = offer;
+        let names: super::write::Attributes<'_> = &[("id", id), ("link", link), ("version", version)];
+        // Receivers of version 1 do not know it.
+        let names = if *version > 1 { names } else { &names[..2] };
+        out.element("parent", names, |out| {
             out.host_port(SERVER, &offer.server);
             out.media(&offer.media);
             out.bytes("ticket", &offer.ticket);
@@ -234,6 +238,7 @@ pub(super) fn read_redirect(root: &Element) -> Result<Redirect, Fault> {
         Ok(ParentOffer {
             id: element.need("id")?,
             link: element.need("link")?,
+            version: element.parse("version")?.unwrap_or(1),
             server: element.child(SERVER)?.host_port()?,
             media: element.media()?,
             ticket: element.need_bytes("ticket", 1..=limits::MAX_TICKET)?,

@@ -87,6 +87,7 @@ fn nodes() -> Vec<(&'static str, Message)> {
             server: host("relay1.example.net", 7451),
             media: vec!["[2001:db8::1]:8190".parse().expect("an address")],
             link: LinkId(42),
+            version: 2,
             ticket: b"signed ticket".to_vec(),
             credential: wrapped(),
         }],

@@ -163,15 +163,18 @@ fn redirect() -> impl Strategy<Value = Body> {
             ticket_key: key.to_vec(),
         },
     );
-    let offer = (id(), host_port(), vec(address(), 0..3), any::<u64>(), bytes(80), wrapped())
-        .prop_map(|(id, server, media, link, ticket, credential)| ParentOffer {
-            id,
-            server,
-            media,
-            link: LinkId(link),
-            ticket,
-            credential,
-        });
+    let version = 1..5u32;
+    let offer =
+        (id(), host_port(), vec(address(), 0..3), any::<u64>(), version, bytes(80), wrapped())
+            .prop_map(|(id, server, media, link, version, ticket, credential)| ParentOffer {
+                id,
+                server,
+                media,
+                link: LinkId(link),
+                version,
+                ticket,
+                credential,
+            });
     let mode = select(vec![MoveMode::Overlap, MoveMode::AtOnce]);
     (any::<u32>(), mode, of(identity), vec(offer, 0..3)).prop_map(
         |(rank, mode, identity, parents)| {

@@ -7,6 +7,7 @@
 //! [`Action::Dial`] that comes after it, and plane commands are executed in their order.
 
 use crate::media::api::{HopCredential, PlaneCommand, PlaneEvent};
+use crate::refusals::Refusal;
 use soleil_protocol::message::{Capacity, HostPort, Identity, StatsContainer};
 use soleil_protocol::pipeline::{PipelineDef, Wrapped};
 use soleil_protocol::{
@@ -19,6 +20,12 @@ use std::sync::Arc;
 /// One control connection, numbered by the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);
+
+impl std::fmt::Display for ConnId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "connection {}", self.0)
+    }
+}
 
 /// One attempt to dial, numbered by the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -239,6 +246,15 @@ pub enum Action {
     Reserve(bool),
     /// The backup has taken the parent's place without being told to: for metrics.
     FailedOver,
+    /// Something was refused: for metrics and the log, which does not tell of each one.
+    Refused {
+        /// Why.
+        why: Refusal,
+        /// Whose link it came on, if that has a name.
+        who: Option<NodeId>,
+        /// For people.
+        text: String,
+    },
     /// The node has drained or was killed: the program ends.
     Stopped(String),
 }

@@ -13,7 +13,7 @@ use super::timers::Timer;
 use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
 use rand::Rng;
 use soleil_protocol::message::{
-    ErrorCode, ErrorReport, Hello, MoveMode, ParentOffer, Redirect, common_version,
+    ErrorCode, ErrorReport, Hello, MoveMode, ParentOffer, Redirect,
 };
 use soleil_protocol::{Address, Body, LinkId, Message, Millis, NodeId, Rank};
 
@@ -177,6 +177,7 @@ impl NodeCore {
             labels: self.params.labels.clone(),
             media: self.params.media.clone(),
             http: self.params.http.clone(),
+            version: self.speaks,
             ..Hello::new(self.id().clone())
         }
     }
@@ -200,6 +201,12 @@ impl NodeCore {
             return tracing::debug!(late, "a REDIRECT that a later one has overtaken");
         }
         self.up.told = message.time;
+        if joining && let Some(skew) = self.root_clock.learn(self.now.mono, message.time) {
+            tracing::warn!("this machine's clock is {skew}: set it right (NTP)");
+        }
+        if joining {
+            self.now = self.root_clock.again(self.now.mono);
+        }
         if let Some(identity) = redirect.identity {
             if let Err(why) = self.check_identity(&identity, joining) {
                 tracing::error!(why, "the identity is not taken");
@@ -327,7 +334,7 @@ impl NodeCore {
             return self.refuse(conn, message, ErrorCode::Malformed, "HELLO is not awaited");
         };
         let nonce = hello.nonce.as_deref().and_then(|n| <[u8; 16]>::try_from(n).ok());
-        let version = common_version(hello.version);
+        let version = self.common_version(hello.version);
         let (Some(parent_nonce), Some(version)) = (nonce, version) else {
             let code = if version.is_none() { ErrorCode::Version } else { ErrorCode::Malformed };
             self.refuse(conn, message, code, "HELLO without a nonce or of another version");

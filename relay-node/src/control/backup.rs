@@ -16,7 +16,7 @@ use super::links::{Link, Use};
 use super::timers::Timer;
 use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
 use rand::Rng;
-use soleil_protocol::message::{ErrorCode, Hello, ParentOffer, common_version};
+use soleil_protocol::message::{ErrorCode, Hello, ParentOffer, WARM_VERSION};
 use soleil_protocol::{Address, Body, LinkId, Message, NodeId};
 
 /// The backups that the plan names, and the warm link to one of them.
@@ -119,11 +119,10 @@ impl NodeCore {
         // The one that has become the parent is no backup any more.
         reserve.offers.retain(|o| Some(&o.id) != parent.as_ref());
         let idle = reserve.link.is_none() && self.stopping.is_none() && parent.is_some();
-        if !idle || reserve.offers.is_empty() || self.timers.is_set(&Timer::Warm) {
+        if !idle || self.timers.is_set(&Timer::Warm) {
             return;
         }
-        let reserve = &mut self.up.reserve;
-        let offer = reserve.offers[reserve.turn % reserve.offers.len()].clone();
+        let Some(offer) = self.next_warm() else { return };
         if Some(&offer.id) == old.as_ref() {
             // It takes us for its child until we have left it.
             self.timers.set(Timer::Warm, self.now.mono.after(OVERLAP + WARM_AGAIN));
@@ -148,6 +147,18 @@ impl NodeCore {
         });
         self.timers.set(Timer::Warm, self.now.mono.after(ATTACH_TIMEOUT));
         self.act(Action::Dial(dial, DialTarget::Node(id, server)));
+    }
+
+    /// The next offer, from the one on whose turn it is, of a node that knows what a warm link is. One
+    /// of an older version would take us for its child; it is dialed when it is needed.
+    fn next_warm(&mut self) -> Option<ParentOffer> {
+        let knows = |version: u32| version.min(self.speaks) >= WARM_VERSION;
+        let reserve = &mut self.up.reserve;
+        let count = reserve.offers.len();
+        let turns = (0..count).map(|n| (reserve.turn + n) % count);
+        let turn = turns.into_iter().find(|at| knows(reserve.offers[*at].version))?;
+        reserve.turn = turn;
+        Some(reserve.offers[turn].clone())
     }
 
     fn warm_later(&mut self) {
@@ -199,7 +210,7 @@ impl NodeCore {
     /// HELLO of a backup: the link is warm.
     pub(super) fn on_backup_hello(&mut self, conn: ConnId, message: &Message, hello: &Hello) {
         let nonce = hello.nonce.as_deref().and_then(|n| <[u8; 16]>::try_from(n).ok());
-        let version = common_version(hello.version);
+        let version = self.common_version(hello.version);
         let link = self.up.reserve.link.as_mut().filter(|l| l.conn == Some(conn));
         let Some(link) = link else { return };
         let named = hello.name == link.id && hello.warm;

@@ -10,9 +10,23 @@ use super::links::{Link, Use};
 use super::timers::Timer;
 use super::upcall::Upcall;
 use crate::media::api::{HopLink, PeerSide, PlaneCommand};
+use crate::refusals::Refusal;
 use rand::Rng;
-use soleil_protocol::message::{Bye, Child, ChildsUpdate, ErrorCode, Hello, common_version};
+use soleil_protocol::message::{Bye, Child, ChildsUpdate, ErrorCode, Hello, WARM_VERSION};
 use soleil_protocol::{Address, Body, Incarnation, LinkId, Message, NodeId, Rank, Role};
+
+/// Why a HELLO makes no child: for the metric, for the ERROR, for people.
+type Refused = (Option<Refusal>, ErrorCode, String);
+
+/// What the code says is reason enough.
+fn no<T>(code: ErrorCode, text: &str) -> Result<T, Refused> {
+    Err((Refusal::of(code), code, text.to_owned()))
+}
+
+/// A ticket that does not hold, or no longer.
+fn no_ticket<T>(why: Refusal, text: impl Into<String>) -> Result<T, Refused> {
+    Err((Some(why), ErrorCode::Unauthorized, text.into()))
+}
 
 impl NodeCore {
     /// Somebody connected.
@@ -23,13 +37,20 @@ impl NodeCore {
             Peer::Joining { .. } => None,
         };
         let refusal = match &peer {
-            _ if self.stopping.is_some() => Some("this node is stopping"),
-            _ if self.links.strangers() >= MAX_STRANGERS => Some("too many connections"),
-            Peer::Joining { .. } if !self.is_root() => Some("only the root takes joiners"),
+            _ if self.stopping.is_some() => Some((None, "this node is stopping")),
+            _ if self.links.strangers() >= MAX_STRANGERS => {
+                Some((Some(Refusal::Crowded), "too many connections"))
+            }
+            Peer::Joining { .. } if !self.is_root() => {
+                Some((Some(Refusal::Unauthorized), "only the root takes joiners"))
+            }
             _ => None,
         };
-        if let Some(why) = refusal {
-            return self.act(Action::Close(conn, why.into()));
+        if let Some((why, text)) = refusal {
+            if let Some(why) = why {
+                self.act(Action::Refused { why, who: id, text: text.into() });
+            }
+            return self.act(Action::Close(conn, text.into()));
         }
         self.links.insert(conn, Link::new(now, Use::Stranger, Some(peer), id));
         self.timers.set(Timer::Greeting(conn), now.after(GREETING_TIMEOUT));
@@ -37,7 +58,7 @@ impl NodeCore {
 
     /// HELLO on a link that is nobody's yet.
     pub(super) fn on_stranger_hello(&mut self, conn: ConnId, message: Message, hello: Hello) {
-        let Some(version) = common_version(hello.version) else {
+        let Some(version) = self.common_version(hello.version) else {
             let text = format!("version {} is not spoken here", hello.version);
             return self.refuse_and_close(conn, &message, ErrorCode::Version, &text);
         };
@@ -58,11 +79,19 @@ impl NodeCore {
             }
             return;
         }
+        let mut hello = hello;
+        // An element that the version which is spoken does not have is passed over.
+        hello.warm &= version >= WARM_VERSION;
         match self.check_child(conn, &message, &hello) {
             Ok((claims, nonce)) if hello.warm => self.keep_in_reserve(conn, claims, nonce),
             Ok((claims, nonce)) => self.adopt(conn, claims, nonce),
-            Err((code, text)) => self.refuse_and_close(conn, &message, code, &text),
+            Err(refused) => self.refuse_child(conn, &message, refused),
         }
+    }
+
+    fn refuse_child(&mut self, conn: ConnId, message: &Message, (why, code, text): Refused) {
+        self.refuse_as(why, conn, message, code, &text);
+        self.lose(conn, &text);
     }
 
     /// Everything that must hold before a stranger becomes a child.
@@ -71,8 +100,7 @@ impl NodeCore {
         conn: ConnId,
         message: &Message,
         hello: &Hello,
-    ) -> Result<(TicketClaims, [u8; 16]), (ErrorCode, String)> {
-        let no = |code, text: &str| Err((code, text.to_owned()));
+    ) -> Result<(TicketClaims, [u8; 16]), Refused> {
         let Some(Peer::Node { id, key, .. }) = self.links.get(conn).and_then(|l| l.peer.as_ref())
         else {
             return no(ErrorCode::Unauthorized, "a child needs a certificate");
@@ -99,21 +127,24 @@ impl NodeCore {
         let claims = self
             .vault
             .check_ticket(ticket_key, self.id(), ticket, self.now)
-            .map_err(|why| (ErrorCode::Unauthorized, format!("ticket refused: {why}")))?;
+            .or_else(|why| no_ticket(Refusal::Ticket, format!("ticket refused: {why}")))?;
         if hello.warm && claims.backup.is_none() {
-            return no(ErrorCode::Unauthorized, "the ticket is no backup's");
+            return no_ticket(Refusal::Ticket, "the ticket is no backup's");
         }
         if claims.child != *id || claims.child_key != *key {
-            return no(ErrorCode::Unauthorized, "the ticket is another node's");
+            return no_ticket(Refusal::Ticket, "the ticket is another node's");
+        }
+        if self.spent.contains(claims.link) {
+            return no_ticket(Refusal::Replayed, "the ticket was used before");
         }
         // Every offer raises the number, and the ticket has the last word: a node that moves does
         // not know its new one.
         if claims.incarnation < hello.incarnation {
-            return no(ErrorCode::Unauthorized, "the ticket is for an older incarnation");
+            return no_ticket(Refusal::Replayed, "the ticket is for an older incarnation");
         }
         let holder = self.links.below_of_media(claims.link);
         if holder.is_some() && holder != self.links.child(id) && holder != self.links.reserved(id) {
-            return no(ErrorCode::Unauthorized, "the media link is another child's");
+            return no_ticket(Refusal::Ticket, "the media link is another child's");
         }
         self.check_place(id, claims.incarnation, claims.backup, hello.warm)?;
         Ok((claims, nonce))
@@ -126,13 +157,12 @@ impl NodeCore {
         incarnation: Incarnation,
         rank: Option<Rank>,
         warm: bool,
-    ) -> Result<(), (ErrorCode, String)> {
-        let no = |code, text: &str| Err((code, text.to_owned()));
+    ) -> Result<(), Refused> {
         if self.removed.contains(id, incarnation) {
             return no(ErrorCode::Unauthorized, "the root has removed this node");
         }
         if self.table.incarnation(id).is_some_and(|known| incarnation < known) {
-            return no(ErrorCode::Unauthorized, "a newer incarnation of this node is here");
+            return no_ticket(Refusal::Replayed, "a newer incarnation of this node is here");
         }
         // The root is above everybody, and below nobody.
         if rank.is_some_and(|rank| !self.is_root() && rank <= self.up.rank) {
@@ -160,6 +190,7 @@ impl NodeCore {
             self.lose(warm, "it has become a child");
         }
         let Some(update) = self.make_child(conn, &child, claims.incarnation) else { return };
+        self.spent.insert(claims.link);
         self.open_below(conn, claims, child_nonce, false);
         self.report_below(update);
     }
@@ -188,12 +219,13 @@ impl NodeCore {
             let text = "this HELLO makes no child";
             return self.refuse_and_close(conn, message, ErrorCode::Malformed, text);
         }
-        if let Err((code, text)) = self.check_place(child, incarnation, rank, false) {
-            return self.refuse_and_close(conn, message, code, &text);
+        if let Err(refused) = self.check_place(child, incarnation, rank, false) {
+            return self.refuse_child(conn, message, refused);
         }
         let Some(update) = self.make_child(conn, child, incarnation) else { return };
         tracing::info!(%child, "a node whose backup this is has failed over");
         if let Some(media) = media {
+            self.spent.insert(media);
             self.act(Action::Plane(PlaneCommand::Promote(media)));
         }
         self.report_below(update);
@@ -313,7 +345,8 @@ impl NodeCore {
         if update.added.iter().any(|c| c.id == me) {
             // We hang below our own child: messages would run in a circle.
             let text = "this update closes a loop";
-            return self.refuse_and_close(conn, message, ErrorCode::Internal, text);
+            self.refuse_as(Some(Refusal::Loop), conn, message, ErrorCode::Internal, text);
+            return self.lose(conn, text);
         }
         let mut applied = self.table.apply(&me, &child, update);
         if !self.is_shown(&child) {
@@ -323,7 +356,8 @@ impl NodeCore {
         self.report_below(applied.forward);
         if applied.refused > 0 {
             let text = format!("{} entries are not believed", applied.refused);
-            self.refuse(conn, message, ErrorCode::Malformed, &text);
+            let why = Some(Refusal::Subtree);
+            self.refuse_as(why, conn, message, ErrorCode::Malformed, &text);
         }
     }
 

@@ -27,6 +27,19 @@ pub const LINK_RATE: u32 = 2_000;
 /// Messages that may come at once: two seconds' worth (a storm of joins below a relay).
 pub const LINK_BURST: u32 = 4_000;
 
+/// Messages a second from a child, on average, and as many more for each node of its subtree: STATS,
+/// PONG, the answers to the root's questions (one in 2 s of a leaf), news of its children, a wish for
+/// each pipeline. Without it one child could use up what its parent may send to the one above.
+pub const CHILD_RATE: u32 = 100;
+/// See [`CHILD_RATE`].
+pub const CHILD_RATE_EACH: u32 = 4;
+
+/// Messages that may come from a child at once, and as many more for each node of its subtree: it
+/// announces the subtree to a new parent, and asks for all its pipelines.
+pub const CHILD_BURST: u32 = 400;
+/// See [`CHILD_BURST`].
+pub const CHILD_BURST_EACH: u32 = 20;
+
 /// Messages at once before HELLO: HELLO, PING and a mistake or two.
 pub const STRANGER_BURST: u32 = 16;
 
@@ -119,6 +132,14 @@ pub const EVICTION_DELAY: Duration = Duration::from_secs(1);
 /// Removed children that are remembered so that they don't come back with the same ticket, which
 /// is good for five minutes: more than a node has places.
 pub const MAX_REMOVED: usize = 256;
+
+/// Used tickets that are remembered: one is good for an hour at most, and a node that takes a new
+/// child each second for an hour is broken.
+pub const MAX_SPENT: usize = 4_096;
+
+/// How wrong a clock may be to be believed: clocks that are kept by NTP are right to a second, and the
+/// root's word is as old as its way here.
+pub const MAX_SKEW: Duration = Duration::from_secs(60);
 
 /// Backups that a node remembers: the plan names up to three.
 pub const MAX_OFFERS: usize = 8;

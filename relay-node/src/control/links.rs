@@ -2,7 +2,10 @@
 //! PINGs and its budget of messages. What a message means is decided elsewhere.
 
 use super::api::{ConnId, Peer};
-use super::limits::{LINK_BURST, LINK_RATE, MAX_ERRORS, RESERVE_RATE, STRANGER_BURST};
+use super::limits::{
+    CHILD_BURST, CHILD_BURST_EACH, CHILD_RATE, CHILD_RATE_EACH, LINK_BURST, LINK_RATE, MAX_ERRORS,
+    RESERVE_RATE, STRANGER_BURST,
+};
 use soleil_protocol::{Incarnation, LinkId, Mono, NodeId, Rank, Wall};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -121,14 +124,28 @@ impl Link {
         )
     }
 
-    /// Takes one message out of the budget; `false` if there is none left.
-    pub fn spend(&mut self, now: Mono) -> bool {
-        let rate = match self.purpose {
-            Use::Backup | Use::Reserve(_) => RESERVE_RATE,
-            _ if self.state() == LinkState::Warm => 1,
-            _ => LINK_RATE,
+    /// What may come over it: messages a second, and at once. `weight` is the number of nodes in a
+    /// child's subtree.
+    fn budget(&self, weight: u32) -> (u32, u32) {
+        let grown = |base: u32, each: u32, most: u32| {
+            base.saturating_add(each.saturating_mul(weight)).min(most)
         };
-        let burst = if self.state() == LinkState::Warm { STRANGER_BURST } else { LINK_BURST };
+        match self.purpose {
+            Use::Backup | Use::Reserve(_) => (RESERVE_RATE, STRANGER_BURST),
+            Use::Child(_) => (
+                grown(CHILD_RATE, CHILD_RATE_EACH, LINK_RATE),
+                grown(CHILD_BURST, CHILD_BURST_EACH, LINK_BURST),
+            ),
+            Use::Parent | Use::OldParent => (LINK_RATE, LINK_BURST),
+            Use::Join | Use::Attempt | Use::Stranger | Use::Joiner => (1, STRANGER_BURST),
+        }
+    }
+
+    /// Takes one message out of the budget; `false` if there is none left. `weight` is the number of
+    /// nodes in a child's subtree.
+    pub fn spend(&mut self, now: Mono, weight: u32) -> bool {
+        let (rate, burst) = self.budget(weight);
+        self.tokens = self.tokens.min(burst);
         let micros = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
         let fresh = micros.saturating_mul(u64::from(rate)) / 1_000_000;
         if fresh > 0 {
@@ -327,12 +344,23 @@ mod tests {
     fn a_budget_runs_dry_and_refills() {
         let mut link = Link::new(Mono(0), Use::Stranger, None, None);
         let mut taken = 0;
-        while link.spend(Mono(0)) {
+        while link.spend(Mono(0), 0) {
             taken += 1;
         }
         assert_eq!(taken, STRANGER_BURST);
-        assert!(link.spend(Mono(1_000_000)), "one a second while it is warm");
-        assert!(!link.spend(Mono(1_000_001)));
+        assert!(link.spend(Mono(1_000_000), 0), "one a second while it is warm");
+        assert!(!link.spend(Mono(1_000_001), 0));
+    }
+
+    #[test]
+    fn a_child_may_say_as_much_as_its_subtree_has_reason_to() {
+        let id = NodeId::new("c").unwrap();
+        for (weight, burst, rate) in [(1, 420, 104), (50, 1_400, 300), (1_000, 4_000, 2_000)] {
+            let mut link = Link::new(Mono(0), Use::Child(id.clone()), None, None);
+            let spent = |link: &mut Link, at| (0..).take_while(|_| link.spend(at, weight)).count();
+            assert_eq!(spent(&mut link, Mono(0)), burst);
+            assert_eq!(spent(&mut link, Mono(1_000_000)), rate);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::api::{Action, ConnId};
 use super::links::{Link, LinkState, Use};
 use super::upcall::Upcall;
 use crate::media::api::PlaneCommand;
+use crate::refusals::Refusal;
 use soleil_protocol::message::{Bye, Echo, ErrorCode, ErrorReport, FullStats, ReqFullStats};
 use soleil_protocol::routing::{Arrival, Decision, Place, route};
 use soleil_protocol::{Address, Body, Message};
@@ -14,9 +15,13 @@ impl NodeCore {
     /// A message came.
     pub(super) fn on_message(&mut self, conn: ConnId, message: Message) {
         let now = self.now.mono;
+        let weight = match self.links.get(conn).map(|link| &link.purpose) {
+            Some(Use::Child(child)) => self.table.weight(child),
+            _ => 0,
+        };
         let Some(link) = self.links.get_mut(conn) else { return };
-        if !link.spend(now) {
-            tracing::warn!(peer = ?link.id, "a neighbour sends too many messages");
+        if !link.spend(now, weight) {
+            self.note_refusal(conn, Refusal::Flood, "too many messages");
             return self.lose(conn, "too many messages");
         }
         match link.state() {
@@ -126,7 +131,7 @@ impl NodeCore {
             Body::ChildsUpdate(update) if direct && !up => {
                 self.on_childs_update(conn, &message, &update);
             }
-            Body::Stats(containers) if direct && !up => self.on_stats(conn, containers),
+            Body::Stats(containers) if direct && !up => self.on_stats(conn, &message, containers),
             Body::PlayPipeline(play) => match media {
                 Some(media) if direct => self.on_child_play(conn, media, &message, &play),
                 _ if from_root => self.on_root_play(conn, &message, play.pipeline, true),
@@ -138,7 +143,9 @@ impl NodeCore {
                 _ => self.refuse_stranger(conn, &message),
             },
             Body::Error(report) => {
-                tracing::warn!(code = ?report.code, text = %report.text, failed = %report.failed_type, "ERROR received");
+                if let Some(times) = self.log.note("error", 1, self.now.mono) {
+                    tracing::warn!(code = ?report.code, text = %report.text, failed = %report.failed_type, times, "ERROR received");
+                }
                 if up && direct && report.code == ErrorCode::UnknownPipeline {
                     self.on_play_refused(report.failed_time);
                 }
@@ -223,7 +230,22 @@ impl NodeCore {
 
     /// Answers what failed with ERROR, except an ERROR; closes a link that errs too often.
     pub(super) fn refuse(&mut self, conn: ConnId, message: &Message, code: ErrorCode, text: &str) {
+        self.refuse_as(Refusal::of(code), conn, message, code, text);
+    }
+
+    /// The same for a reason that the code does not say.
+    pub(super) fn refuse_as(
+        &mut self,
+        why: Option<Refusal>,
+        conn: ConnId,
+        message: &Message,
+        code: ErrorCode,
+        text: &str,
+    ) {
         let failed = message.body.kind();
+        if let Some(why) = why {
+            self.note_refusal(conn, why, text);
+        }
         tracing::debug!(?code, text, failed, from = ?message.from, "refused");
         self.refused += 1;
         if let Some(report) = ErrorReport::about(message, code, text) {
@@ -240,6 +262,7 @@ impl NodeCore {
     pub(super) fn count_error(&mut self, conn: ConnId) {
         let now = self.now.mono;
         if self.links.get_mut(conn).is_some_and(|l| !l.err(now)) {
+            self.note_refusal(conn, Refusal::Flood, "too many errors");
             self.lose(conn, "too many errors");
         }
     }
@@ -253,6 +276,13 @@ impl NodeCore {
         text: &str,
     ) {
         self.refuse(conn, message, code, text);
+        self.lose(conn, text);
+    }
+
+    /// No HELLO in time, or a joiner that never left.
+    pub(super) fn on_greeting_timeout(&mut self, conn: ConnId) {
+        let text = "no HELLO, or joined and never left";
+        self.note_refusal(conn, Refusal::Slow, text);
         self.lose(conn, text);
     }
 

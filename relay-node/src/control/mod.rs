@@ -17,6 +17,8 @@ mod messages;
 mod parent;
 mod pipelines;
 mod play;
+mod rootclock;
+mod spent;
 mod stats;
 mod stopping;
 #[cfg(test)]
@@ -32,12 +34,15 @@ use attach::Uplink;
 use expiry::Removed;
 use limits::{MAX_MISSED_PINGS, PING_INTERVAL};
 use links::{Link, Links};
+use crate::refusals::{Refusal, RefusalLog};
 use pipelines::Pipelines;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use soleil_protocol::message::{Echo, ErrorCode, ErrorReport, Identity};
+use rootclock::RootClock;
+use soleil_protocol::message::{Echo, ErrorCode, ErrorReport, Identity, VERSION, common};
 use soleil_protocol::routing::SubtreeTable;
 use soleil_protocol::{Address, Body, Message, Mono, NodeId, Now, Role};
+use spent::Spent;
 use stats::Statistics;
 use std::collections::VecDeque;
 use timers::{Timer, Timers};
@@ -66,6 +71,14 @@ pub struct NodeCore {
     stopping: Option<String>,
     stopped: bool,
     refused: u64,
+    /// Keeps the log short where neighbours could fill it.
+    log: RefusalLog,
+    /// The time of day by the root.
+    root_clock: RootClock,
+    /// Tickets that have made a child.
+    spent: Spent,
+    /// The newest version of the protocol that it speaks.
+    speaks: u32,
 }
 
 impl NodeCore {
@@ -91,7 +104,29 @@ impl NodeCore {
             stopping: None,
             stopped: false,
             refused: 0,
+            log: RefusalLog::default(),
+            root_clock: RootClock::default(),
+            spent: Spent::default(),
+            speaks: VERSION,
         }
+    }
+
+    /// The same, but it speaks no newer version of the protocol than this one: what it says and
+    /// what it understands is that version's.
+    #[must_use]
+    pub fn speaking(mut self, version: u32) -> Self {
+        self.speaks = version.min(VERSION);
+        self
+    }
+
+    /// The newest version of the protocol that it speaks.
+    pub fn speaks(&self) -> u32 {
+        self.speaks
+    }
+
+    /// The version that this node and a neighbour speak.
+    fn common_version(&self, theirs: u32) -> Option<u32> {
+        common(self.speaks, theirs)
     }
 
     /// The root's node: it has its name from the start and checks tickets with `ticket_key`.
@@ -196,6 +231,12 @@ impl NodeCore {
         self.actions.push_back(action);
     }
 
+    /// Something of a neighbour is refused: for metrics and the log.
+    fn note_refusal(&mut self, conn: ConnId, why: Refusal, text: &str) {
+        let who = self.links.get(conn).and_then(|link| link.id.clone());
+        self.act(Action::Refused { why, who, text: text.to_owned() });
+    }
+
     fn message(&self, to: Option<Address>, body: Body) -> Message {
         let from = if self.is_root() {
             Some(Address::Root)
@@ -285,7 +326,7 @@ impl NodeCore {
             Timer::Positions => self.on_positions(None),
             Timer::Stats => self.send_stats(),
             Timer::Ping(conn) => self.ping(conn),
-            Timer::Greeting(conn) => self.lose(conn, "no HELLO, or joined and never left"),
+            Timer::Greeting(conn) => self.on_greeting_timeout(conn),
             Timer::Linger(pipeline) => self.on_linger(pipeline),
             Timer::PlayAgain(pipeline) => self.settle(pipeline),
             Timer::Silence => self.on_silence_timeout(),
@@ -334,7 +375,7 @@ impl Core for NodeCore {
     type Command = NodeCommand;
 
     fn handle(&mut self, now: Now, event: Event<NodeCommand>) {
-        self.now = now;
+        self.now = self.root_clock.now(now);
         if self.stopped {
             return;
         }

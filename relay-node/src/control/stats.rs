@@ -6,9 +6,10 @@ use super::api::{ConnId, LinkReport, PlaneReport};
 use super::limits::{MAX_CONTAINERS, STATS_INTERVAL};
 use super::timers::Timer;
 use super::upcall::Upcall;
-use soleil_protocol::message::{Stat, StatsContainer};
-use soleil_protocol::stats::Aggregator;
-use soleil_protocol::{Body, NodeId, PipelineId};
+use crate::refusals::Refusal;
+use soleil_protocol::message::{ErrorCode, Stat, StatsContainer};
+use soleil_protocol::stats::{Aggregator, VERSION_STAT, absurd};
+use soleil_protocol::{Body, Message, NodeId, PipelineId};
 use std::collections::BTreeMap;
 
 /// What was measured and reported.
@@ -99,6 +100,9 @@ impl NodeCore {
         let mut containers = all.finish(self.child_count());
         if let Some(node) = containers.iter_mut().find(|c| c.id.is_none()) {
             node.stats.extend(self.hop_times());
+            if self.speaks > 1 {
+                node.stats.push(stat(VERSION_STAT, f64::from(self.speaks)));
+            }
         }
         containers.retain(|c| only.is_none() || c.id == only);
         containers
@@ -130,8 +134,20 @@ impl NodeCore {
     }
 
     /// STATS of a child.
-    pub(super) fn on_stats(&mut self, conn: ConnId, mut containers: Vec<StatsContainer>) {
+    pub(super) fn on_stats(
+        &mut self,
+        conn: ConnId,
+        message: &Message,
+        mut containers: Vec<StatsContainer>,
+    ) {
         let Some(child) = self.links.get(conn).and_then(|l| l.id.clone()) else { return };
+        let wrong = absurd(&containers);
+        if wrong > 0 {
+            // What it said before stands, and is clamped to its subtree as ever.
+            let text = format!("{wrong} statistics that no subtree can have");
+            let why = Some(Refusal::Statistics);
+            return self.refuse_as(why, conn, message, ErrorCode::Malformed, &text);
+        }
         containers.truncate(MAX_CONTAINERS);
         self.stats.children.insert(child, containers);
         if self.is_root() {

@@ -1,6 +1,7 @@
 //! Step tests of the node's core: each step drains the actions to nothing and compares them all,
 //! so that one too many is found like one too few.
 
+mod clock;
 mod expiry;
 mod failover;
 mod media;
@@ -9,3 +10,4 @@ mod pipelines;
 mod refusals;
 mod rig;
 mod uplink;
+mod versions;

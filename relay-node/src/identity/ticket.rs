@@ -6,6 +6,7 @@ use super::key::{SigningKey, verify};
 use super::wrap::{WrapKey, wrap};
 use crate::control::api::{KeyHash, TicketClaims};
 use crate::media::api::HopCredential;
+use soleil_protocol::message::WARM_VERSION;
 use soleil_protocol::pipeline::Wrapped;
 use soleil_protocol::{Incarnation, LinkId, NodeId, Rank, Wall};
 use zeroize::Zeroize;
@@ -13,6 +14,10 @@ use zeroize::Zeroize;
 /// Longest ticket that is looked at, in bytes: two ids of 64, the wrapped secret and the
 /// signature make 350.
 pub const MAX_TICKET: usize = 512;
+/// The first version had no rank: it is made for parents that speak the protocol's version 1, and
+/// understood.
+const PURPOSE_1: &[u8] = b"soleil link ticket 1\0";
+const VERSION_1: u8 = 1;
 const PURPOSE: &[u8] = b"soleil link ticket 2\0";
 const VERSION: u8 = 2;
 const SIGNATURE_LEN: usize = 64;
@@ -69,9 +74,12 @@ impl LinkTicket {
         })
     }
 
-    /// The ticket as it travels, signed by the root.
-    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
-        let mut out = vec![VERSION];
+    /// The ticket as it travels, signed by the root, for a parent that speaks this version of the
+    /// protocol. Version 1 knows no ranks.
+    pub fn sign(&self, key: &SigningKey, speaks: u32) -> Vec<u8> {
+        let old = speaks < WARM_VERSION;
+        let (version, purpose) = if old { (VERSION_1, PURPOSE_1) } else { (VERSION, PURPOSE) };
+        let mut out = vec![version];
         for id in [&self.child, &self.parent] {
             // A node id has at most 64 bytes, so its length fits a byte.
             out.push(id.as_str().len() as u8);
@@ -79,14 +87,15 @@ impl LinkTicket {
         }
         out.extend_from_slice(&self.child_key);
         let rank = self.backup.map_or(0, |rank| u64::from(rank.0));
-        for number in [self.incarnation.0, self.link.0, self.expires.0, rank] {
+        let numbers = [self.incarnation.0, self.link.0, self.expires.0, rank];
+        for number in &numbers[..if old { 3 } else { 4 }] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         for part in [&self.credential.enc, &self.credential.sealed] {
             out.push(part.len() as u8);
             out.extend_from_slice(part);
         }
-        let signature = key.sign(PURPOSE, &out);
+        let signature = key.sign(purpose, &out);
         out.extend_from_slice(&signature);
         out
     }
@@ -105,7 +114,9 @@ impl LinkTicket {
             return Err(refuse("it is too short"));
         };
         let (body, signature) = bytes.split_at(length);
-        if !verify(ticket_key, PURPOSE, body, signature) {
+        // The purpose is part of what is signed: no ticket is read as one of the other version.
+        let purpose = if body.first() == Some(&VERSION_1) { PURPOSE_1 } else { PURPOSE };
+        if !verify(ticket_key, purpose, body, signature) {
             return Err(refuse("its signature is wrong"));
         }
         Self::parse(body).ok_or(refuse("it cannot be read"))
@@ -113,7 +124,8 @@ impl LinkTicket {
 
     fn parse(body: &[u8]) -> Option<LinkTicket> {
         let mut reader = Reader(body);
-        if reader.take(1)? != [VERSION] {
+        let version = *reader.take(1)?.first()?;
+        if !matches!(version, VERSION_1 | VERSION) {
             return None;
         }
         let child = reader.id()?;
@@ -122,7 +134,8 @@ impl LinkTicket {
         let incarnation = Incarnation(reader.number()?);
         let link = LinkId(reader.number()?);
         let expires = Wall(reader.number()?);
-        let rank = u32::try_from(reader.number()?).ok()?;
+        let rank = if version == VERSION_1 { 0 } else { reader.number()? };
+        let rank = u32::try_from(rank).ok()?;
         let backup = (rank > 0).then_some(Rank(rank));
         let credential =
             Wrapped { enc: reader.counted()?.to_vec(), sealed: reader.counted()?.to_vec() };
@@ -225,7 +238,7 @@ mod tests {
         let root = SigningKey::generate().unwrap();
         let parent = WrapKey::generate().unwrap();
         let ticket = LinkTicket::new(&claims(), &id("relay-1"), &parent.public(), NOW).unwrap();
-        let ticket = ticket.sign(&root);
+        let ticket = ticket.sign(&root, 2);
         World { root, parent, ticket }
     }
 
@@ -247,6 +260,23 @@ mod tests {
         assert_eq!(got.credential.0, [5; 32]);
         assert_eq!(got.backup, Some(Rank(7)));
         assert!(world.ticket.len() < MAX_TICKET);
+    }
+
+    #[test]
+    fn a_parent_of_the_first_version_gets_a_ticket_without_rank() {
+        let world = world();
+        let ticket = LinkTicket::new(&claims(), &id("relay-1"), &world.parent.public(), NOW);
+        let old = ticket.unwrap().sign(&world.root, 1);
+        assert_eq!((old[0], world.ticket[0]), (1, 2));
+        assert_eq!(old.len() + 8, world.ticket.len());
+        let got = world.check(&old, "relay-1", NOW).unwrap();
+        assert_eq!((got.child, got.link, got.backup), (id("leaf-1"), LinkId(99), None));
+        // Neither is taken for the other.
+        for (ticket, version) in [(&old, 2), (&world.ticket, 1)] {
+            let mut relabelled = ticket.clone();
+            relabelled[0] = version;
+            assert!(world.check(&relabelled, "relay-1", NOW).unwrap_err().contains("signature"));
+        }
     }
 
     #[test]
@@ -277,12 +307,12 @@ mod tests {
         let stranger = SigningKey::generate().unwrap();
         let forged = LinkTicket::new(&claims(), &id("relay-1"), &world.parent.public(), NOW)
             .unwrap()
-            .sign(&stranger);
+            .sign(&stranger, 2);
         assert!(world.check(&forged, "relay-1", NOW).unwrap_err().contains("signature"));
         let elsewhere = WrapKey::generate().unwrap();
         let ticket = LinkTicket::new(&claims(), &id("relay-1"), &elsewhere.public(), NOW)
             .unwrap()
-            .sign(&world.root);
+            .sign(&world.root, 2);
         assert!(world.check(&ticket, "relay-1", NOW).unwrap_err().contains("another key"));
     }
 
@@ -291,7 +321,7 @@ mod tests {
         let world = world();
         let mut moved = LinkTicket::open(&world.ticket, &world.root.public()).unwrap();
         moved.link = LinkId(100);
-        let moved = moved.sign(&world.root);
+        let moved = moved.sign(&world.root, 2);
         assert!(world.check(&moved, "relay-1", NOW).unwrap_err().contains("another key"));
     }
 }

@@ -2,11 +2,11 @@
 
 use super::TokenCheck;
 use super::conn::{Connection, LinkEvent, Shared, web_socket_config};
-use super::counters::Refusal;
 use super::gate::{Gate, Place};
 use super::limits::ACCEPT_AGAIN;
 use crate::control::api::{ConnId, Peer};
 use crate::identity::{JoinToken, NodeCertificate};
+use crate::refusals::Refusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,15 +64,15 @@ impl Acceptor {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a client that was gone at once.
-                    tracing::warn!(%error, "cannot accept");
+                    self.shared.tell("accept", &"listener", &error);
                     let again = self.shared.clock.deadline(ACCEPT_AGAIN);
                     tokio::time::sleep_until(again.into()).await;
                     continue;
                 }
             };
             let Some(place) = gate.enter(remote.ip()) else {
-                tracing::debug!(%remote, "no place for another connection");
-                self.shared.counters.refused(Refusal::Crowded);
+                let text = "no place for another connection";
+                self.shared.refuse(Refusal::Crowded, &remote, &text);
                 continue;
             };
             let Some(tls) = self.tls.borrow().clone() else { continue };
@@ -108,13 +108,11 @@ async fn greet(
     let (socket, peer) = match shaken {
         Ok(Ok(done)) => done,
         Ok(Err((why, text))) => {
-            tracing::info!(%remote, reason = %text, "connection refused");
-            shared.counters.refused(why);
+            shared.refuse(why, &remote, &text);
             return;
         }
         Err(_) => {
-            tracing::info!(%remote, "connection refused: the handshake took too long");
-            shared.counters.refused(Refusal::Slow);
+            shared.refuse(Refusal::Slow, &remote, &"the handshake took too long");
             return;
         }
     };

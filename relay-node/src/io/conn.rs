@@ -4,15 +4,17 @@
 //! not read (bytes, messages, time). A connection that goes over is closed; others notice nothing.
 
 use super::bucket::Bucket;
-use super::counters::{Direction, LinkCounters, Refusal};
+use super::counters::{Direction, LinkCounters};
 use super::limits::{INBOX, LINK_BYTES, LinkLimits, MAX_DISCARDED};
 use crate::clock::Clock;
 use crate::control::api::{ConnId, DialId, Peer};
+use crate::refusals::Refusal;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use soleil_protocol::limits::MAX_MESSAGE;
 use soleil_protocol::message::{ErrorCode, ErrorReport};
 use soleil_protocol::{Body, Message};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,6 +64,26 @@ impl Shared {
         let (inbox, events) = mpsc::channel(INBOX);
         let stop = CancellationToken::new();
         (Shared { inbox, counters: Arc::default(), limits, clock, stop }, events)
+    }
+
+    /// Counts what was refused, and says so in the log if it is its turn.
+    pub(super) fn refuse(&self, why: Refusal, who: &dyn Display, text: &dyn Display) {
+        self.counters.refused(why);
+        self.tell(why.as_str(), who, text);
+    }
+
+    /// A line in the log, unless there were many of this kind lately.
+    pub(super) fn tell(&self, kind: &'static str, who: &dyn Display, text: &dyn Display) {
+        if let Some(times) = self.counters.note(kind, 1, self.clock.now().mono) {
+            tracing::warn!(reason = kind, %who, text = %text, times, "refused");
+        }
+    }
+
+    /// Tells of what was left out of the log.
+    pub(super) fn tell_overdue(&self) {
+        for (kind, times) in self.counters.overdue(self.clock.now().mono) {
+            tracing::warn!(reason = kind, times, "refused, and left out of the log till now");
+        }
     }
 }
 
@@ -152,8 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut writing = std::pin::pin!(write(conn, &mut sink, queue, &waiting, &shared));
             tokio::select! {
                 () = cancel.cancelled() => {
-                    tracing::warn!(?conn, "too much waits for this peer: closing");
-                    shared.counters.refused(Refusal::NotReading);
+                    let text = "too much waits for this peer: closing";
+                    shared.refuse(Refusal::NotReading, &conn, &text);
                     false
                 }
                 polite = &mut writing => polite,
@@ -221,8 +243,8 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             &event,
             LinkEvent::Malformed(_, report) if report.code != ErrorCode::UnknownType
         );
-        if matches!(event, LinkEvent::Malformed(..)) {
-            shared.counters.refused(Refusal::Malformed);
+        if let LinkEvent::Malformed(_, report) = &event {
+            shared.refuse(Refusal::Malformed, &conn, &report.text);
         }
         if shared.inbox.send(event).await.is_err() {
             return End::Gone;
@@ -275,8 +297,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(Ok(())) => {}
             Ok(Err(_)) => return false,
             Err(_) => {
-                tracing::warn!(?conn, "the peer does not read: closing");
-                shared.counters.refused(Refusal::NotReading);
+                shared.refuse(Refusal::NotReading, &conn, &"the peer does not read: closing");
                 return false;
             }
         }

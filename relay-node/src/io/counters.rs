@@ -1,5 +1,7 @@
 //! What the control links count. Counters only rise; the one gauge (open links) is kept by guards.
 
+use crate::refusals::{Refusal, RefusalLog};
+use soleil_protocol::Mono;
 use soleil_protocol::message::ErrorCode;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,39 +26,6 @@ impl Direction {
     }
 }
 
-/// Why something was turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
-    /// A join token that is wrong, expired or revoked.
-    Token,
-    /// No certificate and no token either.
-    Anonymous,
-    /// TLS or the upgrade failed: another CA, no TLS at all, another path.
-    Handshake,
-    /// TLS or the upgrade took too long.
-    Slow,
-    /// Too many connections, in all or of one address.
-    Crowded,
-    /// Let too much pile up, or took too long to read.
-    NotReading,
-    /// What came was not a message.
-    Malformed,
-}
-
-impl Refusal {
-    fn as_str(self) -> &'static str {
-        match self {
-            Refusal::Token => "token",
-            Refusal::Anonymous => "anonymous",
-            Refusal::Handshake => "handshake",
-            Refusal::Slow => "slow",
-            Refusal::Crowded => "crowded",
-            Refusal::NotReading => "not_reading",
-            Refusal::Malformed => "malformed",
-        }
-    }
-}
-
 /// The counters of a node's control links.
 #[derive(Debug, Default)]
 pub struct LinkCounters {
@@ -67,6 +36,7 @@ pub struct LinkCounters {
     slowed: AtomicU64,
     reserve: AtomicBool,
     failovers: AtomicU64,
+    log: Mutex<RefusalLog>,
 }
 
 fn locked<K>(map: &Mutex<BTreeMap<K, u64>>) -> MutexGuard<'_, BTreeMap<K, u64>> {
@@ -93,6 +63,20 @@ impl LinkCounters {
 
     pub(super) fn refused(&self, why: Refusal) {
         bump(&self.refusals, why);
+    }
+
+    /// Whether a line in the log is due for something of this kind, and for how many it speaks.
+    pub(super) fn note(&self, kind: &'static str, times: u64, now: Mono) -> Option<u64> {
+        self.log().note(kind, times, now)
+    }
+
+    /// Kinds that were left out of the log and are due.
+    pub(super) fn overdue(&self, now: Mono) -> Vec<(&'static str, u64)> {
+        self.log().overdue(now)
+    }
+
+    fn log(&self) -> MutexGuard<'_, RefusalLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn slowed(&self) {
@@ -154,7 +138,7 @@ impl crate::ops::MetricsSource for LinkCounters {
             let _ = writeln!(out, "{name}{{direction=\"{direction}\",code=\"{code}\"}} {n}");
         }
         let name = "soleil_control_refused_total";
-        head(out, name, "Connections that were refused or closed, by reason.");
+        head(out, name, "Connections and messages that were refused, by reason.");
         for (why, n) in locked(&self.refusals).iter() {
             let _ = writeln!(out, "{name}{{reason=\"{}\"}} {n}", why.as_str());
         }

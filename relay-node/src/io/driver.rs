@@ -23,7 +23,7 @@ use handle::Control;
 use soleil_protocol::limits::MAX_MESSAGE;
 use soleil_protocol::message::{HostPort, Identity};
 use soleil_protocol::pipeline::PipelineDef;
-use soleil_protocol::{Message, PipelineId};
+use soleil_protocol::{Message, NodeId, PipelineId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +183,7 @@ where
     fn report(&mut self) -> PlaneReport {
         let now = self.clock.now();
         let cpu = self.meter.cpu(now.mono);
+        self.shared.tell_overdue();
         PlaneReport { cpu, memory: self.meter.memory(), ..self.plane.report(now) }
     }
 
@@ -223,7 +224,6 @@ where
             }
             LinkEvent::Malformed(conn, report) => {
                 self.conns.get(&conn)?;
-                tracing::info!(?conn, reason = %report.text, "malformed message");
                 Event::Malformed { conn, report }
             }
             LinkEvent::Closed(conn) => {
@@ -256,6 +256,10 @@ where
             }
             Action::Reserve(ready) => self.shared.counters.reserve(ready),
             Action::FailedOver => self.shared.counters.failed_over(),
+            Action::Refused { why, who, text } => {
+                let who = who.as_ref().map_or("somebody without a name", NodeId::as_str);
+                self.shared.refuse(why, &who, &text);
+            }
             Action::Stopped(reason) => return Some(reason),
         }
         None

@@ -7,6 +7,7 @@ use crate::control::api::{LayerReport, LinkReport, PlaneReport};
 use crate::media::api::{PeerSide, PlaneCommand};
 use crate::media::stats::{LayerStats, LinkStats, PlaneStats};
 use crate::ops::MetricsSource;
+use crate::refusals::RefusalLog;
 use soleil_protocol::{Mono, Now, PipelineId, Ssrc};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,11 +17,12 @@ use std::time::Duration;
 pub(crate) struct MediaPlane {
     handle: MediaHandle,
     rates: Rates,
+    refused: Refused,
 }
 
 impl MediaPlane {
     pub(crate) fn new(handle: MediaHandle) -> MediaPlane {
-        MediaPlane { handle, rates: Rates::default() }
+        MediaPlane { handle, rates: Rates::default(), refused: Refused::default() }
     }
 }
 
@@ -32,7 +34,50 @@ impl Plane for MediaPlane {
     }
 
     fn report(&mut self, now: Now) -> PlaneReport {
-        self.rates.report(&self.handle.stats(), now.mono)
+        let stats = self.handle.stats();
+        for (kind, times) in self.refused.news(&stats, now.mono) {
+            // What is on its way while links change is refused, too: nothing to warn of.
+            match kind {
+                FORGED => tracing::warn!(reason = kind, times, "media refused"),
+                _ => tracing::info!(reason = kind, times, "media refused"),
+            }
+        }
+        self.rates.report(&stats, now.mono)
+    }
+}
+
+/// Packets that are not authentic, in the log.
+const FORGED: &str = "media_forged";
+
+/// What the plane has refused as of the last report, and what the log has told of it.
+#[derive(Debug, Default)]
+struct Refused {
+    before: BTreeMap<&'static str, u64>,
+    log: RefusalLog,
+}
+
+impl Refused {
+    /// Kinds of which the log is to tell now, with their number.
+    fn news(&mut self, stats: &PlaneStats, now: Mono) -> Vec<(&'static str, u64)> {
+        let strays = &stats.strays;
+        let links: u64 = stats.links.iter().map(|l| l.rtcp_refused).sum();
+        let totals = [
+            (FORGED, stats.layers.iter().map(|l| l.forged).sum::<u64>()),
+            ("media_not_validated", strays.not_validated),
+            ("media_malformed", strays.malformed + strays.unknown + strays.unknown_layer),
+            ("rtcp_refused", strays.rtcp_refused + links),
+            ("stun_refused", strays.stun_refused),
+            ("links_refused", strays.links_refused),
+        ];
+        let mut lines = Vec::new();
+        for (kind, total) in totals {
+            // A layer or link that went away took its numbers along.
+            let before = self.before.insert(kind, total).unwrap_or_default();
+            let line = self.log.note(kind, total.saturating_sub(before), now);
+            lines.extend(line.map(|times| (kind, times)));
+        }
+        lines.extend(self.log.overdue(now));
+        lines
     }
 }
 
@@ -260,6 +305,28 @@ mod tests {
         assert_eq!(report.layers[0].bitrate, 0);
         let report = rates.report(&stats(20, 0), Mono(3_000_000));
         assert_eq!(report.layers[0].bitrate, 0);
+    }
+
+    #[test]
+    fn the_log_tells_of_forgeries_in_few_lines_that_speak_for_all() {
+        let mut refused = Refused::default();
+        let mut told = 0;
+        let mut lines = 0;
+        for second in 0..60 {
+            let forged = LayerStats { forged: (second + 1) * 1_000, ..layer(1, 0) };
+            let stats = PlaneStats { layers: vec![forged], ..PlaneStats::default() };
+            for (kind, times) in refused.news(&stats, Mono(second * 1_000_000)) {
+                assert_eq!(kind, FORGED);
+                told += times;
+                lines += 1;
+            }
+        }
+        assert!((10..=15).contains(&lines), "{lines} lines in a minute");
+        assert!(told >= 55_000, "{told}");
+        // The layer is gone and comes back: nothing happened.
+        let none = refused.news(&PlaneStats::default(), Mono(100_000_000));
+        assert!(none.iter().all(|(_, times)| *times <= 5_000), "{none:?}");
+        assert!(refused.news(&PlaneStats::default(), Mono(200_000_000)).is_empty());
     }
 
     #[test]

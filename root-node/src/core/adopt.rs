@@ -5,6 +5,7 @@
 
 use super::RootCore;
 use super::api::RootOutput;
+use super::steadiness::Steadiness;
 use super::tree::{Node, Place};
 use relay_node::control::api::KeyHash;
 use soleil_protocol::message::{Capacity, HostPort};
@@ -41,6 +42,8 @@ pub struct Remembered {
     pub labels: Vec<(String, String)>,
     /// Its capacity.
     pub capacity: Capacity,
+    /// The version of the protocol that it speaks.
+    pub version: u32,
     /// The join token that it came by.
     pub token: String,
     /// Whether it was killed.
@@ -79,6 +82,8 @@ impl RootCore {
             let id = node.id.clone();
             self.told.nodes.insert(id.clone(), node.clone());
             let serial = self.tree.keep_serial(node.serial);
+            // What it spoke with the root before this one, which may have been a newer one.
+            let node = Remembered { version: node.version.min(self.node.speaks()), ..node };
             self.tree.insert(id, restored(now, node, serial));
         }
         self.tree.take_touched();
@@ -127,6 +132,7 @@ fn record(id: &NodeId, node: &Node, covered: Option<Incarnation>) -> Remembered 
         region: node.region.clone(),
         labels: node.labels.clone(),
         capacity: node.capacity,
+        version: node.version,
         token: node.token.clone(),
         killed: node.killed,
         serial: node.serial,
@@ -147,6 +153,8 @@ fn restored(now: Mono, node: Remembered, serial: u32) -> Node {
         region: node.region,
         labels: node.labels,
         capacity: node.capacity,
+        version: node.version,
+        steadiness: Steadiness::default(),
         parent: None,
         moving_to: None,
         lost: None,

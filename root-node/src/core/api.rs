@@ -33,6 +33,8 @@ pub struct TicketRequest {
     pub credential: HopCredential,
     /// The child's rank, if the parent is a backup.
     pub backup: Option<Rank>,
+    /// The version of the protocol that the parent speaks: it has to understand the ticket.
+    pub version: u32,
     /// How long the ticket is good for.
     pub lives: Duration,
 }

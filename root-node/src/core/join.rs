@@ -2,6 +2,7 @@
 
 use super::RootCore;
 use super::api::TicketRequest;
+use super::steadiness::Steadiness;
 use super::tree::{Node, Place};
 use relay_node::control::api::{ConnId, KeyHash, Peer, credential_context};
 use relay_node::media::api::HopCredential;
@@ -50,7 +51,8 @@ impl RootCore {
                 self.node.answer(conn, Body::Redirect(Box::new(redirect)));
             }
             Err((code, text)) => {
-                tracing::warn!(name = %hello.name, ?code, text, "join refused");
+                // The node's core counts it, and keeps the log short.
+                tracing::debug!(name = %hello.name, ?code, text, "join refused");
                 self.node.refuse_join(conn, message, code, &text);
             }
         }
@@ -94,6 +96,15 @@ impl RootCore {
         let incarnation = Incarnation(before.max(claimed).saturating_add(1));
         // A node that comes (again) has lost its parent or did not reach it.
         let avoid = known.and_then(|n| n.parent.clone().or(n.lost.clone()));
+        let steadiness = known.map(|n| (n.steadiness, n.leaving));
+        let steadiness = match steadiness {
+            Some((steadiness, false)) => steadiness.returned(self.now.mono),
+            // It said that it would go: no fault of its.
+            Some((steadiness, true)) => steadiness,
+            None => Steadiness::default(),
+        };
+        let version = hello.version.min(self.node.speaks());
+        self.versions_changed |= known.is_some_and(|n| n.version != version);
         let stale =
             hello.pipelines.iter().copied().filter(|p| !self.pipelines.contains_key(p)).collect();
         let mut node = Node {
@@ -108,6 +119,8 @@ impl RootCore {
             region: hello.region.clone(),
             labels: hello.labels.clone(),
             capacity: hello.capacity,
+            version,
+            steadiness,
             parent: None,
             moving_to: None,
             lost: None,
@@ -245,16 +258,17 @@ impl RootCore {
         parent: &NodeId,
         (backup, lives): (Option<Rank>, Duration),
     ) -> Result<ParentOffer, Refusal> {
-        let (server, media, parent_wrap_key) = if *parent == self.config.id {
+        let (server, media, parent_wrap_key, version) = if *parent == self.config.id {
             let wrap_key = self.node.vault().wrap_key();
-            (self.config.server.clone(), self.config.media.clone(), wrap_key)
+            let version = self.node.speaks();
+            (self.config.server.clone(), self.config.media.clone(), wrap_key, version)
         } else {
             let known = self.tree.get(parent);
-            let place = known.and_then(|p| Some((p.server.clone()?, p.media.clone(), &p.wrap_key)));
-            let Some((server, media, wrap_key)) = place else {
+            let place = known.and_then(|p| Some((p, p.server.clone()?)));
+            let Some((known, server)) = place else {
                 return no(ErrorCode::Internal, "the parent has no address");
             };
-            (server, media, wrap_key.clone())
+            (server, known.media.clone(), known.wrap_key.clone(), known.version)
         };
         let mut credential = HopCredential([0; 32]);
         self.authority.random(&mut credential.0);
@@ -274,11 +288,20 @@ impl RootCore {
             link,
             credential,
             backup,
+            version,
             lives,
         };
         let ticket =
             self.authority.sign_ticket(self.now, &request).map_err(|e| (ErrorCode::Internal, e))?;
-        Ok(ParentOffer { id: parent.clone(), server, media, link, ticket, credential: wrapped })
+        Ok(ParentOffer {
+            id: parent.clone(),
+            server,
+            media,
+            link,
+            version: version.min(node.version),
+            ticket,
+            credential: wrapped,
+        })
     }
 
     /// HELLO to the root from inside the tree: a new certificate for the same key.
@@ -317,6 +340,7 @@ impl RootCore {
             return no(ErrorCode::Unauthorized, "another key needs another join");
         }
         let (role, incarnation) = (node.role, node.incarnation);
+        self.set_version(from, hello.version);
         let identity = self.identity(from, role, incarnation, csr)?;
         Ok(Redirect {
             rank: self.tree.planner().rank(from),

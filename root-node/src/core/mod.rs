@@ -12,6 +12,7 @@ mod moves;
 pub mod pick;
 mod pipelines;
 mod polling;
+pub mod steadiness;
 #[cfg(test)]
 mod tests;
 pub mod tree;
@@ -93,6 +94,8 @@ pub struct RootCore {
     told: adopt::Told,
     /// Joins that wait for a place.
     waiting: VecDeque<Waiting>,
+    /// A node speaks another version than it did: what others were told of it is out of date.
+    versions_changed: bool,
 }
 
 impl RootCore {
@@ -134,7 +137,15 @@ impl RootCore {
             demand: demand::Demand::default(),
             told: adopt::Told::default(),
             waiting: VecDeque::new(),
+            versions_changed: false,
         }
+    }
+
+    /// The same, but it speaks no newer version of the protocol than this one.
+    #[must_use]
+    pub fn speaking(mut self, version: u32) -> Self {
+        self.node = self.node.speaking(version);
+        self
     }
 
     /// The next thing that the program around the root has to know; call it until it is `None`
@@ -292,6 +303,7 @@ impl RootCore {
                 if let Some(node) = self.tree.get_mut(from) {
                     node.stats.clone_from(&full.containers);
                     self.take_rtts(from, &full.containers);
+                    self.take_version(from, &full.containers);
                     self.touch();
                 }
             }

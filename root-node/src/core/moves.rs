@@ -149,6 +149,8 @@ impl RootCore {
 
     /// Looks for places that are enough better, and gives tickets anew in time.
     pub(super) fn tidy(&mut self) {
+        self.tree.trust_again(self.now.mono);
+        self.tell_versions();
         self.tree.sync_all();
         self.moves_left = (self.moves_left + MOVES_PER_SWEEP).min(MOVES_AT_ONCE);
         if !self.node.is_stopping() {

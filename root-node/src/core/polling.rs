@@ -3,6 +3,7 @@
 use super::tree::Place;
 use super::{RootCore, RootTimer};
 use soleil_protocol::message::{ReqFullStats, StatsContainer};
+use soleil_protocol::stats::VERSION_STAT;
 use soleil_protocol::{Body, NodeId, Role};
 use std::time::Duration;
 
@@ -41,6 +42,39 @@ impl RootCore {
             .filter(|(i, _)| i % slots as usize == slot)
             .map(|(_, (id, _))| id.clone())
             .collect()
+    }
+
+    /// Takes the version that a node speaks out of its FULLSTATS: one that joined at a root of an older
+    /// version may know more than that root wrote down.
+    pub(super) fn take_version(&mut self, from: &NodeId, containers: &[StatsContainer]) {
+        let own = containers.iter().filter(|c| c.id.is_none());
+        let said = own.flat_map(|c| &c.stats).find(|stat| stat.name == VERSION_STAT);
+        if let Some(stat) = said {
+            // A cast saturates.
+            self.set_version(from, stat.value as u32);
+        }
+    }
+
+    /// A node says which version it speaks.
+    pub(super) fn set_version(&mut self, id: &NodeId, said: u32) {
+        let version = said.min(self.node.speaks());
+        if let Some(node) = self.tree.get_mut(id).filter(|node| node.version != version) {
+            node.version = version;
+            self.versions_changed = true;
+        }
+    }
+
+    /// If some node's version has changed, everybody is told anew which parents speak what: a few
+    /// at a time, as ever.
+    pub(super) fn tell_versions(&mut self) {
+        if !std::mem::take(&mut self.versions_changed) {
+            return;
+        }
+        let attached = self.tree.iter().filter(|(_, n)| n.place == Place::Attached);
+        for id in attached.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.tree.planner_mut().forget_told(&id);
+        }
+        self.plan_soon();
     }
 
     /// Takes the round trips out of a node's FULLSTATS.

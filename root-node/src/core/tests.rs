@@ -7,6 +7,8 @@ mod plans;
 mod restart;
 mod streams;
 mod turns;
+mod unsteady;
+mod versions;
 
 use super::RootCore;
 use super::adopt::{Memory, Remembered};
@@ -56,7 +58,7 @@ impl Vault for Plain {
     ) -> Result<TicketClaims, String> {
         let text = String::from_utf8(ticket.to_vec()).map_err(|e| e.to_string())?;
         let parts: Vec<&str> = text.split(' ').collect();
-        let [child, key, incarnation, link, rank] = &parts[..] else {
+        let [child, key, incarnation, link, rank, _] = &parts[..] else {
             return Err("nonsense".into());
         };
         Ok(TicketClaims {
@@ -93,7 +95,8 @@ impl Authority for Plain {
     fn sign_ticket(&mut self, _now: Now, t: &TicketRequest) -> Result<Vec<u8>, String> {
         let rank = t.backup.map_or("-".to_owned(), |rank| rank.to_string());
         let (child, key) = (&t.child, t.child_key[0]);
-        Ok(format!("{child} {key} {} {} {rank}", t.incarnation, t.link).into_bytes())
+        let (number, link, version) = (t.incarnation, t.link, t.version);
+        Ok(format!("{child} {key} {number} {link} {rank} {version}").into_bytes())
     }
 
     fn wrap(&mut self, key: &[u8], context: &str, secret: &[u8]) -> Result<Wrapped, String> {
@@ -163,7 +166,10 @@ impl Rig {
             {
                 self.pings.push((*conn, echo.clone()));
             }
-            said.push(words(&action));
+            // For metrics and the log; what is answered is here.
+            if !matches!(action, Action::Refused { .. }) {
+                said.push(words(&action));
+            }
         }
         while let Some(output) = self.core.poll_output() {
             said.push(match output {
@@ -228,17 +234,22 @@ impl Rig {
 
     /// Joins and attaches a node below the root; returns its connection and what came of it.
     fn attach(&mut self, role: Role, name: &str, key: u8) -> (ConnId, Vec<String>) {
-        self.attach_by(hello(role, name, key), key)
+        self.attach_as(role, hello(role, name, key), key)
     }
 
     /// Likewise, by this HELLO.
     fn attach_by(&mut self, hello: Hello, key: u8) -> (ConnId, Vec<String>) {
-        let said = self.join(hello.role.unwrap(), hello);
+        self.attach_as(hello.role.unwrap(), hello, key)
+    }
+
+    fn attach_as(&mut self, role: Role, hello: Hello, key: u8) -> (ConnId, Vec<String>) {
+        let version = hello.version;
+        let said = self.join(role, hello);
         assert!(said[0].starts_with("redirect"), "{said:?}");
         let (_, redirect) = self.redirects.last().cloned().unwrap();
         let identity = redirect.identity.unwrap();
         let conn = self.accept(node_peer(identity.id.as_str(), key));
-        let mut hello = Hello::new(identity.id.clone());
+        let mut hello = Hello { version, ..Hello::new(identity.id.clone()) };
         hello.incarnation = identity.incarnation;
         hello.ticket = Some(redirect.parents[0].ticket.clone());
         hello.nonce = Some(vec![1; 16]);
@@ -303,6 +314,7 @@ fn words(action: &Action) -> String {
         Action::Pipelines(all) => format!("pipelines {}", all.len()),
         Action::Lacks(_) => "lacks".into(),
         Action::Reserve(_) | Action::FailedOver => "backup".into(),
+        Action::Refused { why, .. } => format!("refused {}", why.as_str()),
         Action::Stopped(_) => "stopped".into(),
         other => format!("{other:?}"),
     }

@@ -4,6 +4,7 @@
 mod planned;
 
 use super::api::NodeView;
+use super::steadiness::Steadiness;
 use crate::planner::{MAX_SERIAL, NodeInput, Planner};
 use relay_node::control::api::KeyHash;
 use soleil_protocol::message::{Capacity, HostPort, StatsContainer};
@@ -64,6 +65,10 @@ pub struct Node {
     pub labels: Vec<(String, String)>,
     /// Its capacity.
     pub capacity: Capacity,
+    /// The version of the protocol that it speaks with us.
+    pub version: u32,
+    /// How often it has come back of late.
+    pub steadiness: Steadiness,
     /// Its parent, as planned while pending.
     pub parent: Option<NodeId>,
     /// The parent that it is moving to.

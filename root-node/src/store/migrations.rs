@@ -63,6 +63,11 @@ const STEPS: &[(&str, &str)] = &[
         "ALTER TABLE nodes ADD COLUMN serial INTEGER NOT NULL DEFAULT 0
             CHECK (serial BETWEEN 0 AND 4294967295);",
     ),
+    (
+        "the version of the protocol that a node speaks; those of before it was asked for: the first",
+        "ALTER TABLE nodes ADD COLUMN version INTEGER NOT NULL DEFAULT 1
+            CHECK (version BETWEEN 0 AND 4294967295);",
+    ),
 ];
 
 /// Brings the schema up to date. `false`: it is of a later version than this program.

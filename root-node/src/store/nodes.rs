@@ -26,6 +26,7 @@ struct Raw {
     token: String,
     killed: bool,
     serial: u32,
+    version: u32,
 }
 
 impl Raw {
@@ -49,6 +50,7 @@ impl Raw {
             token: row.get(14)?,
             killed: row.get(15)?,
             serial: row.get(16)?,
+            version: row.get(17)?,
         })
     }
 
@@ -77,6 +79,7 @@ impl Raw {
             token: self.token,
             killed: self.killed,
             serial: self.serial,
+            version: self.version,
         })
     }
 }
@@ -92,7 +95,7 @@ impl Store {
             .prepare(
                 "SELECT id, role, key_sha256, wrap_key, issued, server_host, server_port, media,
                     http, region, labels, children, viewers, egress, token, killed,
-                    serial
+                    serial, version
                  FROM nodes ORDER BY id LIMIT ?1",
             )
             .map_err(|e| self.fail(e))?;
@@ -126,9 +129,9 @@ impl Store {
                 Some(node) => transaction.execute(
                     "INSERT OR REPLACE INTO nodes (id, role, key_sha256, wrap_key, issued,
                         server_host, server_port, media, http, region, labels, children, viewers,
-                        egress, token, killed, serial)
+                        egress, token, killed, serial, version)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                        ?17)",
+                        ?17, ?18)",
                     params![
                         id.as_str(),
                         node.role.as_str(),
@@ -147,6 +150,7 @@ impl Store {
                         node.token,
                         node.killed,
                         node.serial,
+                        node.version,
                     ],
                 ),
             }

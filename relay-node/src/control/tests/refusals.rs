@@ -44,20 +44,101 @@ fn a_stranger_becomes_a_child() {
 #[test]
 fn tickets_that_do_not_hold() {
     let rows = [
-        ("another parent's", "c", "you c 1 20 9", "10 error me>- unauthorized hello"),
-        ("not signed", "c", "garbage", "10 error me>- unauthorized hello"),
-        ("another child's", "c", "me d 1 20 9", "10 error me>- unauthorized hello"),
-        ("another key's", "c", "me c 1 20 8", "10 error me>- unauthorized hello"),
-        ("an older incarnation's", "c", "me c 0 20 9", "10 error me>- unauthorized hello"),
-        ("another name than TLS", "d", "me d 1 20 9", "10 error me>- forged hello"),
+        ("another parent's", "c", "you c 1 20 9", "unauthorized", "ticket"),
+        ("not signed", "c", "garbage", "unauthorized", "ticket"),
+        ("another child's", "c", "me d 1 20 9", "unauthorized", "ticket"),
+        ("another key's", "c", "me c 1 20 8", "unauthorized", "ticket"),
+        ("an older incarnation's", "c", "me c 0 20 9", "unauthorized", "replayed"),
+        ("another name than TLS", "d", "me d 1 20 9", "forged", "forged"),
     ];
-    for (what, name, ticket, error) in rows {
+    for (what, name, ticket, code, why) in rows {
         let mut rig = Rig::attached();
         rig.accept(CHILD, "c");
         let said = rig.message(CHILD, child_hello(name, ticket, "me"));
-        assert_eq!(said, [error, "close 10"], "{what}");
+        assert_eq!(said, [format!("10 error me>- {code} hello"), "close 10".into()], "{what}");
         assert_eq!(rig.core.subtree().len(), 0);
+        assert_eq!(rig.refused, [why], "{what}");
     }
+}
+
+#[test]
+fn a_ticket_makes_a_child_once() {
+    let mut rig = Rig::with_child();
+    rig.step(Event::Closed(CHILD));
+    rig.accept(CHILD, "c");
+    let again = child_hello("c", "me c 1 20 9", "me");
+    assert_eq!(rig.message(CHILD, again), ["10 error me>- unauthorized hello", "close 10"]);
+    assert_eq!(rig.refused, ["replayed"]);
+    // A new one of the same node is good.
+    rig.accept(CHILD, "c");
+    let fresh = child_hello("c", "me c 2 21 9", "me");
+    assert_eq!(rig.message(CHILD, fresh), ["add link 21 child", "10 hello me>c"]);
+}
+
+/// A backup's ticket opens the warm link as often as needed, until the node has failed over.
+#[test]
+fn a_backups_ticket_is_used_up_by_failing_over() {
+    let mut rig = Rig::attached();
+    let warm = || {
+        let mut hello = Hello::new(id("w"));
+        hello.incarnation = Incarnation(1);
+        hello.ticket = Some(b"me w 1 30 9 9".to_vec());
+        hello.nonce = Some(vec![4; 16]);
+        hello.warm = true;
+        message(Some("w"), Some("me"), Body::Hello(Box::new(hello)))
+    };
+    for _ in 0..2 {
+        rig.accept(CHILD, "w");
+        let said = rig.message(CHILD, warm());
+        assert_eq!(said, ["add link 30 child standby", "10 hello me>w warm"]);
+        assert_eq!(rig.step(Event::Closed(CHILD)), ["remove link 30"]);
+    }
+    rig.accept(CHILD, "w");
+    rig.message(CHILD, warm());
+    let plain = message(Some("w"), Some("me"), Body::Hello(Box::new(Hello::new(id("w")))));
+    assert_eq!(rig.message(CHILD, plain), ["promote link 30"]);
+    rig.step(Event::Closed(CHILD));
+    assert!(rig.refused.is_empty(), "{:?}", rig.refused);
+    rig.accept(CHILD, "w");
+    assert_eq!(rig.message(CHILD, warm()), ["10 error me>- unauthorized hello", "close 10"]);
+    assert_eq!(rig.refused, ["replayed"]);
+}
+
+#[test]
+fn a_message_that_comes_back_is_not_handled_again() {
+    let mut rig = Rig::with_child();
+    let own = message(Some("me"), Some("^"), bye());
+    assert_eq!(rig.message(CHILD, own.clone()), ["10 error me>- forged bye"]);
+    assert_eq!(rig.message(PARENT, own), ["2 error me>- forged bye"]);
+    assert_eq!(rig.refused, ["forged", "forged"]);
+}
+
+#[test]
+fn statistics_and_weights_that_nobody_can_have() {
+    let stats = |value, weight| {
+        let stat = Stat { name: "cpuload".into(), value, weight: Some(weight) };
+        let stats = vec![stat];
+        let container = StatsContainer { start: 1, end: 2, children: 0, id: None, stats };
+        message(Some("c"), None, Body::Stats(vec![container]))
+    };
+    let mut rig = Rig::with_child();
+    assert_eq!(rig.message(CHILD, stats(50.0, 1.0)), [""; 0]);
+    let before = rig.core.tree_stats();
+    for (value, weight) in [(50.0, 1e9), (-1.0, 1.0), (f64::NAN, 1.0), (50.0, f64::INFINITY)] {
+        let said = rig.message(CHILD, stats(value, weight));
+        assert_eq!(said, ["10 error me>c malformed stats"], "{value} {weight}");
+        assert_eq!(rig.core.tree_stats(), before, "what it said before stands");
+    }
+    assert_eq!(rig.refused, ["statistics"; 4]);
+    // What a subtree might have, and this one has not, is cut to its size.
+    assert_eq!(rig.message(CHILD, stats(50.0, 1_000.0)), [""; 0]);
+    assert_eq!(rig.core.tree_stats(), before);
+
+    let child = Child { id: id("d"), incarnation: Incarnation(1), parent: id("c"), weight: 1 << 30 };
+    let update = ChildsUpdate { added: vec![child], removed: Vec::new() };
+    let said = rig.message(CHILD, message(Some("c"), None, Body::ChildsUpdate(update)));
+    assert_eq!(said, ["10 error me>c malformed childsupdate"]);
+    assert_eq!((rig.refused.last(), rig.core.subtree().len()), (Some(&"subtree"), 1));
 }
 
 #[test]
@@ -74,7 +155,7 @@ fn hellos_that_make_no_sense() {
         let said = rig.message(CHILD, message(Some("c"), Some(to), Body::Hello(Box::new(hello))));
         assert_eq!(said, [error, "close 10"]);
     };
-    check(|h| h.version = 3, "me", "10 error me>- version hello");
+    check(|h| h.version = 4, "me", "10 error me>- version hello");
     check(|h| h.nonce = None, "me", "10 error me>- malformed hello");
     check(|h| h.nonce = Some(vec![1; 15]), "me", "10 error me>- malformed hello");
     check(|h| h.ticket = None, "me", "10 error me>- unauthorized hello");
@@ -125,6 +206,7 @@ fn strangers_are_few_and_brief_and_say_hello_first() {
     rig.accept(CHILD, "c");
     let said: Vec<String> = (0..6).flat_map(|_| Rig::quiet(rig.wait(SEC))).collect();
     assert_eq!(said, ["close 10"], "no HELLO in time");
+    assert_eq!(rig.refused, ["unauthorized", "slow"]);
     let joiner = Peer::Joining { token: "1".into(), role: Role::Leaf };
     let remote = "192.0.2.1:1".parse().unwrap();
     let accepted = Event::Accepted { conn: CHILD, peer: joiner, remote };
@@ -133,6 +215,7 @@ fn strangers_are_few_and_brief_and_say_hello_first() {
         rig.accept(ConnId(100 + n), "c");
     }
     assert!(rig.core.links.strangers() <= MAX_STRANGERS);
+    assert_eq!(rig.refused.last(), Some(&"crowded"));
 }
 
 #[test]
@@ -146,6 +229,7 @@ fn floods_and_errors_without_end_close_the_link() {
         }
     }
     assert_eq!(said, ["close 10", "remove link 20", "2 childsupdate me>- -c/1"]);
+    assert_eq!(rig.refused, ["flood"]);
 
     let mut rig = Rig::with_child();
     let mut answers = 0;
@@ -158,6 +242,7 @@ fn floods_and_errors_without_end_close_the_link() {
         }
     }
     assert_eq!(answers, MAX_ERRORS + 1);
+    assert_eq!(rig.refused.last(), Some(&"flood"));
 }
 
 #[test]
@@ -292,9 +377,11 @@ fn an_update_that_closes_a_loop_ends_the_link() {
             "2 childsupdate me>- -c/1"
         ]
     );
+    assert_eq!(rig.refused, ["loop"]);
     let mut rig = Rig::with_child();
     let said = rig.message(CHILD, message(Some("c"), None, added(&[("x", "nowhere")])));
     assert_eq!(said, ["10 error me>c malformed childsupdate"], "not in its subtree");
+    assert_eq!(rig.refused, ["subtree"]);
 }
 
 #[test]

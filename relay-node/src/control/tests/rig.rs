@@ -85,6 +85,10 @@ pub struct Rig {
     pub reserve: bool,
     /// How often it has failed over.
     pub failovers: u32,
+    /// Why it has refused something, in order.
+    pub refused: Vec<&'static str>,
+    /// How far the root's clock is ahead of ours.
+    pub root_ahead_ms: u64,
 }
 
 pub const ROOT_CONN: ConnId = ConnId(1);
@@ -95,6 +99,11 @@ pub const SEC: u64 = 1_000_000;
 
 impl Rig {
     pub fn new(role: Role, children: u32) -> Self {
+        Self::speaking(VERSION, role, children)
+    }
+
+    /// One that speaks no newer version than this.
+    pub fn speaking(version: u32, role: Role, children: u32) -> Self {
         let params = NodeParams {
             name: id("me"),
             role,
@@ -110,8 +119,9 @@ impl Rig {
             Role::Root => NodeCore::root(params, vault, [1; 32], b"ticket key".to_vec()),
             _ => NodeCore::new(params, vault, [1; 32]),
         };
+        let core = core.speaking(version);
         let now = Now { mono: Mono(SEC), wall: Wall(1_000 * SEC) };
-        Self { core, now, lack: None, reserve: false, failovers: 0 }
+        Self { core, now, lack: None, reserve: false, failovers: 0, refused: Vec::new(), root_ahead_ms: 0 }
     }
 
     /// A relay that is attached to `p`, the child of the root.
@@ -169,7 +179,11 @@ impl Rig {
         self.step(Event::Dialed { dial: DialId(dial), conn, local })
     }
 
-    pub fn message(&mut self, conn: ConnId, message: Message) -> Vec<String> {
+    pub fn message(&mut self, conn: ConnId, mut message: Message) -> Vec<String> {
+        if matches!(message.body, Body::Redirect(_)) {
+            // The root's clock is as ours, unless a test says otherwise.
+            message.time = Millis(self.now.wall.millis().0 + self.root_ahead_ms);
+        }
         self.step(Event::Message(conn, message))
     }
 
@@ -196,6 +210,7 @@ impl Rig {
                 Action::Lacks(lack) => self.lack = lack,
                 Action::Reserve(ready) => self.reserve = ready,
                 Action::FailedOver => self.failovers += 1,
+                Action::Refused { why, .. } => self.refused.push(why.as_str()),
                 action => said.push(words(&action)),
             }
         }
@@ -239,6 +254,7 @@ pub fn offer(parent: &str, link: u64) -> ParentOffer {
         server: HostPort { host: parent.into(), port: 1 },
         media: Vec::new(),
         link: LinkId(link),
+        version: VERSION,
         ticket: b"for the parent".to_vec(),
         credential: wrapped(&context, vec![1; 32]),
     }
@@ -317,6 +333,7 @@ pub fn words(action: &Action) -> String {
         Action::Lacks(lack) => format!("lacks {lack:?}"),
         Action::Reserve(ready) => format!("reserve {ready}"),
         Action::FailedOver => "failed over".into(),
+        Action::Refused { why, .. } => format!("refused {}", why.as_str()),
         Action::Stopped(_) => "stopped".into(),
     }
 }

@@ -1,8 +1,9 @@
 //! What strangers and misbehaving peers send. Each test ends by showing that another link noticed
 //! nothing.
 
-use super::super::counters::{Direction, Refusal};
+use super::super::counters::Direction;
 use super::*;
+use crate::refusals::Refusal;
 use futures_util::{SinkExt, StreamExt};
 use soleil_protocol::limits::MAX_MESSAGE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! Joining: tokens good and bad, and who the root sees.
 
-use super::super::counters::Refusal;
 use super::*;
+use crate::refusals::Refusal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]

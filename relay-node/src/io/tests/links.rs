@@ -1,7 +1,7 @@
 //! Links between nodes: mutual TLS, identities, and how a driver ends.
 
-use super::super::counters::Refusal;
 use super::*;
+use crate::refusals::Refusal;
 
 #[tokio::test]
 async fn parent_and_child_know_each_other() {

@@ -40,7 +40,7 @@ fn joins_that_are_refused() {
     check(Role::Leaf, |h| h.wrap_key = None, "malformed");
     check(Role::Leaf, |h| h.wrap_key = Some(vec![1; 31]), "malformed");
     check(Role::Leaf, |h| h.wrap_key = Some(vec![0xff; 32]), "malformed");
-    check(Role::Leaf, |h| h.version = 3, "version");
+    check(Role::Leaf, |h| h.version = 4, "version");
     assert_eq!(rig.core.view().nodes.len(), 1, "nobody was kept");
     let mut rig = Rig::new(0);
     assert_eq!(rig.join(Role::Leaf, good()), error("full"));

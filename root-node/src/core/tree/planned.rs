@@ -2,7 +2,7 @@
 
 use super::{Node, Place, Tree};
 use crate::planner::{self, NodeInput, Planner};
-use soleil_protocol::NodeId;
+use soleil_protocol::{Mono, NodeId};
 
 impl Node {
     /// The node as the planner is told of it.
@@ -10,7 +10,8 @@ impl Node {
         NodeInput {
             id: id.clone(),
             role: self.role,
-            slots: self.capacity.children,
+            // Nobody is put below a node that keeps falling over.
+            slots: if self.steadiness.is_trusted() { self.capacity.children } else { 0 },
             egress: self.capacity.egress,
             reachable: self.server.is_some(),
             region: self.region.clone(),
@@ -56,11 +57,32 @@ impl Tree {
     ) -> Option<NodeId> {
         self.planner.put(&node.input(id));
         self.planner.place(id, &planner::Place::default());
-        let parent = self.planner.choose(id, avoid)?;
+        let parent = self.planner.choose(id, avoid);
+        // A place below a node that keeps falling over is better than none.
+        let parent = parent.or_else(|| {
+            self.trust_all();
+            self.planner.choose(id, avoid)
+        })?;
         let place = planner::Place { parent: Some(&parent), leg: None, attached: false };
         self.planner.place(id, &place);
         self.planner.back_up(id);
         Some(parent)
+    }
+
+    /// Gives nodes that have stood long enough another chance.
+    pub fn trust_again(&mut self, now: Mono) {
+        self.trust(|node| node.steadiness.is_over(now));
+    }
+
+    fn trust_all(&mut self) {
+        self.trust(|node| !node.steadiness.is_trusted());
+    }
+
+    fn trust(&mut self, whom: impl Fn(&Node) -> bool) {
+        let nodes = self.nodes.iter().filter(|(_, node)| whom(node));
+        for id in nodes.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.change(&id, |node| node.steadiness.trust());
+        }
     }
 
     /// Tells the planner what is true of a node, and the store that it may have changed.

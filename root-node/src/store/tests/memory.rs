@@ -29,6 +29,7 @@ fn node(name: &str, role: Role) -> Remembered {
         token: "t1".into(),
         killed: relay,
         serial: if relay { 16_777_215 } else { 0 },
+        version: if relay { 2 } else { 1 },
     }
 }
 
