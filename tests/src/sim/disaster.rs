@@ -80,13 +80,15 @@ impl Sim {
         for conn in self.connections_of(node) {
             self.close(node, conn);
         }
-        let vault = self.nodes[node].vault.clone();
+        let vault = self.nodes[node].vault.clone().speaking(self.speaks);
         let core = NodeCore::new(params.clone(), Box::new(vault.clone()), self.rng.random());
+        let core = core.speaking(self.speaks);
         let plane = self.new_plane();
         let old = &self.nodes[node];
         let mut new =
             SimNode::new(AnyCore::Node(Box::new(core)), vault, old.role, plane).of(params);
         (new.side, new.traffic) = (old.side, old.traffic);
+        (new.clock_ahead, new.version) = (old.clock_ahead, self.speaks);
         self.nodes[node] = new;
         self.parked.remove(&node);
         self.push(self.now, What::Wake(node));

@@ -4,12 +4,12 @@ use super::queue::What;
 use super::report;
 use super::wire::media_address;
 use super::world::Sim;
-use relay_node::control::api::{Action, ConnId, Event, LinkReport, PlaneReport};
+use relay_node::control::api::{Action, ConnId, Event, LinkReport, PlaneReport, Vault};
 use relay_node::media::api::{PeerSide, PlaneCommand, PlaneEvent};
 use relay_node::media::packet::Sealer;
 use relay_node::media::plane::Plane;
 use root_node::core::api::RootOutput;
-use soleil_protocol::message::{ErrorReport, MoveMode};
+use soleil_protocol::message::{ErrorReport, MoveMode, WARM_VERSION};
 use soleil_protocol::{Address, Body, Message};
 use std::net::SocketAddr;
 
@@ -80,6 +80,7 @@ impl Sim {
         self.messages += 1;
         let event = match Message::from_xml(xml) {
             Ok(message) => {
+                self.look_for_unknown_words(to, &message);
                 *self.kinds.entry(message.body.kind()).or_default() += 1;
                 if let Body::Error(report) = &message.body {
                     self.errors.insert(report.text.clone());
@@ -89,6 +90,22 @@ impl Sim {
             Err(error) => Event::Malformed { conn, report: ErrorReport::from(error) },
         };
         self.give(to, event);
+    }
+
+    /// Notes what a node of version 1 is told that came with version 2.
+    fn look_for_unknown_words(&mut self, to: usize, message: &Message) {
+        if self.nodes[to].version >= WARM_VERSION {
+            return;
+        }
+        let unknown = match &message.body {
+            Body::Hello(hello) => hello.warm,
+            Body::Redirect(redirect) => redirect.parents.iter().any(|parent| parent.version > 1),
+            _ => false,
+        };
+        if unknown {
+            let (id, kind) = (self.nodes[to].id(), message.body.kind());
+            self.unknown_words.insert(format!("{kind} to {id} from {:?}", message.from));
+        }
     }
 
     pub(super) fn wake(&mut self, node: usize) {
@@ -240,11 +257,17 @@ impl Sim {
                     self.nodes[node].core.handle(now, Event::Plane(event));
                 }
             }
+            // The driver uses none that is not valid by the machine's clock.
+            Action::Identity(identity)
+                if self.nodes[node].vault.check_identity(&identity, self.clock(node)).is_err() => {}
             Action::Identity(identity) => {
                 self.named.insert(identity.id.clone(), node);
                 self.nodes[node].identity = Some(identity);
             }
             Action::FailedOver => self.nodes[node].failovers += 1,
+            Action::Refused { why, .. } => {
+                *self.nodes[node].refused.entry(why.as_str()).or_default() += 1;
+            }
             Action::Pipelines(_) | Action::Lacks(_) | Action::Reserve(_) => {}
             Action::Attached(yes) => {
                 let now = self.now;

@@ -6,12 +6,16 @@ use relay_node::control::api::{KeyHash, TicketClaims, Vault};
 use relay_node::media::api::HopCredential;
 use ring::digest::{SHA256, digest};
 use root_node::core::api::{Authority, TicketRequest};
-use soleil_protocol::message::Identity;
+use soleil_protocol::message::{Identity, VERSION};
 use soleil_protocol::pipeline::Wrapped;
 use soleil_protocol::{Incarnation, LinkId, NodeId, Now, Rank, Role, Wall};
 
 /// How long a certificate of the simulation lives.
 const CERTIFICATE_MICROS: u64 = 3_600_000_000;
+
+/// How far certificates reach back, as the real ones do
+/// (`relay_node::identity::authority`): clocks may be late by that much.
+pub(super) const BACKDATE_MICROS: u64 = 300_000_000;
 
 /// The only ticket key (32 bytes, as the real one).
 const TICKET_KEY: &[u8; 32] = b"the ticket key of the simulation";
@@ -73,12 +77,19 @@ fn ticket_context(parent: &str, link: u64) -> String {
 #[derive(Debug, Clone)]
 pub struct SimVault {
     secret: [u8; 32],
+    speaks: u32,
 }
 
 impl SimVault {
     /// From a seed: the same seed is the same key.
     pub fn new(seed: u64) -> Self {
-        Self { secret: hash(&[b"vault", &seed.to_be_bytes()]) }
+        Self { secret: hash(&[b"vault", &seed.to_be_bytes()]), speaks: VERSION }
+    }
+
+    /// The same secrets in a program that speaks this version: it reads no newer tickets.
+    #[must_use]
+    pub fn speaking(self, speaks: u32) -> Self {
+        Self { speaks, ..self }
     }
 
     /// The key that TLS would show.
@@ -138,8 +149,16 @@ impl Vault for SimVault {
             return Err("another authority's key".into());
         }
         let parts = verify(ticket).ok_or("not signed")?;
-        let [child, key, to, incarnation, link, until, rank, sealed] = &parts[..] else {
-            return Err("not a ticket".into());
+        let none = "0".to_owned();
+        let (child, key, to, incarnation, link, until, rank, sealed) = match &parts[..] {
+            // Version 1 knew no ranks.
+            [child, key, to, number, link, until, sealed] => {
+                (child, key, to, number, link, until, &none, sealed)
+            }
+            [child, key, to, number, link, until, rank, sealed] if self.speaks > 1 => {
+                (child, key, to, number, link, until, rank, sealed)
+            }
+            _ => return Err("not a ticket, or of another version".into()),
         };
         let number = |text: &str| text.parse::<u64>().map_err(|e| e.to_string());
         if to != parent.as_str() {
@@ -186,8 +205,9 @@ impl Authority for SimAuthority {
     }
 
     fn issue(&mut self, now: Now, id: &NodeId, role: Role, csr: &[u8]) -> Result<Vec<u8>, String> {
-        let until = now.wall.0 + CERTIFICATE_MICROS;
-        Ok(sign(format!("{id}|{role}|{}|{until}|{}", now.wall.0, hex(csr))))
+        let now = now.wall.0;
+        let (from, until) = (now.saturating_sub(BACKDATE_MICROS), now + CERTIFICATE_MICROS);
+        Ok(sign(format!("{id}|{role}|{from}|{until}|{}", hex(csr))))
     }
 
     fn ca_certificate(&self) -> Vec<u8> {
@@ -201,16 +221,16 @@ impl Authority for SimAuthority {
     fn sign_ticket(&mut self, now: Now, ticket: &TicketRequest) -> Result<Vec<u8>, String> {
         let context = ticket_context(ticket.parent.as_str(), ticket.link.0);
         let sealed = wrap(&ticket.parent_wrap_key, &context, &ticket.credential.0).sealed;
+        let TicketRequest { child, parent, incarnation, link, .. } = ticket;
+        let rank = match ticket.backup {
+            _ if ticket.version < 2 => String::new(),
+            rank => format!("{}|", rank.map_or(0, |rank| rank.0)),
+        };
+        let key = hex(&ticket.child_key);
+        let until = now.wall.0 + ticket.lives.as_micros() as u64;
+        let sealed = hex(&sealed);
         Ok(sign(format!(
-            "{}|{}|{}|{}|{}|{}|{}|{}",
-            ticket.child,
-            hex(&ticket.child_key),
-            ticket.parent,
-            ticket.incarnation,
-            ticket.link,
-            now.wall.0 + ticket.lives.as_micros() as u64,
-            ticket.backup.map_or(0, |rank| rank.0),
-            hex(&sealed)
+            "{child}|{key}|{parent}|{incarnation}|{link}|{until}|{rank}{sealed}"
         )))
     }
 
@@ -259,6 +279,7 @@ mod tests {
             link: LinkId(5),
             credential: HopCredential([9; 32]),
             backup: None,
+            version: 2,
             lives: std::time::Duration::from_secs(30),
         };
         let ticket = authority.sign_ticket(Now::default(), &request).unwrap();

@@ -7,7 +7,7 @@ use relay_node::media::api::{HopLink, LocalPacket, LocalSink, NextHop, PlaneComm
 use relay_node::media::plane::Plane;
 use root_node::core::RootCore;
 use root_node::core::api::{RootCommand, RootOutput};
-use soleil_protocol::message::Identity;
+use soleil_protocol::message::{Identity, VERSION};
 use soleil_protocol::{
     Epoch, LinkId, Mono, NodeId, Now, PacketIndex, PipelineId, Role, Ssrc, Wall,
 };
@@ -209,6 +209,12 @@ pub struct SimNode {
     pub attaches: u32,
     /// How often its backup took over.
     pub failovers: u32,
+    /// What it has refused, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// By how many microseconds its machine's clock is ahead of the others'.
+    pub clock_ahead: i64,
+    /// The version of the protocol that its program speaks.
+    pub version: u32,
     /// When it last became attached, in microseconds.
     pub attached_at: u64,
     /// What it says its viewers are.
@@ -245,6 +251,9 @@ impl SimNode {
             stopped: false,
             attaches: 0,
             failovers: 0,
+            refused: BTreeMap::new(),
+            clock_ahead: 0,
+            version: VERSION,
             attached_at: 0,
             viewers: 0,
             rtt_ms: None,

@@ -3,8 +3,9 @@
 
 use super::queue::What;
 use super::world::{End, Sim};
-use relay_node::control::api::{ConnId, DialId, DialTarget, Peer};
-use soleil_protocol::Message;
+use super::fake::BACKDATE_MICROS;
+use relay_node::control::api::{ConnId, DialId, DialTarget, Peer, Vault};
+use soleil_protocol::{Message, Wall};
 use soleil_protocol::message::HostPort;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -73,12 +74,16 @@ impl Sim {
             return self
                 .push(self.now + 2 * way, What::DialFailed { to: node, dial, refused: false });
         };
+        if !self.tls(node, to, target) {
+            let at = self.now + 4 * way;
+            return self.push(at, What::DialFailed { to: node, dial, refused: false });
+        }
         let entry = &self.nodes[node];
         let peer = match target {
             DialTarget::Root => {
                 let token = (node.to_string(), entry.role);
                 match entry.certified_until() {
-                    until if until > self.clock(node).wall => {
+                    until if until > self.clock(node).wall.max(self.clock(0).wall) => {
                         let (id, key) = (entry.id(), entry.key());
                         Peer::Node { id, key, until, token: Some(token) }
                     }
@@ -98,6 +103,33 @@ impl Sim {
         self.ends.insert((to, theirs), End { peer_conn: ours, peer: node, last: dialed });
         self.push(accepted, What::Accepted { to, conn: theirs, peer, from: node });
         self.push(dialed, What::Dialed { to: node, dial, conn: ours });
+    }
+
+    /// Whether both ends take each other's certificates, each by the clock of its machine.
+    fn tls(&self, node: usize, to: usize, target: &DialTarget) -> bool {
+        match target {
+            // Who has no certificate that is valid shows its token.
+            DialTarget::Root => self.is_valid(0, node),
+            DialTarget::Node(..) => {
+                self.is_valid(node, node) && self.is_valid(to, node) && self.is_valid(node, to)
+            }
+        }
+    }
+
+    /// Whether a node's certificate is valid by the clock of another's machine.
+    fn is_valid(&self, whose: usize, by: usize) -> bool {
+        let now = self.clock(by).wall;
+        let (from, until) = match &self.nodes[whose].identity {
+            Some(identity) => self.nodes[whose].vault.validity(&identity.certificate),
+            // The root's own, as its program makes it: a day from now, issued when it began.
+            None if whose == 0 => {
+                let from = Wall(Sim::beginning().0 - BACKDATE_MICROS);
+                Some((from, Wall(self.time().0 + 86_400_000_000)))
+            }
+            None => None,
+        }
+        .unwrap_or_default();
+        from <= now && now <= until
     }
 
     pub(super) fn transport(&mut self, node: usize, conn: ConnId, message: &Message) {

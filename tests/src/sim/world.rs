@@ -16,7 +16,7 @@ use ring::digest::{Context, SHA256};
 use root_node::core::RootCore;
 use root_node::core::api::{RootCommand, RootConfig, RootView};
 use root_node::store::writer::Batch;
-use soleil_protocol::message::Capacity;
+use soleil_protocol::message::{Capacity, VERSION};
 use soleil_protocol::{Epoch, LinkId, Mono, NodeId, Now, PipelineId, Role, Wall};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -96,6 +96,10 @@ pub struct Sim {
     pub errors: BTreeSet<String>,
     /// Moves that the root has ordered.
     pub moves: u64,
+    /// Programs that are started from now on speak this version of the protocol.
+    pub speaks: u32,
+    /// What was said to nodes of an older version that they do not know.
+    pub unknown_words: BTreeSet<String>,
     /// How much longer a link between regions is.
     pub(super) far: Duration,
     /// Since when some nodes are cut off, and what has still to come over the cut.
@@ -118,6 +122,12 @@ pub type DatagramFilter = Box<dyn FnMut(usize, usize, &[u8]) -> bool>;
 impl Sim {
     /// A root alone.
     pub fn new(setup: Setup) -> Self {
+        Self::of_version(setup, VERSION)
+    }
+
+    /// The same, and all that is started speaks this version of the protocol until
+    /// [`Sim::speaks`] is changed.
+    pub fn of_version(setup: Setup, speaks: u32) -> Self {
         let mut sim = Self {
             now: 0,
             seq: 0,
@@ -138,6 +148,8 @@ impl Sim {
             moves: 0,
             root_took: (Duration::ZERO, Duration::ZERO),
             stopwatch: Clock::start(),
+            speaks,
+            unknown_words: BTreeSet::new(),
             far: Duration::ZERO,
             cut_at: None,
             held: Vec::new(),
@@ -146,7 +158,7 @@ impl Sim {
             filter: None,
             setup,
         };
-        let vault = SimVault::new(sim.rng.random());
+        let vault = SimVault::new(sim.rng.random()).speaking(speaks);
         let core = sim.new_root(&vault);
         sim.named.insert(core.node().id().clone(), 0);
         sim.add(AnyCore::Root(Box::new(core)), vault, Role::Root);
@@ -162,20 +174,22 @@ impl Sim {
             region: String::new(),
         };
         let authority = Box::new(SimAuthority::new(self.rng.random()));
-        RootCore::new(config, Box::new(vault.clone()), authority, self.rng.random())
+        let core = RootCore::new(config, Box::new(vault.clone()), authority, self.rng.random());
+        core.speaking(self.speaks)
     }
 
     /// A root that was killed starts again with what its store has; without the nodes that
     /// `forgotten` names, as if they had not been written any more.
     pub fn start_root_again(&mut self, forgotten: impl Fn(&NodeId) -> bool) {
         assert!(!self.nodes[0].alive, "the root runs");
-        let vault = self.nodes[0].vault.clone();
+        let vault = self.nodes[0].vault.clone().speaking(self.speaks);
         let mut core = self.new_root(&vault);
         let kept = self.store.nodes.values().flatten().filter(|n| !forgotten(&n.id));
         let epoch = self.store.epoch.map_or(1, |epoch| epoch.0 + 1);
         core.restore(self.clock(0).mono, kept.cloned().collect(), Epoch(epoch));
         let plane = self.new_plane();
         self.nodes[0] = SimNode::new(AnyCore::Root(Box::new(core)), vault, Role::Root, plane);
+        self.nodes[0].version = self.speaks;
         self.view = Arc::default();
         self.sealers.clear();
         self.push(self.now, What::Wake(0));
@@ -188,7 +202,8 @@ impl Sim {
     pub(super) fn add(&mut self, core: AnyCore, vault: SimVault, role: Role) -> usize {
         let plane = self.new_plane();
         let index = self.nodes.len();
-        self.nodes.push(SimNode::new(core, vault, role, plane));
+        let version = self.speaks;
+        self.nodes.push(SimNode { version, ..SimNode::new(core, vault, role, plane) });
         self.push(self.now, What::Wake(index));
         // Drivers don't report in step.
         let first = self.now + self.rng.random_range(0..1_000_000);
@@ -211,7 +226,7 @@ impl Sim {
         viewers: u32,
     ) -> usize {
         let index = self.nodes.len();
-        let vault = SimVault::new(self.rng.random());
+        let vault = SimVault::new(self.rng.random()).speaking(self.speaks);
         let params = NodeParams {
             name: NodeId::new(name).unwrap(),
             role,
@@ -223,6 +238,7 @@ impl Sim {
             labels: Vec::new(),
         };
         let core = NodeCore::new(params.clone(), Box::new(vault.clone()), self.rng.random());
+        let core = core.speaking(self.speaks);
         let place = self.add(AnyCore::Node(Box::new(core)), vault, role);
         let node = &mut self.nodes[place];
         node.region.clone_from(&params.region);
@@ -259,9 +275,22 @@ impl Sim {
         Duration::from_micros(self.now)
     }
 
-    /// Both clocks of a node. Monotonic clocks differ between nodes, wall clocks agree.
+    /// Both clocks of a node. Monotonic clocks differ between nodes, wall clocks agree unless a test
+    /// has set one wrong.
     pub(super) fn clock(&self, node: usize) -> Now {
-        Now { mono: Mono(self.now + node as u64 * 7_777_777), wall: Wall(EPOCH_MICROS + self.now) }
+        let ahead = self.nodes.get(node).map_or(0, |node| node.clock_ahead);
+        let wall = self.time().0.saturating_add_signed(ahead);
+        Now { mono: Mono(self.now + node as u64 * 7_777_777), wall: Wall(wall) }
+    }
+
+    /// The true time of day.
+    pub(super) fn time(&self) -> Wall {
+        Wall(EPOCH_MICROS + self.now)
+    }
+
+    /// When the simulation began.
+    pub(super) fn beginning() -> Wall {
+        Wall(EPOCH_MICROS)
     }
 
     pub(super) fn push(&mut self, at: u64, what: What) {
@@ -326,13 +355,18 @@ impl Sim {
 
     /// Sends text to a node as if its neighbour on a connection had: for what no core would say.
     pub fn say(&mut self, from: usize, to: usize, xml: &str) {
-        let conn = self
-            .ends
-            .iter()
-            .find(|((n, _), end)| *n == from && end.peer == to)
-            .map(|(_, end)| end.peer_conn)
-            .expect("no connection between these nodes");
-        self.push(self.now, What::Message { to, conn, xml: xml.to_owned() });
+        assert!(self.try_say(from, to, xml), "no connection between these nodes");
+    }
+
+    /// The same; `false` if there is no connection between these nodes (any more).
+    pub fn try_say(&mut self, from: usize, to: usize, xml: &str) -> bool {
+        let conns = self.connections_of(from).into_iter();
+        let ends = conns.filter_map(|conn| self.ends.get(&(from, conn)));
+        let conn = ends.filter(|end| end.peer == to).map(|end| end.peer_conn).next();
+        if let Some(conn) = conn {
+            self.push(self.now, What::Message { to, conn, xml: xml.to_owned() });
+        }
+        conn.is_some()
     }
 
     /// Gives an event to a node's core, if its process runs.
