@@ -32,7 +32,7 @@ pub enum Refusal {
     Slow,
     /// Too many connections, in all or of one address.
     Crowded,
-    /// Let too much pile up, or took too long to read.
+    /// Let too much pile up, took too long to read, or answered no PING.
     NotReading,
     /// What came was not a message.
     Malformed,

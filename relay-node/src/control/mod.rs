@@ -33,7 +33,7 @@ use api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
 use attach::Uplink;
 use expiry::Removed;
 use limits::{MAX_MISSED_PINGS, PING_INTERVAL};
-use links::{Link, Links};
+use links::{Link, Links, Use};
 use crate::refusals::{Refusal, RefusalLog};
 use pipelines::Pipelines;
 use rand::rngs::StdRng;
@@ -292,6 +292,9 @@ impl NodeCore {
         let now = self.now.mono;
         let Some(link) = self.links.get_mut(conn) else { return };
         if link.pinged(token.clone(), now) >= MAX_MISSED_PINGS {
+            if matches!(link.purpose, Use::Child(_) | Use::Reserve(_)) {
+                self.note_refusal(conn, Refusal::NotReading, "no answer to PING");
+            }
             return self.lose(conn, "no answer to PING");
         }
         self.timers.set(Timer::Ping(conn), now.after(PING_INTERVAL));

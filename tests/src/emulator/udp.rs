@@ -47,6 +47,8 @@ struct State {
     recorded: Vec<(Dir, Vec<u8>)>,
     recorded_bytes: usize,
     rebind: bool,
+    /// Packets of our own that wait to be sent.
+    injected: Vec<(Dir, usize, Vec<u8>)>,
     /// Flows there are.
     flows: usize,
     /// Nothing gets through for this flow and those after it.
@@ -103,6 +105,7 @@ impl UdpEmulator {
             recorded: Vec::new(),
             recorded_bytes: 0,
             rebind: false,
+            injected: Vec::new(),
             flows: 0,
             cut: None,
             holes: Vec::new(),
@@ -162,6 +165,13 @@ impl UdpEmulator {
     #[must_use]
     pub fn stats(&self, dir: Dir) -> LinkStats {
         locked(&self.state).links[side(dir)].stats()
+    }
+
+    /// Sends something of our own, from the same address as what passes here: `flow` is the sender's
+    /// number in order of first packets, from 0.
+    pub fn inject(&self, dir: Dir, flow: usize, data: Vec<u8>) {
+        locked(&self.state).injected.push((dir, flow, data));
+        let _ = self.waker.wake();
     }
 
     /// Keeps a copy of what comes in from now on.
@@ -309,6 +319,11 @@ impl Driver {
 
     fn deliver(&self, now: Mono) {
         let mut state = locked(&self.state);
+        for (dir, flow, data) in std::mem::take(&mut state.injected) {
+            if flow < self.flows.len() {
+                state.links[side(dir)].handle(now, data.len(), (flow, data));
+            }
+        }
         while let Some((flow, data)) = state.links[side(Dir::ToTarget)].poll(now) {
             let _ = self.flows[flow].socket.send(&data);
         }

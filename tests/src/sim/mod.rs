@@ -12,6 +12,7 @@ mod disaster;
 mod events;
 mod fake;
 mod node;
+mod odd;
 mod queue;
 mod report;
 pub mod scenario;

@@ -43,13 +43,15 @@ pub struct Scenario {
 
 /// All scenarios, in the order of docs/scenarios.md.
 pub fn all() -> Vec<Scenario> {
-    vec![
+    let mut all = vec![
         growth::SCENARIO,
         audience::SCENARIO,
         churn::SCENARIO,
         region::SCENARIO,
         partition::SCENARIO,
-    ]
+    ];
+    all.extend(super::odd::SCENARIOS);
+    all
 }
 
 /// The scenario of that name.
