@@ -27,18 +27,15 @@ pub const LINK_RATE: u32 = 2_000;
 /// Messages that may come at once: two seconds' worth (a storm of joins below a relay).
 pub const LINK_BURST: u32 = 4_000;
 
-/// Messages a second from a child, on average, and as many more for each node of its subtree: STATS,
-/// PONG, the answers to the root's questions (one in 2 s of a leaf), news of its children, a wish for
-/// each pipeline. Without it one child could use up what its parent may send to the one above.
-pub const CHILD_RATE: u32 = 100;
-/// See [`CHILD_RATE`].
-pub const CHILD_RATE_EACH: u32 = 4;
+/// Messages a second from a child, on average, for each node of its subtree, itself included: STATS,
+/// PONG, an answer to the root's question in 2 s, and room for wishes for pipelines and news of its
+/// children. What all children of a node may send is less than what the node itself may, so however
+/// many of them flood it, it is not cut off for passing that on (up to [`LINK_RATE`]).
+pub const CHILD_RATE: u32 = 32;
 
-/// Messages that may come from a child at once, and as many more for each node of its subtree: it
-/// announces the subtree to a new parent, and asks for all its pipelines.
-pub const CHILD_BURST: u32 = 400;
-/// See [`CHILD_BURST`].
-pub const CHILD_BURST_EACH: u32 = 20;
+/// Messages that may come from a child at once, likewise: to a new parent it announces its subtree and
+/// asks for all its pipelines, of which there may be 64.
+pub const CHILD_BURST: u32 = 256;
 
 /// Messages at once before HELLO: HELLO, PING and a mistake or two.
 pub const STRANGER_BURST: u32 = 16;

@@ -3,8 +3,7 @@
 
 use super::api::{ConnId, Peer};
 use super::limits::{
-    CHILD_BURST, CHILD_BURST_EACH, CHILD_RATE, CHILD_RATE_EACH, LINK_BURST, LINK_RATE, MAX_ERRORS,
-    RESERVE_RATE, STRANGER_BURST,
+    CHILD_BURST, CHILD_RATE, LINK_BURST, LINK_RATE, MAX_ERRORS, RESERVE_RATE, STRANGER_BURST,
 };
 use soleil_protocol::{Incarnation, LinkId, Mono, NodeId, Rank, Wall};
 use std::collections::BTreeMap;
@@ -127,15 +126,10 @@ impl Link {
     /// What may come over it: messages a second, and at once. `weight` is the number of nodes in a
     /// child's subtree.
     fn budget(&self, weight: u32) -> (u32, u32) {
-        let grown = |base: u32, each: u32, most: u32| {
-            base.saturating_add(each.saturating_mul(weight)).min(most)
-        };
+        let grown = |each: u32, most: u32| each.saturating_mul(weight.max(1)).min(most);
         match self.purpose {
             Use::Backup | Use::Reserve(_) => (RESERVE_RATE, STRANGER_BURST),
-            Use::Child(_) => (
-                grown(CHILD_RATE, CHILD_RATE_EACH, LINK_RATE),
-                grown(CHILD_BURST, CHILD_BURST_EACH, LINK_BURST),
-            ),
+            Use::Child(_) => (grown(CHILD_RATE, LINK_RATE), grown(CHILD_BURST, LINK_BURST)),
             Use::Parent | Use::OldParent => (LINK_RATE, LINK_BURST),
             Use::Join | Use::Attempt | Use::Stranger | Use::Joiner => (1, STRANGER_BURST),
         }
@@ -355,7 +349,7 @@ mod tests {
     #[test]
     fn a_child_may_say_as_much_as_its_subtree_has_reason_to() {
         let id = NodeId::new("c").unwrap();
-        for (weight, burst, rate) in [(1, 420, 104), (50, 1_400, 300), (1_000, 4_000, 2_000)] {
+        for (weight, burst, rate) in [(1, 256, 32), (8, 2_048, 256), (1_000, 4_000, 2_000)] {
             let mut link = Link::new(Mono(0), Use::Child(id.clone()), None, None);
             let spent = |link: &mut Link, at| (0..).take_while(|_| link.spend(at, weight)).count();
             assert_eq!(spent(&mut link, Mono(0)), burst);

@@ -255,7 +255,22 @@ impl NodeCore {
             let to = message.from.clone().filter(|_| code != ErrorCode::Forged && !warm);
             self.send(conn, to, Body::Error(report));
         }
-        self.count_error(conn);
+        if self.answers_for(conn, message) {
+            self.count_error(conn);
+        }
+    }
+
+    /// Whether a neighbour is to blame for what is wrong with a message: it is its own, or it should not
+    /// have let it pass. What it only passes on others could cut it off by.
+    fn answers_for(&self, conn: ConnId, message: &Message) -> bool {
+        let Some(link) = self.links.get(conn) else { return false };
+        match &message.from {
+            Some(Address::Node(from)) => {
+                let below = !link.is_up() && self.table.next_hop(from) == link.id.as_ref();
+                link.id.as_ref() == Some(from) || link.state() == LinkState::Warm || !below
+            }
+            _ => true,
+        }
     }
 
     /// Counts an error of a neighbour; too many end the link.

@@ -79,8 +79,8 @@ impl Sim {
         self.note(to, "message", xml.as_bytes());
         self.messages += 1;
         let event = match Message::from_xml(xml) {
-            Ok(message) => {
-                self.look_for_unknown_words(to, &message);
+            Ok(mut message) => {
+                self.as_its_version(to, &mut message);
                 *self.kinds.entry(message.body.kind()).or_default() += 1;
                 if let Body::Error(report) = &message.body {
                     self.errors.insert(report.text.clone());
@@ -92,18 +92,25 @@ impl Sim {
         self.give(to, event);
     }
 
-    /// Notes what a node of version 1 is told that came with version 2.
-    fn look_for_unknown_words(&mut self, to: usize, message: &Message) {
+    /// A node of version 1 reads nothing that came with version 2, and passes nothing of it on. What is
+    /// said to it all the same is noted.
+    fn as_its_version(&mut self, to: usize, message: &mut Message) {
         if self.nodes[to].version >= WARM_VERSION {
             return;
         }
-        let unknown = match &message.body {
-            Body::Hello(hello) => hello.warm,
-            Body::Redirect(redirect) => redirect.parents.iter().any(|parent| parent.version > 1),
+        let unknown = match &mut message.body {
+            Body::Hello(hello) => std::mem::take(&mut hello.warm),
+            Body::Redirect(redirect) => {
+                let newer = redirect.parents.iter().any(|parent| parent.version > 1);
+                redirect.parents.iter_mut().for_each(|parent| parent.version = 1);
+                newer
+            }
             _ => false,
         };
-        if unknown {
-            let (id, kind) = (self.nodes[to].id(), message.body.kind());
+        let id = self.nodes[to].id();
+        let for_it = message.to.as_ref().is_none_or(|to| *to == Address::Node(id.clone()));
+        if unknown && for_it {
+            let kind = message.body.kind();
             self.unknown_words.insert(format!("{kind} to {id} from {:?}", message.from));
         }
     }

@@ -245,6 +245,30 @@ fn floods_and_errors_without_end_close_the_link() {
     assert_eq!(rig.refused.last(), Some(&"flood"));
 }
 
+/// What a neighbour passes on is not its fault: or whoever hangs below could cut it off.
+#[test]
+fn a_neighbour_is_not_blamed_for_what_it_passes_on() {
+    let mut rig = Rig::new(Role::Root, 4);
+    rig.step(Event::Timeout);
+    rig.add_child(CHILD, "c", 20);
+    rig.message(CHILD, message(Some("c"), None, added(&[("d", "c")])));
+    for _ in 0..200 {
+        let said = rig.message(CHILD, message(Some("d"), Some("nobody"), bye()));
+        assert_eq!(said, ["10 error ^>d unknownNode bye"]);
+    }
+    assert_eq!(rig.core.subtree().len(), 2);
+    // Its own mistakes are, and what it should not have let pass.
+    let mut rig = Rig::with_child();
+    rig.message(CHILD, message(Some("c"), None, added(&[("d", "c")])));
+    let mut ended = false;
+    for _ in 0..=MAX_ERRORS {
+        let said = rig.message(CHILD, message(Some("elsewhere"), Some("me"), bye()));
+        assert_eq!(said[0], "10 error me>- forged bye");
+        ended = said.contains(&"close 10".to_owned());
+    }
+    assert!(ended);
+}
+
 #[test]
 fn nobody_speaks_for_another() {
     let mut rig = Rig::with_child();
