@@ -89,3 +89,42 @@ fn fullstats() {
     };
     assert_eq!(message.body, Body::FullStats(expected));
 }
+
+/// One of each message as version 1 wrote it. They are read, and written again byte for byte: what a
+/// later version has added is left away where it does not apply.
+#[test]
+fn version_1() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/version-1");
+    let mut kinds = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(directory).expect("the vectors are there") {
+        let path = entry.expect("a file").path();
+        let xml = std::fs::read_to_string(&path).expect("readable");
+        let message = Message::from_xml(&xml).expect("a message");
+        assert_eq!(message.to_xml(), xml, "{}", path.display());
+        match &message.body {
+            Body::Hello(hello) => assert_eq!((hello.version, hello.warm), (1, false)),
+            Body::Redirect(redirect) => assert_eq!(redirect.parents[0].version, 1),
+            _ => {}
+        }
+        kinds.insert(message.body.kind());
+    }
+    assert_eq!(kinds.len(), 17, "{kinds:?}");
+}
+
+/// What version 2 says to one of version 1 is what that one would have said itself; and what it says
+/// to its like differs by the new words alone, which a reader of version 1 passes over.
+#[test]
+fn version_2_says_no_new_word_to_version_1() {
+    let redirect = include_str!("../vectors/version-1/redirect.xml");
+    let mut message = Message::from_xml(redirect).expect("a golden vector");
+    let Body::Redirect(body) = &mut message.body else { panic!("not a REDIRECT") };
+    body.parents[0].version = 2;
+    let newer = message.to_xml();
+    assert_ne!(newer, redirect);
+    assert_eq!(newer.replacen(" version=\"2\"", "", 1), redirect);
+    let hello = include_str!("../vectors/version-1/hello-to-a-parent.xml");
+    let mut message = Message::from_xml(hello).expect("a golden vector");
+    let Body::Hello(body) = &mut message.body else { panic!("not a HELLO") };
+    body.warm = true;
+    assert_eq!(message.to_xml().replacen("<warm>true</warm>", "", 1), hello);
+}
