@@ -264,12 +264,18 @@ impl NodeCore {
     /// have let it pass. What it only passes on others could cut it off by.
     fn answers_for(&self, conn: ConnId, message: &Message) -> bool {
         let Some(link) = self.links.get(conn) else { return false };
+        let up = link.is_up();
         match &message.from {
-            Some(Address::Node(from)) => {
-                let below = !link.is_up() && self.table.next_hop(from) == link.id.as_ref();
-                link.id.as_ref() == Some(from) || link.state() == LinkState::Warm || !below
+            _ if link.state() == LinkState::Warm => true,
+            Some(Address::Node(from)) if link.id.as_ref() == Some(from) => true,
+            // Behind a child are its own; on the parent's side is everybody else, and the root, whose
+            // word may be for somebody who is just gone.
+            Some(Address::Node(from)) if up => {
+                from == self.id() || self.table.next_hop(from).is_some()
             }
-            _ => true,
+            Some(Address::Node(from)) => self.table.next_hop(from) != link.id.as_ref(),
+            Some(Address::Root) => !up,
+            Some(Address::All) | None => true,
         }
     }
 

@@ -257,6 +257,20 @@ fn a_neighbour_is_not_blamed_for_what_it_passes_on() {
         assert_eq!(said, ["10 error ^>d unknownNode bye"]);
     }
     assert_eq!(rig.core.subtree().len(), 2);
+    // Answers to somebody below who has been cut off meanwhile: the parent passes them on in good
+    // faith.
+    let mut rig = Rig::with_child();
+    let report = ErrorReport {
+        code: ErrorCode::UnknownNode,
+        text: String::new(),
+        failed_time: None,
+        failed_type: "bye".into(),
+    };
+    for _ in 0..200 {
+        rig.message(PARENT, from_root(Some("gone"), Body::Error(report.clone())));
+        rig.message(PARENT, message(Some("x"), Some("gone"), bye()));
+    }
+    assert_eq!(rig.core.parent(), Some(&id("p")));
     // Its own mistakes are, and what it should not have let pass.
     let mut rig = Rig::with_child();
     rig.message(CHILD, message(Some("c"), None, added(&[("d", "c")])));
