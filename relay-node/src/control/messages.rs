@@ -93,6 +93,11 @@ impl NodeCore {
                 self.send_down(&message);
                 self.handle_message(conn, up, message);
             }
+            // Those above have not heard of a child whose media path is not open: they would take what
+            // comes from it for forged, and us for the forger.
+            Decision::Up if !up && self.links.get(conn).is_some_and(|link| !link.shown) => {
+                tracing::debug!(?message.to, "a child that nobody knows yet speaks to those above");
+            }
             Decision::Up => match self.way_up() {
                 Some(parent) => self.forward(parent, message),
                 None => tracing::debug!(?message.to, "no parent to send a message to"),

@@ -74,7 +74,7 @@ async fn insist(evil: &mut Evil, body: impl Fn(u64) -> Message) -> u64 {
         let before = answered;
         while say(&mut socket, &body(answered)).await {
             match hear(&mut socket).await.map(|m| m.body) {
-                Some(Body::Error(_)) => answered += 1,
+                Some(Body::Error(report)) if report.code == ErrorCode::Forged => answered += 1,
                 Some(_) => {}
                 None => break,
             }
@@ -106,7 +106,7 @@ fn messages_in_anothers_name() {
     }));
     let relay = &scene.tree.relays[0];
     let count = refused(relay, "forged");
-    assert!(count >= TIMES && count == answered, "{count} counted, {answered} answered");
+    assert!(count >= answered && answered >= TIMES, "{count} counted, {answered} answered");
     assert!(refused(relay, "flood") >= TIMES / 40, "links that err too often are cut");
     scene.told(relay, "forged", count);
     scene.unharmed();
@@ -217,7 +217,10 @@ fn floods_and_children_that_do_not_read_or_never_greet() {
         drop(deaf);
     });
     assert_eq!(refused(relay, "flood"), 2);
-    assert_eq!(refused(&scene.tree.root, "flood"), 0, "the relay does not pass a flood on");
+    for reason in ["flood", "forged"] {
+        let passed = refused(&scene.tree.root, reason);
+        assert_eq!(passed, 0, "the relay does not pass a flood on: {reason}");
+    }
     scene.told(relay, "slow", 40);
     scene.told(relay, "flood", 2);
     scene.unharmed();

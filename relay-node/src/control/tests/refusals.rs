@@ -245,6 +245,16 @@ fn floods_and_errors_without_end_close_the_link() {
     assert_eq!(rig.refused.last(), Some(&"flood"));
 }
 
+/// Or those above would take what it says for forged, and this node for the forger.
+#[test]
+fn a_child_that_nobody_knows_yet_does_not_speak_to_those_above() {
+    let mut rig = Rig::attached();
+    rig.hidden_child(CHILD, "c", 20);
+    assert_eq!(rig.message(CHILD, message(Some("c"), Some("^"), bye())), [""; 0]);
+    rig.open(20);
+    assert_eq!(rig.message(CHILD, message(Some("c"), Some("^"), bye())), ["2 bye c>^"]);
+}
+
 /// What a neighbour passes on is not its fault: or whoever hangs below could cut it off.
 #[test]
 fn a_neighbour_is_not_blamed_for_what_it_passes_on() {
