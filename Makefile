@@ -1,6 +1,6 @@
 # Soleil's commands. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test e2e bench soak lint fmt fuzz clean
+.PHONY: help demo build web test e2e bench soak scenarios lint fmt fuzz clean
 
 CARGO ?= cargo
 # The demo and the tests run the same, optimised development build: one target directory, one build.
@@ -9,7 +9,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN_DIR := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 help: ## This list
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
 demo: ## Root, 2 relays, 3 leaves and a broadcaster on this machine; prints READY and the address
 	@scripts/setup.sh demo
@@ -41,6 +41,10 @@ bench: ## Viewers of one leaf on one core, beside the machine's limit (PEERS=jan
 soak: ## Relays die, vanish and leave under viewers, nodes are moved, hundreds of times (scripts/soak.sh names the numbers); figures in target/bench
 	@scripts/setup.sh build
 	@scripts/soak.sh
+
+scenarios: ## Whole trees on virtual time: growth to 10,000 nodes, churn, a lost region (SCENARIO, SEED); results in target/scenarios
+	@scripts/setup.sh build
+	@scripts/scenarios.sh
 
 lint: ## Formatting, clippy without warnings, cargo-deny, the web's linter
 	@scripts/setup.sh build

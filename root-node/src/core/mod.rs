@@ -55,6 +55,16 @@ const GATHER: Duration = Duration::from_millis(100);
 /// need a moment, as with SIGTERM.
 const REVOKED_GRACE_SECS: u32 = 10;
 
+/// Nodes that are shown at that pace. A view is a copy of all nodes (some 2 us each): with more of them
+/// views are rarer, so that they never take more than a twentieth of the root's time.
+const VIEW_NODES: usize = 2_000;
+
+/// The pause between two views of so many nodes.
+fn view_pause(nodes: usize) -> Duration {
+    let times = nodes.div_ceil(VIEW_NODES).max(1);
+    VIEW_INTERVAL.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
+}
+
 /// Why the root's core wants to be woken, beyond what its node wants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum RootTimer {
@@ -87,6 +97,8 @@ pub struct RootCore {
     outputs: VecDeque<RootOutput>,
     next_link: u64,
     poll_slot: u32,
+    /// Nodes in the last view.
+    viewed: usize,
     /// Moves that may be made now.
     moves_left: usize,
     /// What a child costs, as measured.
@@ -133,6 +145,7 @@ impl RootCore {
             outputs: VecDeque::new(),
             next_link,
             poll_slot: 0,
+            viewed: 0,
             moves_left: 0,
             demand: demand::Demand::default(),
             told: adopt::Told::default(),
@@ -207,7 +220,8 @@ impl RootCore {
 
     /// Something has changed that people want to see.
     fn touch(&mut self) {
-        self.timers.set_if_idle(RootTimer::View, self.now.mono.after(VIEW_INTERVAL));
+        let pause = view_pause(self.viewed);
+        self.timers.set_if_idle(RootTimer::View, self.now.mono.after(pause));
         self.plan_soon();
     }
 
@@ -392,6 +406,7 @@ impl RootCore {
             RootTimer::Plan => self.on_plan(),
             RootTimer::View => {
                 let view = Arc::new(self.view());
+                self.viewed = view.nodes.len();
                 self.outputs.push_back(RootOutput::View(view));
             }
             RootTimer::Rotate => self.rotate_all(),

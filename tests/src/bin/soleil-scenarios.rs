@@ -61,7 +61,9 @@ fn chosen(name: &str) -> anyhow::Result<Vec<Scenario>> {
     }
     let names: Vec<&str> = scenario::all().iter().map(|s| s.name).collect();
     let found = scenario::named(name);
-    found.map(|s| vec![s]).with_context(|| format!("no scenario {name}; there are: all, {}", names.join(", ")))
+    found
+        .map(|s| vec![s])
+        .with_context(|| format!("no scenario {name}; there are: all, {}", names.join(", ")))
 }
 
 fn main() -> anyhow::Result<()> {
@@ -80,7 +82,11 @@ fn main() -> anyhow::Result<()> {
                 let outcome = (scenario.run)(size, seed);
                 let took = clock.now().mono.since(began);
                 print!("{}", outcome.table());
-                println!("       played in {:.1} s, digest {}\n", took.as_secs_f64(), outcome.digest);
+                println!(
+                    "       played in {:.1} s, digest {}\n",
+                    took.as_secs_f64(),
+                    outcome.digest
+                );
                 if let Some(out) = &out {
                     write(&outcome, out)?;
                 }

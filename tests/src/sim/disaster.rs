@@ -186,7 +186,9 @@ impl Sim {
         }
         let links: Vec<LinkId> = self.nodes[node].shadow.links.keys().copied().collect();
         for link in links {
-            let Some(other) = self.hops.get(&link).and_then(|hop| hop.other(node)) else { continue };
+            let Some(other) = self.hops.get(&link).and_then(|hop| hop.other(node)) else {
+                continue;
+            };
             let open = self.nodes[other].runs() && self.reach(node, other);
             // A plane that was started anew knows nothing of the links of the one before.
             let open = open && self.nodes[other].shadow.links.contains_key(&link);

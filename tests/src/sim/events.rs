@@ -26,6 +26,11 @@ impl Sim {
         match what {
             What::Wake(node) => self.wake(node),
             What::Path(node) => self.path(node),
+            What::Dial { node, dial, target, since } => {
+                if self.nodes[node].alive {
+                    self.dial(node, dial, &target, since);
+                }
+            }
             What::Report(node) => {
                 self.push(self.now + 1_000_000, What::Report(node));
                 let plane = self.nodes[node].plane.as_ref();
@@ -232,13 +237,18 @@ impl Sim {
         };
         let first = redirect.parents.first().map(|parent| &parent.id);
         let Some(place) = self.named.get(to).filter(|_| first.is_some()) else { return };
+        let (place, first) = (*place, first.cloned());
         let overlap = redirect.mode == MoveMode::Overlap && redirect.identity.is_none();
-        self.moves += u64::from(overlap && self.nodes[*place].core().parent() != first);
+        // Who has failed over and is told of its old place once more is not moved.
+        let new = self.nodes[place].told != first;
+        let elsewhere = self.nodes[place].core().parent() != first.as_ref();
+        self.moves += u64::from(overlap && new && elsewhere);
+        self.nodes[place].told = first;
     }
 
     pub(super) fn act(&mut self, node: usize, action: Action) {
         match action {
-            Action::Dial(dial, target) => self.dial(node, dial, &target),
+            Action::Dial(dial, target) => self.dial(node, dial, &target, self.now),
             Action::Send(conn, message) => {
                 self.count_move(node, &message);
                 self.transport(node, conn, &message);

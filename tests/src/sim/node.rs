@@ -3,7 +3,7 @@
 use super::fake::SimVault;
 use relay_node::control::NodeCore;
 use relay_node::control::api::{Action, Core, Event, KeyHash, NodeCommand, NodeParams, Vault};
-use relay_node::media::api::{HopLink, LocalPacket, LocalSink, NextHop, PlaneCommand};
+use relay_node::media::api::{HopLink, LocalPacket, LocalSink, NextHop, PeerSide, PlaneCommand};
 use relay_node::media::plane::Plane;
 use root_node::core::RootCore;
 use root_node::core::api::{RootCommand, RootOutput};
@@ -233,6 +233,8 @@ pub struct SimNode {
     pub(super) dark: bool,
     /// Links that were said to be silent, where there is no plane.
     pub(super) silent: BTreeSet<LinkId>,
+    /// The parent that the root has last told it of.
+    pub(super) told: Option<NodeId>,
     pub(super) next_wake: u64,
 }
 
@@ -263,6 +265,7 @@ impl SimNode {
             side: 0,
             dark: false,
             silent: BTreeSet::new(),
+            told: None,
             next_wake: u64::MAX,
         }
     }
@@ -291,6 +294,12 @@ impl SimNode {
     /// Its id.
     pub fn id(&self) -> NodeId {
         self.core().id().clone()
+    }
+
+    /// Itself, the nodes below it and those that keep a warm link to it: whose messages it has.
+    pub fn burden(&self) -> usize {
+        let kept = |link: &&HopLink| link.standby && link.peer == PeerSide::Child;
+        1 + self.core().subtree().len() + self.shadow.links.values().filter(kept).count()
     }
 
     /// The plane's counters.

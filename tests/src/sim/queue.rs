@@ -1,6 +1,6 @@
 //! What can happen in the simulated world, in order of time.
 
-use relay_node::control::api::{ConnId, DialId, Peer};
+use relay_node::control::api::{ConnId, DialId, DialTarget, Peer};
 use std::net::SocketAddr;
 
 /// One happening.
@@ -8,6 +8,7 @@ pub(super) enum What {
     Wake(usize),
     Report(usize),
     Path(usize),
+    Dial { node: usize, dial: DialId, target: DialTarget, since: u64 },
     Message { to: usize, conn: ConnId, xml: String },
     Accepted { to: usize, conn: ConnId, peer: Peer, from: usize },
     Dialed { to: usize, dial: DialId, conn: ConnId },
@@ -21,6 +22,7 @@ impl What {
     pub(super) fn node(&self) -> usize {
         match self {
             What::Wake(node) | What::Report(node) | What::Path(node) => *node,
+            What::Dial { node, .. } => *node,
             What::Message { to, .. }
             | What::Accepted { to, .. }
             | What::Dialed { to, .. }

@@ -18,7 +18,8 @@ pub(super) fn payload(ssrc: Ssrc, index: PacketIndex) -> Vec<u8> {
 impl Sim {
     /// What this leaf's viewers are from now on, and their mean round trip in milliseconds.
     pub fn set_audience(&mut self, node: usize, pipeline: PipelineId, viewers: u32, rtt_ms: f64) {
-        let of = |name: &str, value, weight| Stat { name: name.into(), value, weight: Some(weight) };
+        let of =
+            |name: &str, value, weight| Stat { name: name.into(), value, weight: Some(weight) };
         let mut stats = vec![of("viewers", f64::from(viewers), 1.0)];
         if viewers > 0 {
             stats.push(of("rtt", rtt_ms, f64::from(viewers)));

@@ -100,6 +100,15 @@ impl Sim {
         known.iter().skip(1).filter(|known| **known == Some(true)).count()
     }
 
+    /// How the tree looks by the root's word: hops to the deepest node, and the share of all nodes that
+    /// is behind the busiest of the root's children.
+    pub fn shape(&self) -> (u32, f64) {
+        let depth = self.view.nodes.iter().map(|n| n.depth).max().unwrap_or_default();
+        let table = self.nodes[0].core().subtree();
+        let most = table.children().map(|child| table.behind(child).count()).max();
+        (depth, most.unwrap_or_default() as f64 / table.len().max(1) as f64)
+    }
+
     /// The routing tables: everybody above a node knows by which child it is reached, and knows of
     /// nobody else.
     fn wrong_routes(&self, truth: &Truth) -> Option<String> {

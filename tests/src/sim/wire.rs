@@ -17,6 +17,9 @@ const RETRANSMISSION: u64 = 200_000;
 /// (`relay_node::io::limits::DIAL_TIMEOUT`).
 const DIAL_TIMEOUT: u64 = 5_000_000;
 
+/// When TCP tries again to connect in that time (RFC 6298: after a second, then doubled).
+const SYN_AGAIN: [u64; 2] = [1_000_000, 3_000_000];
+
 pub(super) fn media_address(node: usize) -> SocketAddr {
     let [_, _, high, low] = (node as u32).to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 4_000)
@@ -53,7 +56,7 @@ impl Sim {
     }
 
     /// TCP and TLS take a round trip and a half each way of the handshake.
-    pub(super) fn dial(&mut self, node: usize, dial: DialId, target: &DialTarget) {
+    pub(super) fn dial(&mut self, node: usize, dial: DialId, target: &DialTarget, since: u64) {
         let to = match target {
             DialTarget::Root => Some(0),
             DialTarget::Node(_, server) => usize::from(server.port).checked_sub(10_000),
@@ -61,8 +64,17 @@ impl Sim {
         let to = to.filter(|to| *to < self.nodes.len());
         let way = self.flight(node, to.unwrap_or(node));
         if to.is_some_and(|to| self.nodes[to].dark || !self.reach(node, to)) {
-            let at = self.now + DIAL_TIMEOUT;
-            return self.push(at, What::DialFailed { to: node, dial, refused: false });
+            let next = SYN_AGAIN.into_iter().find(|again| since + again > self.now);
+            return match next {
+                Some(again) => {
+                    let target = target.clone();
+                    self.push(since + again, What::Dial { node, dial, target, since });
+                }
+                None => self.push(
+                    since + DIAL_TIMEOUT,
+                    What::DialFailed { to: node, dial, refused: false },
+                ),
+            };
         }
         let to = to.filter(|to| self.nodes.get(*to).is_some_and(|n| n.alive && !n.frozen));
         let right = match (to, target) {

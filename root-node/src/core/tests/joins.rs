@@ -289,3 +289,10 @@ fn who_finds_no_place_waits_for_a_relay_that_is_on_its_way() {
     let said: Vec<String> = (0..4).flat_map(|_| Rig::quiet(rig.wait(2 * SEC))).collect();
     assert_eq!(said, [format!("{conn} error >- full hello"), format!("close {conn}")]);
 }
+
+#[test]
+fn views_of_many_nodes_are_rarer() {
+    let pause = |nodes| crate::core::view_pause(nodes).as_millis();
+    let paces = [0, 1, 2_000, 2_001, 10_000].map(pause);
+    assert_eq!(paces, [100, 100, 100, 200, 500]);
+}

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
     name: "churn",
-    about: "a fifth of the nodes goes within an hour, by kill, drain or power cut, and as many come",
+    about: "half an hour in which nodes go by kill, drain or power cut, a fifth of all an hour, and come",
     run,
 };
 
@@ -21,12 +21,11 @@ const SHARE: f64 = 0.2;
 
 fn run(size: Size, seed: u64) -> Outcome {
     let (relays, leaves, seconds) = match size {
-        // An hour's churn in six minutes.
-        Size::Small => (10, 90, 360),
-        Size::Full => (60, 940, 3_600),
+        Size::Small => (14, 286, 300),
+        Size::Full => (60, 940, 1_800),
     };
-    let goers = (SHARE * (relays + leaves) as f64) as u32;
-    let pause = Duration::from_secs(seconds) / goers;
+    let pause = Duration::from_secs(3_600).div_f64(SHARE * (relays + leaves) as f64);
+    let goers = (seconds / pause.as_secs()) as u32;
     let stage = Stage {
         seed,
         relays,
@@ -69,7 +68,11 @@ fn run(size: Size, seed: u64) -> Outcome {
             }
         };
         let what = format!("{id} {how}");
-        if unseen { watch.happens_unseen(what) } else { watch.happens(what) }
+        if unseen {
+            watch.happens_unseen(what)
+        } else {
+            watch.happens(what)
+        }
         // Late enough that the tree has got over it.
         let share = rng.random_range(0.6..0.9);
         watch.run(pause.mul_f64(share));

@@ -47,8 +47,8 @@ pub struct Sample {
     pub messages: Quantiles,
     /// Their bytes.
     pub bytes: Quantiles,
-    /// Their bytes for each node of the node's subtree, itself included: what passes through a relay
-    /// grows with what is below it.
+    /// Their bytes for each node of the node's burden: what passes through a relay grows with what is
+    /// below it, and with the nodes whose backup it is.
     pub bytes_each: Quantiles,
     /// Bytes of control that the root sent and got.
     pub root_bytes: f64,
@@ -67,7 +67,8 @@ pub struct Happening {
     pub what: String,
     /// Seconds until tree, routing tables, media links and forwarding tables were the truth.
     pub routing: Option<f64>,
-    /// Seconds until the root's statistics were the truth.
+    /// Seconds until the root's statistics were the truth, since it happened or since the last move that
+    /// the root ordered thereafter.
     pub statistics: Option<f64>,
     /// What is promised of the former, in seconds.
     pub routing_bound: Option<f64>,

@@ -13,10 +13,12 @@ type Points = Vec<(f64, f64)>;
 const SIZE: (u32, u32) = (1_200, 760);
 const TITLE: u32 = 44;
 /// Told apart by people who see colours otherwise, too (Okabe and Ito).
-const COLOURS: [RGBColor; 3] =
-    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
+const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
 /// What a logarithmic axis begins with: nothing that is drawn on it is smaller.
 const LEAST: f64 = 10.0;
+
+/// Points of a line at most.
+const POINTS: usize = 400;
 
 /// The library failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +47,11 @@ pub fn svg(outcome: &Outcome) -> Result<String, PlotError> {
 }
 
 fn draw(outcome: &Outcome, into: &mut String) -> Result<(), PlotError> {
+    // More than the picture has room for would only make it large.
+    let step = outcome.samples.len().div_ceil(POINTS).max(1);
     let over = |name, pick: fn(&Sample) -> f64| Line {
         name,
-        points: outcome.samples.iter().map(|s| (s.at, pick(s))).collect(),
+        points: outcome.samples.iter().step_by(step).map(|s| (s.at, pick(s))).collect(),
         dots: false,
     };
     let events = |name, pick: fn(&super::Happening) -> Option<f64>| Line {
