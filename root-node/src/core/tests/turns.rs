@@ -54,7 +54,7 @@ fn a_move_that_failed_is_not_tried_again_until_the_parent_is_lost() {
     };
     rig.message(a, "leaf", Some("^"), stats());
     let away = redirect(a, "leaf", "b,root");
-    assert_eq!(sweeps(&mut rig), [away.clone()]);
+    assert_eq!(sweeps(&mut rig), std::slice::from_ref(&away));
     let report = ErrorReport {
         code: ErrorCode::Internal,
         text: "the link does not open".into(),
