@@ -253,7 +253,7 @@ fn a_token_that_is_revoked_removes_who_came_by_it_and_nobody_else() {
 
     // Nor does it let anybody in.
     let refused = || {
-        let why = relay_node::io::counters::Refusal::Token;
+        let why = relay_node::refusals::Refusal::Token;
         scene.tree.root.node.counters().refusals(why)
     };
     assert_eq!(refused(), 0);

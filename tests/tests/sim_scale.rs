@@ -2,6 +2,8 @@
 //! holds. A lost region and a partition also with forwarding planes, where no packet may be lost at
 //! whoever is not cut off. Every failure prints its seed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use relay_node::control::api::NodeCommand;
 use soleil_protocol::{PacketIndex, PipelineId, Role, Ssrc};
 use soleil_tests::sim::Sim;
