@@ -6,7 +6,8 @@
 //! 2. The root is kept for relays: a leaf goes there only if no relay has room, and never takes its
 //!    last slot, nor the last one of the whole tree, or no relay could join and make room.
 //! 3. Leaves take what is kept for backups only when nothing else is left.
-//! 4. Least depth: a layer is used when the one above is full.
+//! 4. Least depth: a layer is used when the one above is full. For leaves it is full when three
+//!    quarters of its slots are used, if there is a deeper one that is not.
 //! 5. Least delay from the root, where less than 10 ms is no difference. What was not measured is
 //!    assumed by region.
 //! 6. For leaves: a relay that serves leaves already, so that the others sleep.
@@ -77,7 +78,9 @@ impl Planner {
             return None;
         }
         let relays = |over| (1..depths).find_map(|depth| self.best(ix, depth, &[over], avoid));
-        relays(false).or_else(|| relays(true)).or_else(|| {
+        let mut wide = (1..depths).filter(|depth| self.is_wide(*depth));
+        let wide = wide.find_map(|depth| self.best(ix, depth, &[false], avoid));
+        wide.or_else(|| relays(false)).or_else(|| relays(true)).or_else(|| {
             let root = &self.entries[ROOT];
             let kept = u32::from(root.slots > 1);
             (root.usable() && root.free() > kept && Some(ROOT) != avoid).then_some(ROOT)

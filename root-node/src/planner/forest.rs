@@ -65,6 +65,8 @@ pub(super) struct Entry {
     pub(super) standing: Option<u32>,
     /// What it adds to the sums: free slots that are kept for nobody, slots.
     pub(super) counted: (u32, u32),
+    /// What it adds to its layer's sums: depth, used slots, slots.
+    pub(super) layered: Option<(u32, u32, u32)>,
 }
 
 impl Entry {
@@ -96,6 +98,8 @@ pub struct Planner {
     pub(super) spare: Layers<SpareKey>,
     pub(super) free_total: u64,
     pub(super) slots_total: u64,
+    /// Used slots and slots of the relays of each depth.
+    pub(super) layers: Vec<(u64, u64)>,
     /// Relays that take children, by slots.
     pub(super) sizes: BTreeMap<u32, u32>,
     pub(super) relay_slots: u64,
@@ -128,6 +132,7 @@ impl Planner {
             spare: Layers::default(),
             free_total: 0,
             slots_total: 0,
+            layers: Vec::new(),
             sizes: BTreeMap::new(),
             relay_slots: 0,
             share: LARGEST_SHARE,

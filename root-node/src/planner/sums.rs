@@ -10,6 +10,10 @@ use super::layers::{OpenKey, SpareKey, Spot};
 /// be able to take the other's children.
 pub(super) const LARGEST_SHARE: u32 = 500;
 
+/// The part of a layer's slots that leaves use as long as a deeper layer has as much room: what is left
+/// is for relays, or each layer could be no wider than the one above, and the tree would get deep.
+const LEAVES_SHARE: (u64, u64) = (3, 4);
+
 /// Shares of its slots that a relay keeps for backups, in thousandths: what is needed is rounded up
 /// to one of these, so that not every joining relay changes the share of all.
 const SHARES: [u32; 12] = [10, 20, 31, 50, 63, 84, 100, 125, 167, 250, 334, LARGEST_SHARE];
@@ -71,6 +75,8 @@ impl Planner {
         let had_room = entry.counted.0 > 0;
         let counted = if usable { (free, slots) } else { (0, 0) };
         self.recount(ix, counted);
+        let layered = (usable && ix != ROOT).then_some((depth, used.min(slots), slots));
+        self.relayer(ix, layered);
         let entry = &mut self.entries[ix];
         let (old_open, old_spare) = (entry.open_at, entry.spare_at);
         (entry.open_at, entry.spare_at) = (open, spare);
@@ -108,6 +114,29 @@ impl Planner {
         if new.1 > 0 {
             *self.sizes.entry(new.1).or_default() += 1;
         }
+    }
+
+    /// Keeps the sums of the layers.
+    fn relayer(&mut self, ix: Ix, new: Option<(u32, u32, u32)>) {
+        let old = std::mem::replace(&mut self.entries[ix].layered, new);
+        if let Some((depth, used, slots)) = old
+            && let Some(layer) = self.layers.get_mut(depth as usize)
+        {
+            *layer = (layer.0 - u64::from(used), layer.1 - u64::from(slots));
+        }
+        if let Some((depth, used, slots)) = new {
+            // At most MAX_DEPTH of them.
+            let depth = depth as usize;
+            self.layers.resize(self.layers.len().max(depth + 1), (0, 0));
+            let layer = &mut self.layers[depth];
+            *layer = (layer.0 + u64::from(used), layer.1 + u64::from(slots));
+        }
+    }
+
+    /// Whether a layer has room for a leaf beside what relays may need there.
+    pub(super) fn is_wide(&self, depth: u32) -> bool {
+        let layer = self.layers.get(depth as usize);
+        layer.is_some_and(|(used, slots)| used * LEAVES_SHARE.1 < slots * LEAVES_SHARE.0)
     }
 
     /// The share that must be kept so that the children of the largest relay find room elsewhere.

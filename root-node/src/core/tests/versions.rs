@@ -80,8 +80,12 @@ fn others_are_told_when_a_node_turns_out_to_be_newer() {
     let versions = told.iter().flat_map(|(_, r)| &r.parents).filter(|p| p.id == id("a"));
     let versions: Vec<u32> = versions.map(|p| p.version).collect();
     assert!(versions.contains(&2) && !versions.contains(&1), "{versions:?}");
-    assert_eq!(rig.kept.iter().rev().find_map(|memory| match memory {
-        Memory::Node(node) if node.id == id("a") => Some(node.version),
-        _ => None,
-    }), Some(2), "and the store knows");
+    assert_eq!(
+        rig.kept.iter().rev().find_map(|memory| match memory {
+            Memory::Node(node) if node.id == id("a") => Some(node.version),
+            _ => None,
+        }),
+        Some(2),
+        "and the store knows"
+    );
 }
