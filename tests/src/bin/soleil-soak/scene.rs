@@ -10,11 +10,13 @@ use std::time::Duration;
 
 /// Nothing that is waited for takes longer.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Frames that each viewer watches before and after an event: three seconds.
-const FRAMES: u64 = 90;
+/// Frames that each viewer watches before an event: one and a half seconds.
+const BEFORE: u64 = 45;
+/// Frames that each viewer watches after it: three seconds.
+const AFTER: u64 = 90;
 /// Leaves, each with a share of the viewers.
 const LEAVES: usize = 3;
-/// Packets in three seconds that say that a relay carries the stream.
+/// Packets before an event that say that a relay carries the stream.
 const CARRIES: f64 = 50.0;
 
 /// What happens.
@@ -106,9 +108,9 @@ impl Scene {
         Ok(())
     }
 
-    /// Lets the viewers watch for three seconds.
-    fn watch(&self) -> anyhow::Result<Report> {
-        let enough = self.viewers.report().video.frames + FRAMES * self.count as u64;
+    /// Lets the viewers watch for so many frames each.
+    fn watch(&self, frames: u64) -> anyhow::Result<Report> {
+        let enough = self.viewers.report().video.frames + frames * self.count as u64;
         match self.viewers.wait(DEADLINE, |r| r.video.frames >= enough) {
             Ok(report) => Ok(report),
             Err(report) => bail!("too few frames:\n{report}"),
@@ -131,7 +133,7 @@ impl Scene {
             self.settle()?;
             self.viewers.mark();
             let first = self.sent();
-            let report = self.watch()?;
+            let report = self.watch(BEFORE)?;
             let rises = self.sent().iter().zip(first).map(|(now, then)| now - then).collect();
             if self.is_settled()? {
                 break (report, busiest(rises)?);
@@ -163,7 +165,7 @@ impl Scene {
             }
             Event::Subtree => self.move_on("relay-3")?,
         }
-        let after = self.watch()?;
+        let after = self.watch(AFTER)?;
         match event {
             Event::Stop => self.tree.relays[relay].process.freeze(false),
             Event::Blackhole => self.tree.black_hole(relay, false),
