@@ -212,7 +212,8 @@ pub(super) fn write_redirect(out: &mut Out, redirect: &Redirect) {
     }
     out.nested("parents", &redirect.parents, |out, offer| {
         let ParentOffer { id, link, version, .. } = offer;
-        let names: super::write::Attributes<'_> = &[("id", id), ("link", link), ("version", version)];
+        let names: super::write::Attributes<'_> =
+            &[("id", id), ("link", link), ("version", version)];
         // Receivers of version 1 do not know it.
         let names = if *version > 1 { names } else { &names[..2] };
         out.element("parent", names, |out| {

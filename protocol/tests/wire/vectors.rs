@@ -94,7 +94,8 @@ fn fullstats() {
 /// later version has added is left away where it does not apply.
 #[test]
 fn version_1() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/version-1");
+    let directory =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/version-1");
     let mut kinds = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir(directory).expect("the vectors are there") {
         let path = entry.expect("a file").path();

@@ -12,9 +12,7 @@ use super::links::{Link, Use};
 use super::timers::Timer;
 use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
 use rand::Rng;
-use soleil_protocol::message::{
-    ErrorCode, ErrorReport, Hello, MoveMode, ParentOffer, Redirect,
-};
+use soleil_protocol::message::{ErrorCode, ErrorReport, Hello, MoveMode, ParentOffer, Redirect};
 use soleil_protocol::{Address, Body, LinkId, Message, Millis, NodeId, Rank};
 
 /// What is under way towards the root and the parents.

@@ -278,7 +278,9 @@ impl NodeCore {
             Some(Address::Node(from)) if up => {
                 from == self.id() || self.table.next_hop(from).is_some()
             }
-            Some(Address::Node(from)) => self.table.next_hop(from) != link.id.as_ref(),
+            // A node that is behind another child by now has moved, and its old parent has not heard
+            // of that yet: what it still passes on is refused, but no fault of its.
+            Some(Address::Node(from)) => self.table.next_hop(from).is_none(),
             Some(Address::Root) => !up,
             Some(Address::All) | None => true,
         }

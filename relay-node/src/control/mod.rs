@@ -29,12 +29,12 @@ mod upcall;
 pub use upcall::Upcall;
 
 use crate::media::api::{PlaneCommand, PlaneEvent};
+use crate::refusals::{Refusal, RefusalLog};
 use api::{Action, ConnId, Core, Event, NodeCommand, NodeParams, Vault};
 use attach::Uplink;
 use expiry::Removed;
 use limits::{MAX_MISSED_PINGS, PING_INTERVAL};
 use links::{Link, Links, Use};
-use crate::refusals::{Refusal, RefusalLog};
 use pipelines::Pipelines;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -229,9 +229,7 @@ impl Authority for SimAuthority {
         let key = hex(&ticket.child_key);
         let until = now.wall.0 + ticket.lives.as_micros() as u64;
         let sealed = hex(&sealed);
-        Ok(sign(format!(
-            "{child}|{key}|{parent}|{incarnation}|{link}|{until}|{rank}{sealed}"
-        )))
+        Ok(sign(format!("{child}|{key}|{parent}|{incarnation}|{link}|{until}|{rank}{sealed}")))
     }
 
     fn wrap(&mut self, wrap_key: &[u8], context: &str, secret: &[u8]) -> Result<Wrapped, String> {

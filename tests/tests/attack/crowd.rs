@@ -61,9 +61,7 @@ fn a_thousand_half_open_connections() {
         let crowd: Vec<TcpStream> = (0..CROWD).map(|n| connect(n, to)).collect();
         // All of them are somewhere: refused at once, or holding one of the places.
         let refusals = || refused(node, "crowded") + refused(node, "slow");
-        until("most to be turned away", DEADLINE, || {
-            refusals() >= (CROWD - MAX_HALF_OPEN) as u64
-        });
+        until("most to be turned away", DEADLINE, || refusals() >= (CROWD - MAX_HALF_OPEN) as u64);
         let during = Holdings::of(node);
         let places = before.descriptors + MAX_HALF_OPEN + 16;
         assert!(during.descriptors <= places, "{before:?}\n{during:?}");

@@ -10,9 +10,7 @@ use relay_node::io::accept::{PATH, SUBPROTOCOL};
 use relay_node::media::api::HopCredential;
 use root_node::store::{Keys, Store};
 use soleil_protocol::message::{ErrorCode, Hello, Identity};
-use soleil_protocol::{
-    Address, Body, Incarnation, LinkId, Message, Millis, NodeId, Role, Wall,
-};
+use soleil_protocol::{Address, Body, Incarnation, LinkId, Message, Millis, NodeId, Role, Wall};
 use soleil_tests::harness::Tree;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -12,6 +12,8 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// So often the same is done where the log is looked at.
 const TIMES: u64 = 1_000;
+/// Likewise where each time takes a connection of its own.
+const TICKETS: u64 = 400;
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -28,7 +30,7 @@ fn tickets_that_do_not_hold() {
     let mut evil = runtime.block_on(Evil::join(&scene.tree));
     let relay = evil.relay.clone();
     runtime.block_on(async {
-        for n in 0..TIMES {
+        for n in 0..TICKETS {
             let mut claims = evil.claims();
             let ticket = match n % 5 {
                 0 => evil.ticket(&claims, &relay, -1),
@@ -61,8 +63,8 @@ fn tickets_that_do_not_hold() {
         }
     });
     let relay = &scene.tree.relays[0];
-    assert_eq!((refused(relay, "ticket"), refused(relay, "replayed")), (TIMES, 11));
-    scene.told(relay, "ticket", TIMES);
+    assert_eq!((refused(relay, "ticket"), refused(relay, "replayed")), (TICKETS, 11));
+    scene.told(relay, "ticket", TICKETS);
     scene.unharmed();
 }
 
@@ -91,9 +93,8 @@ fn messages_in_anothers_name() {
     let mut evil = runtime.block_on(Evil::join(&scene.tree));
     let names = ["^", "relay-1", "leaf-1", "root", "nobody"];
     let kill = || Body::Kill(Kill { grace_secs: 0, reason: "x".into() });
-    let remove = || {
-        Body::RemovePipeline(RemovePipeline { pipeline: PipelineId(1), reason: "x".into() })
-    };
+    let remove =
+        || Body::RemovePipeline(RemovePipeline { pipeline: PipelineId(1), reason: "x".into() });
     let answered = runtime.block_on(insist(&mut evil, |n| {
         let from = Some(names[n as usize % names.len()]);
         // In the name of the relay itself it is a message that comes back.

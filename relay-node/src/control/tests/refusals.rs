@@ -134,7 +134,8 @@ fn statistics_and_weights_that_nobody_can_have() {
     assert_eq!(rig.message(CHILD, stats(50.0, 1_000.0)), [""; 0]);
     assert_eq!(rig.core.tree_stats(), before);
 
-    let child = Child { id: id("d"), incarnation: Incarnation(1), parent: id("c"), weight: 1 << 30 };
+    let child =
+        Child { id: id("d"), incarnation: Incarnation(1), parent: id("c"), weight: 1 << 30 };
     let update = ChildsUpdate { added: vec![child], removed: Vec::new() };
     let said = rig.message(CHILD, message(Some("c"), None, Body::ChildsUpdate(update)));
     assert_eq!(said, ["10 error me>c malformed childsupdate"]);
@@ -267,6 +268,14 @@ fn a_neighbour_is_not_blamed_for_what_it_passes_on() {
         assert_eq!(said, ["10 error ^>d unknownNode bye"]);
     }
     assert_eq!(rig.core.subtree().len(), 2);
+    // It has moved to another child, and its old parent does not know yet.
+    rig.add_child(ConnId(11), "e", 21);
+    rig.message(ConnId(11), message(Some("e"), None, added(&[("d", "e")])));
+    for _ in 0..200 {
+        let said = rig.message(CHILD, message(Some("d"), Some("^"), bye()));
+        assert_eq!(said, ["10 error ^>- forged bye"]);
+    }
+    assert_eq!(rig.core.subtree().len(), 3);
     // Answers to somebody below who has been cut off meanwhile: the parent passes them on in good
     // faith.
     let mut rig = Rig::with_child();

@@ -121,7 +121,15 @@ impl Rig {
         };
         let core = core.speaking(version);
         let now = Now { mono: Mono(SEC), wall: Wall(1_000 * SEC) };
-        Self { core, now, lack: None, reserve: false, failovers: 0, refused: Vec::new(), root_ahead_ms: 0 }
+        Self {
+            core,
+            now,
+            lack: None,
+            reserve: false,
+            failovers: 0,
+            refused: Vec::new(),
+            root_ahead_ms: 0,
+        }
     }
 
     /// A relay that is attached to `p`, the child of the root.

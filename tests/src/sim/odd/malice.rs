@@ -28,26 +28,80 @@ const LIES: &[(&str, &str)] = &[
     ("ping", r#"<message type="ping" time="1"><echo>{n}</echo></message>"#),
     ("pong", r#"<message type="pong" time="1"><echo>{n}</echo></message>"#),
     ("bye to the root", r#"<message type="bye" time="1" to="^"><reason>{n}</reason></message>"#),
-    ("bye to nobody", r#"<message type="bye" time="1" to="nobody-{n}"><reason>x</reason></message>"#),
-    ("hello", r#"<message type="hello" time="1" to="^"><info><name>{me}</name><pipelines/><version>2</version></info></message>"#),
-    ("hello again", r#"<message type="hello" time="1"><info><name>{me}</name><pipelines/><version>2</version></info></message>"#),
-    ("childsupdate of others", r#"<message type="childsupdate" time="1"><added><child id="relay-{n}" incarnation="9999" parent="root" weight="1000000000"/></added></message>"#),
-    ("childsupdate of nobody", r#"<message type="childsupdate" time="1"><added><child id="ghost-{n}" incarnation="1" parent="{me}" weight="1"/></added></message>"#),
-    ("childsupdate that takes away", r#"<message type="childsupdate" time="1"><removed><child id="leaf-{n}" incarnation="9999"/></removed></message>"#),
-    ("childsupdate that closes a loop", r#"<message type="childsupdate" time="1"><added><child id="{up}" incarnation="9999" parent="{me}" weight="1"/></added></message>"#),
+    (
+        "bye to nobody",
+        r#"<message type="bye" time="1" to="nobody-{n}"><reason>x</reason></message>"#,
+    ),
+    (
+        "hello",
+        r#"<message type="hello" time="1" to="^"><info><name>{me}</name><pipelines/><version>2</version></info></message>"#,
+    ),
+    (
+        "hello again",
+        r#"<message type="hello" time="1"><info><name>{me}</name><pipelines/><version>2</version></info></message>"#,
+    ),
+    (
+        "childsupdate of others",
+        r#"<message type="childsupdate" time="1"><added><child id="relay-{n}" incarnation="9999" parent="root" weight="1000000000"/></added></message>"#,
+    ),
+    (
+        "childsupdate of nobody",
+        r#"<message type="childsupdate" time="1"><added><child id="ghost-{n}" incarnation="1" parent="{me}" weight="1"/></added></message>"#,
+    ),
+    (
+        "childsupdate that takes away",
+        r#"<message type="childsupdate" time="1"><removed><child id="leaf-{n}" incarnation="9999"/></removed></message>"#,
+    ),
+    (
+        "childsupdate that closes a loop",
+        r#"<message type="childsupdate" time="1"><added><child id="{up}" incarnation="9999" parent="{me}" weight="1"/></added></message>"#,
+    ),
     ("error", r#"<message type="error" time="1"><code>internal</code><text>{n}</text></message>"#),
-    ("error to the root", r#"<message type="error" time="1" to="^"><code>internal</code><text>{n}</text><failedType>redirect</failedType></message>"#),
-    ("kill as the root", r#"<message type="kill" time="1" from="^" to="{up}"><grace>0</grace><reason>x</reason></message>"#),
-    ("kill as itself", r#"<message type="kill" time="1" to="leaf-{n}"><grace>0</grace><reason>x</reason></message>"#),
-    ("redirect", r#"<message type="redirect" time="1" from="{up}" to="{up}"><rank>1</rank><mode>atOnce</mode></message>"#),
-    ("pipedef", r#"<message type="pipedef" time="1" from="^" to="*"><pipeline id="{n}" live="true"><name>x</name></pipeline></message>"#),
-    ("removepipeline", r#"<message type="removepipeline" time="1" to="{up}"><pipeid>1</pipeid></message>"#),
-    ("playpipeline", r#"<message type="playpipeline" time="1"><pipeid>1</pipeid><layers><layer ssrc="10" from="{n}"/></layers></message>"#),
-    ("playpipeline of nothing", r#"<message type="playpipeline" time="1"><pipeid>{n}</pipeid></message>"#),
+    (
+        "error to the root",
+        r#"<message type="error" time="1" to="^"><code>internal</code><text>{n}</text><failedType>redirect</failedType></message>"#,
+    ),
+    (
+        "kill as the root",
+        r#"<message type="kill" time="1" from="^" to="{up}"><grace>0</grace><reason>x</reason></message>"#,
+    ),
+    (
+        "kill as itself",
+        r#"<message type="kill" time="1" to="leaf-{n}"><grace>0</grace><reason>x</reason></message>"#,
+    ),
+    (
+        "redirect",
+        r#"<message type="redirect" time="1" from="{up}" to="{up}"><rank>1</rank><mode>atOnce</mode></message>"#,
+    ),
+    (
+        "pipedef",
+        r#"<message type="pipedef" time="1" from="^" to="*"><pipeline id="{n}" live="true"><name>x</name></pipeline></message>"#,
+    ),
+    (
+        "removepipeline",
+        r#"<message type="removepipeline" time="1" to="{up}"><pipeid>1</pipeid></message>"#,
+    ),
+    (
+        "playpipeline",
+        r#"<message type="playpipeline" time="1"><pipeid>1</pipeid><layers><layer ssrc="10" from="{n}"/></layers></message>"#,
+    ),
+    (
+        "playpipeline of nothing",
+        r#"<message type="playpipeline" time="1"><pipeid>{n}</pipeid></message>"#,
+    ),
     ("stoppipeline", r#"<message type="stoppipeline" time="1"><pipeid>1</pipeid></message>"#),
-    ("stats with weights", r#"<message type="stats" time="1"><statsContainers><statsContainer><startTime>0</startTime><endTime>9</endTime><numOfChildren>0</numOfChildren><id>1</id><statArray><DBValue><name>rtt</name><value>9</value><weight>1000000000</weight></DBValue></statArray></statsContainer></statsContainers></message>"#),
-    ("stats with NaN", r#"<message type="stats" time="1"><statsContainers><statsContainer><startTime>0</startTime><endTime>9</endTime><numOfChildren>0</numOfChildren><id>1</id><statArray><DBValue><name>rtt</name><value>NaN</value></DBValue></statArray></statsContainer></statsContainers></message>"#),
-    ("fullstats of others", r#"<message type="fullstats" time="1" from="leaf-{n}" to="^"><xmlDb/></message>"#),
+    (
+        "stats with weights",
+        r#"<message type="stats" time="1"><statsContainers><statsContainer><startTime>0</startTime><endTime>9</endTime><numOfChildren>0</numOfChildren><id>1</id><statArray><DBValue><name>rtt</name><value>9</value><weight>1000000000</weight></DBValue></statArray></statsContainer></statsContainers></message>"#,
+    ),
+    (
+        "stats with NaN",
+        r#"<message type="stats" time="1"><statsContainers><statsContainer><startTime>0</startTime><endTime>9</endTime><numOfChildren>0</numOfChildren><id>1</id><statArray><DBValue><name>rtt</name><value>NaN</value></DBValue></statArray></statsContainer></statsContainers></message>"#,
+    ),
+    (
+        "fullstats of others",
+        r#"<message type="fullstats" time="1" from="leaf-{n}" to="^"><xmlDb/></message>"#,
+    ),
     ("reqfullstats", r#"<message type="reqfullstats" time="1" to="leaf-{n}"/>"#),
     ("a type that nobody knows", r#"<message type="dance" time="1"><step>{n}</step></message>"#),
     ("no message at all", "hello {n}"),
@@ -56,9 +110,8 @@ const LIES: &[(&str, &str)] = &[
 /// Whoever has lost its place, been without a parent, or failed over, but for the liar.
 fn disturbed(sim: &Sim, liar: usize, before: &[(u32, u32)]) -> Option<String> {
     let now = sim.nodes.iter().map(|n| (n.attaches, n.failovers));
-    let mut changed = now.zip(before).enumerate().filter(|(place, (now, old))| {
-        *place != liar && now != *old
-    });
+    let mut changed =
+        now.zip(before).enumerate().filter(|(place, (now, old))| *place != liar && now != *old);
     changed.next().map(|(place, _)| sim.nodes[place].id().to_string())
 }
 
@@ -87,9 +140,9 @@ fn run(size: Size, seed: u64) -> Outcome {
     let mut most_at_root = (0.0, "");
     for (kind, text) in LIES {
         let up = |sim: &Sim| sim.nodes[liar].core().parent().and_then(|id| sim.place(id));
-        watch.sim.until(60 * SECOND, "the liar to be back", |sim| {
-            up(sim).is_some() && sim.settled()
-        });
+        watch
+            .sim
+            .until(60 * SECOND, "the liar to be back", |sim| up(sim).is_some() && sim.settled());
         let Some(parent) = up(&watch.sim) else { continue };
         let (me, above): (NodeId, NodeId) =
             (watch.sim.nodes[liar].id(), watch.sim.nodes[parent].id());
@@ -133,9 +186,8 @@ fn run(size: Size, seed: u64) -> Outcome {
     watch.run(5 * SECOND);
     let wrong = watch.sim.wrong_statistics(pipeline);
     watch.nothing("statistics of the others that are wrong", wrong);
-    let refused = |why: &str| -> u64 {
-        watch.sim.nodes.iter().filter_map(|n| n.refused.get(why)).sum()
-    };
+    let refused =
+        |why: &str| -> u64 { watch.sim.nodes.iter().filter_map(|n| n.refused.get(why)).sum() };
     let counts: Vec<(String, u64)> =
         ["forged", "loop", "subtree", "statistics", "flood", "unauthorized"]
             .map(|why| (format!("refused as {why}"), refused(why)))

@@ -99,7 +99,8 @@ fn run(size: Size, seed: u64) -> Outcome {
         far: Duration::ZERO,
         media: false,
     };
-    let bounds = Bounds { routing: Some(WITHIN), statistics: Some(2 * WITHIN), ..Bounds::default() };
+    let bounds =
+        Bounds { routing: Some(WITHIN), statistics: Some(2 * WITHIN), ..Bounds::default() };
     let (sim, pipeline, places) = stage.build();
     let mut watch = Watch::new(SCENARIO.name, size, sim, bounds);
     watch.audience(pipeline);

@@ -40,11 +40,8 @@ fn run(size: Size, seed: u64) -> Outcome {
         far: Duration::ZERO,
         media: false,
     };
-    let bounds = Bounds {
-        routing: Some(20 * SECOND),
-        statistics: Some(25 * SECOND),
-        ..Bounds::default()
-    };
+    let bounds =
+        Bounds { routing: Some(20 * SECOND), statistics: Some(25 * SECOND), ..Bounds::default() };
     let mut watch = Watch::new(SCENARIO.name, size, stage.root(), bounds);
     let pipeline = watch.sim.define(1);
     watch.audience(pipeline);
@@ -68,7 +65,8 @@ fn run(size: Size, seed: u64) -> Outcome {
     crowd.spread(&mut watch.sim, &places, leaves as u32 * 50);
     watch.happens("the audience comes");
     watch.calm(30 * SECOND);
-    let misplaced = watch.sim.nodes[1..].iter().find(|n| n.attaches != 1).map(|n| n.id().to_string());
+    let misplaced =
+        watch.sim.nodes[1..].iter().find(|n| n.attaches != 1).map(|n| n.id().to_string());
     watch.nothing("a node with a clock that is borne that did not attach at once", misplaced);
     let parents = watch.sim.edges().iter().filter(|(_, to)| *to != 0).count();
     watch.figure("nodes below relays with wrong clocks", parents as f64, "");

@@ -85,9 +85,8 @@ fn run(size: Size, seed: u64) -> Outcome {
         watch.sim.start(Role::Relay, &format!("relay-{n}"), 12, 0);
         watch.run(SECOND);
     }
-    let places: Vec<usize> = (0..leaves)
-        .map(|n| watch.sim.start(Role::Leaf, &format!("leaf-{n}"), 0, 100))
-        .collect();
+    let places: Vec<usize> =
+        (0..leaves).map(|n| watch.sim.start(Role::Leaf, &format!("leaf-{n}"), 0, 100)).collect();
     watch.happens("a tree of the first version");
     watch.calm(30 * SECOND);
     let pipeline = watch.sim.define(1);
@@ -117,9 +116,8 @@ fn run(size: Size, seed: u64) -> Outcome {
     watch.nothing("a leaf that lost a packet though it was not restarted", lacking);
     let words = watch.sim.unknown_words.iter().next().cloned();
     watch.nothing("a node was told what its version does not know", words);
-    let refused = |why: &str| -> u64 {
-        watch.sim.nodes.iter().filter_map(|n| n.refused.get(why)).sum()
-    };
+    let refused =
+        |why: &str| -> u64 { watch.sim.nodes.iter().filter_map(|n| n.refused.get(why)).sum() };
     let (versions, tickets) = (refused("version"), refused("ticket"));
     watch.at_most("HELLOs refused over their version", versions as f64, 0.0, "messages");
     watch.at_most("tickets that could not be read", tickets as f64, 0.0, "tickets");
