@@ -22,6 +22,7 @@ fn options(codec: VideoCodec, video: u16, audio: u16) -> SourceOptions {
         height: 360,
         fps: "30".parse().unwrap(),
         bitrate: 800,
+        temporal: false,
         key_int: 300,
         mtu: 1200,
         video_pt: 96,

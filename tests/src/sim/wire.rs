@@ -1,12 +1,12 @@
 //! What lies between nodes: datagrams that get lost and overtake each other, and connections that
 //! keep the order.
 
+use super::fake::BACKDATE_MICROS;
 use super::queue::What;
 use super::world::{End, Sim};
-use super::fake::BACKDATE_MICROS;
 use relay_node::control::api::{ConnId, DialId, DialTarget, Peer, Vault};
-use soleil_protocol::{Message, Wall};
 use soleil_protocol::message::HostPort;
+use soleil_protocol::{Message, Wall};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What a lost message costs: a retransmission time-out of TCP (RFC 6298: at least 200 ms in

@@ -10,10 +10,5 @@ mod upgrade;
 use super::scenario::Scenario;
 
 /// All of them.
-pub const SCENARIOS: &[Scenario] = &[
-    flapping::SCENARIO,
-    skew::SCENARIO,
-    malice::SCENARIO,
-    orphans::SCENARIO,
-    upgrade::SCENARIO,
-];
+pub const SCENARIOS: &[Scenario] =
+    &[flapping::SCENARIO, skew::SCENARIO, malice::SCENARIO, orphans::SCENARIO, upgrade::SCENARIO];
