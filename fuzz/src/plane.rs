@@ -44,6 +44,7 @@ fn hop(id: u64, peer: PeerSide, parent: u8, nonce: u8) -> HopLink {
         credential: HopCredential([id as u8; 32]),
         child_nonce: [nonce; 16],
         parent_nonce: [4; 16],
+        standby: false,
     }
 }
 
