@@ -55,8 +55,8 @@ const GATHER: Duration = Duration::from_millis(100);
 /// need a moment, as with SIGTERM.
 const REVOKED_GRACE_SECS: u32 = 10;
 
-/// Nodes that are shown at that pace. A view is a copy of all nodes (some 2 us each): with more of them
-/// views are rarer, so that they never take more than a twentieth of the root's time.
+/// Nodes that are shown at that pace. A view is a copy of all nodes: with more of them views are
+/// rarer, so that no more nodes are copied in a second than are with these.
 const VIEW_NODES: usize = 2_000;
 
 /// The pause between two views of so many nodes.
