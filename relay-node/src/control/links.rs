@@ -71,6 +71,8 @@ pub struct Link {
     ping: Option<(String, Mono)>,
     missed: u32,
     tokens: u32,
+    /// The burst that it was last granted; 0 before the first message.
+    burst: u32,
     errors: u32,
     refilled: Mono,
     refilled_errors: Mono,
@@ -99,6 +101,7 @@ impl Link {
             ping: None,
             missed: 0,
             tokens,
+            burst: 0,
             errors: MAX_ERRORS,
             refilled: now,
             refilled_errors: now,
@@ -139,7 +142,10 @@ impl Link {
     /// nodes in a child's subtree.
     pub fn spend(&mut self, now: Mono, weight: u32) -> bool {
         let (rate, burst) = self.budget(weight);
-        self.tokens = self.tokens.min(burst);
+        // A node that has come below brings what it may send at once: it may do so at once.
+        let more = if self.burst > 0 { burst.saturating_sub(self.burst) } else { 0 };
+        self.tokens = self.tokens.saturating_add(more).min(burst);
+        self.burst = burst;
         let micros = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
         let fresh = micros.saturating_mul(u64::from(rate)) / 1_000_000;
         if fresh > 0 {
@@ -355,6 +361,19 @@ mod tests {
             assert_eq!(spent(&mut link, Mono(0)), burst);
             assert_eq!(spent(&mut link, Mono(1_000_000)), rate);
         }
+    }
+
+    /// Whoever comes below may flood at once: the node above it is not cut off for passing that on.
+    #[test]
+    fn a_subtree_that_grows_may_say_more_at_once() {
+        let mut link = Link::new(Mono(0), Use::Child(NodeId::new("c").unwrap()), None, None);
+        let spent = |link: &mut Link, weight| {
+            (0..).take_while(|_| link.spend(Mono(0), weight)).count() as u32
+        };
+        assert_eq!(spent(&mut link, 1), CHILD_BURST);
+        assert_eq!(spent(&mut link, 3), 2 * CHILD_BURST);
+        assert_eq!(spent(&mut link, 3), 0);
+        assert_eq!(spent(&mut link, 1), 0, "and none for those that have gone");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::sim::Sim;
 use crate::sim::scenario::crowd::{Crowd, SECOND, Stage};
 use crate::sim::scenario::{Bounds, Outcome, Scenario, Size, Watch};
 use soleil_protocol::NodeId;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The scenario.
@@ -115,6 +116,27 @@ fn disturbed(sim: &Sim, liar: usize, before: &[(u32, u32)]) -> Option<String> {
     changed.next().map(|(place, _)| sim.nodes[place].id().to_string())
 }
 
+/// What each node has refused, by reason.
+type Refusals = Vec<BTreeMap<&'static str, u64>>;
+
+fn refusals(sim: &Sim) -> Refusals {
+    sim.nodes.iter().map(|n| n.refused.clone()).collect()
+}
+
+/// What was refused since then, and by whom: why somebody may have been cut off.
+fn since(sim: &Sim, before: &Refusals) -> String {
+    let mut all = Vec::new();
+    for (node, old) in sim.nodes.iter().zip(before) {
+        for (why, count) in &node.refused {
+            let more = count - old.get(why).copied().unwrap_or_default();
+            if more > 0 {
+                all.push(format!("{} {why} {more}", node.id()));
+            }
+        }
+    }
+    all.join(", ")
+}
+
 fn run(size: Size, seed: u64) -> Outcome {
     let (relays, leaves) = match size {
         Size::Small => (4, 24),
@@ -149,6 +171,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         let text = text.replace("{me}", me.as_str()).replace("{up}", above.as_str());
         let before: Vec<(u32, u32)> =
             watch.sim.nodes.iter().map(|n| (n.attaches, n.failovers)).collect();
+        let refused = refusals(&watch.sim);
         let traffic = watch.sim.nodes[0].traffic.messages;
         let began = watch.sim.elapsed();
         watch.happens(format!("a flood: {kind}"));
@@ -171,7 +194,10 @@ fn run(size: Size, seed: u64) -> Outcome {
             most_at_root = (at_root, kind);
         }
         let stirred = disturbed(&watch.sim, liar, &before);
-        let stirred = stirred.map(|id| format!("{id}, by a flood: {kind}"));
+        let stirred = stirred.map(|id| {
+            let why = since(&watch.sim, &refused);
+            format!("{id}, by a flood: {kind}; the liar is {me} below {above}; refused: {why}")
+        });
         if stirred.is_some() {
             watch.nothing("somebody else noticed", stirred);
         }
