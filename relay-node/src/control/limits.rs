@@ -37,6 +37,10 @@ pub const CHILD_RATE: u32 = 32;
 /// asks for all its pipelines, of which there may be 64.
 pub const CHILD_BURST: u32 = 256;
 
+/// Of that a new child has half: above its parent nobody has reckoned with it yet, so what it sends at
+/// once must leave its parent something. Enough for 64 wishes and the announcement of any subtree.
+pub const NEW_CHILD_BURST: u32 = CHILD_BURST / 2;
+
 /// Messages at once before HELLO: HELLO, PING and a mistake or two.
 pub const STRANGER_BURST: u32 = 16;
 

@@ -3,7 +3,8 @@
 
 use super::api::{ConnId, Peer};
 use super::limits::{
-    CHILD_BURST, CHILD_RATE, LINK_BURST, LINK_RATE, MAX_ERRORS, RESERVE_RATE, STRANGER_BURST,
+    CHILD_BURST, CHILD_RATE, LINK_BURST, LINK_RATE, MAX_ERRORS, NEW_CHILD_BURST, RESERVE_RATE,
+    STRANGER_BURST,
 };
 use soleil_protocol::{Incarnation, LinkId, Mono, NodeId, Rank, Wall};
 use std::collections::BTreeMap;
@@ -71,8 +72,6 @@ pub struct Link {
     ping: Option<(String, Mono)>,
     missed: u32,
     tokens: u32,
-    /// The burst that it was last granted; 0 before the first message.
-    burst: u32,
     errors: u32,
     refilled: Mono,
     refilled_errors: Mono,
@@ -101,7 +100,6 @@ impl Link {
             ping: None,
             missed: 0,
             tokens,
-            burst: 0,
             errors: MAX_ERRORS,
             refilled: now,
             refilled_errors: now,
@@ -142,10 +140,7 @@ impl Link {
     /// nodes in a child's subtree.
     pub fn spend(&mut self, now: Mono, weight: u32) -> bool {
         let (rate, burst) = self.budget(weight);
-        // A node that has come below brings what it may send at once: it may do so at once.
-        let more = if self.burst > 0 { burst.saturating_sub(self.burst) } else { 0 };
-        self.tokens = self.tokens.saturating_add(more).min(burst);
-        self.burst = burst;
+        self.tokens = self.tokens.min(burst);
         let micros = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
         let fresh = micros.saturating_mul(u64::from(rate)) / 1_000_000;
         if fresh > 0 {
@@ -242,7 +237,7 @@ impl Links {
     pub fn adopt(&mut self, conn: ConnId, id: NodeId) {
         if let Some(link) = self.all.get_mut(&conn) {
             link.purpose = Use::Child(id.clone());
-            link.tokens = LINK_BURST;
+            link.tokens = NEW_CHILD_BURST;
             if self.reserves.get(&id) == Some(&conn) {
                 self.reserves.remove(&id);
             }
@@ -363,17 +358,16 @@ mod tests {
         }
     }
 
-    /// Whoever comes below may flood at once: the node above it is not cut off for passing that on.
     #[test]
-    fn a_subtree_that_grows_may_say_more_at_once() {
-        let mut link = Link::new(Mono(0), Use::Child(NodeId::new("c").unwrap()), None, None);
-        let spent = |link: &mut Link, weight| {
-            (0..).take_while(|_| link.spend(Mono(0), weight)).count() as u32
-        };
-        assert_eq!(spent(&mut link, 1), CHILD_BURST);
-        assert_eq!(spent(&mut link, 3), 2 * CHILD_BURST);
-        assert_eq!(spent(&mut link, 3), 0);
-        assert_eq!(spent(&mut link, 1), 0, "and none for those that have gone");
+    fn a_new_child_does_not_use_up_what_its_parent_may_pass_on() {
+        let mut links = Links::default();
+        let (conn, id) = (ConnId(1), NodeId::new("c").unwrap());
+        links.insert(conn, Link::new(Mono(0), Use::Stranger, None, None));
+        links.adopt(conn, id);
+        let link = links.get_mut(conn).unwrap();
+        let spent = (0..).take_while(|_| link.spend(Mono(0), 1)).count() as u32;
+        assert_eq!(spent, NEW_CHILD_BURST);
+        assert!(NEW_CHILD_BURST < CHILD_BURST);
     }
 
     #[test]
