@@ -207,6 +207,11 @@ impl NodeCore {
         self.send(conn, None, body);
     }
 
+    /// Whether a connection is there still.
+    pub fn has_link(&self, conn: ConnId) -> bool {
+        self.links.get(conn).is_some()
+    }
+
     /// Answers a message with ERROR and closes if asked to. Never answers an ERROR.
     pub fn refuse_join(&mut self, conn: ConnId, message: &Message, code: ErrorCode, text: &str) {
         self.refuse_and_close(conn, message, code, text);

@@ -59,6 +59,10 @@ impl RootCore {
         let mut stuck = BTreeSet::new();
         let mut still = VecDeque::new();
         for one in std::mem::take(&mut self.waiting) {
+            if !self.node.has_link(one.conn) {
+                // It may have come back over another one, and be in the tree.
+                continue;
+            }
             if stuck.contains(&one.hello.role) {
                 still.push_back(one);
                 continue;
