@@ -42,7 +42,7 @@ fn what_is_wrong_is_named() {
         ("[log]\nlevel = 'loud'\n", "toml:2: log.level: \"loud\" is no level"),
         ("[ops]\nlisten = '127.0.0.1:8080'\n", "where http.listen listens already"),
         ("[http]\npublic_url = 'example.org'\n", "http.public_url"),
-        ("[certificates]\nlife = '30s'\n", "toml:2: certificates.life: must be between 1m and 24h"),
+        ("[certificates]\nlife = '30s'\n", "toml:2: certificates.life: must be between 5m and 24h"),
         ("[certificates]\nlife = '25h'\n", "certificates.life"),
         ("[[stream]]\nname = 'a/b'\n", "a/b"),
         ("[[stream]]\nname = '..'\n", "no name"),
