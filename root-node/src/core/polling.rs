@@ -60,21 +60,17 @@ impl RootCore {
         let version = said.min(self.node.speaks());
         if let Some(node) = self.tree.get_mut(id).filter(|node| node.version != version) {
             node.version = version;
-            self.versions_changed = true;
+            self.versions_changed.insert(id.clone());
         }
     }
 
-    /// If some node's version has changed, everybody is told anew which parents speak what: a few
+    /// If some node's version has changed, those who may go to it are told anew what it speaks: a few
     /// at a time, as ever.
     pub(super) fn tell_versions(&mut self) {
-        if !std::mem::take(&mut self.versions_changed) {
-            return;
+        for id in std::mem::take(&mut self.versions_changed) {
+            self.tree.planner_mut().forget_told_around(&id);
+            self.plan_soon();
         }
-        let attached = self.tree.iter().filter(|(_, n)| n.place == Place::Attached);
-        for id in attached.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            self.tree.planner_mut().forget_told(&id);
-        }
-        self.plan_soon();
     }
 
     /// Takes the round trips out of a node's FULLSTATS.

@@ -108,6 +108,17 @@ impl Planner {
         }
     }
 
+    /// The same for the node and all who have it as their parent or among their backups.
+    pub fn forget_told_around(&mut self, id: &NodeId) {
+        let Some(ix) = self.ix(id) else { return };
+        let entry = &self.entries[ix];
+        let around: Vec<Ix> = entry.children.iter().chain(&entry.held_by).copied().collect();
+        for ix in around.into_iter().chain([ix]) {
+            self.entries[ix].told = None;
+            self.news.insert(ix);
+        }
+    }
+
     fn state(&self, ix: Ix) -> (Option<Ix>, Rank, Vec<Ix>) {
         let entry = &self.entries[ix];
         (entry.parent, self.rank_of(ix), entry.backups.clone())
