@@ -191,14 +191,16 @@ impl NodeCore {
 
     /// A REDIRECT from the root, over the join connection or the tree.
     pub(super) fn on_redirect(&mut self, conn: ConnId, message: &Message, redirect: Redirect) {
-        self.timers.clear(&Timer::Return);
         let joining = self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn));
         // One that took the way over the old parent may come after a later one over the new.
         let late = self.up.told.0.saturating_sub(message.time.0);
         if !joining && late > 0 && late < OVERTAKEN.as_millis() as u64 {
             return tracing::debug!(late, "a REDIRECT that a later one has overtaken");
         }
-        self.up.told = message.time;
+        if !redirect.parents.is_empty() {
+            self.timers.clear(&Timer::Return);
+            self.up.told = message.time;
+        }
         if joining && let Some(skew) = self.root_clock.learn(self.now.mono, message.time) {
             tracing::warn!("this machine's clock is {skew}: set it right (NTP)");
         }

@@ -98,13 +98,19 @@ impl RootCore {
         let avoid = known.and_then(|n| n.parent.clone().or(n.lost.clone()));
         let steadiness = known.map(|n| (n.steadiness, n.leaving));
         let steadiness = match steadiness {
-            Some((steadiness, false)) => steadiness.returned(self.now.mono),
+            // A new process has no incarnation yet. One that has lost its parent is not to blame.
+            Some((steadiness, false)) if hello.incarnation == Incarnation::default() => {
+                steadiness.returned(self.now.mono)
+            }
+            Some((steadiness, false)) => steadiness,
             // It said that it would go: no fault of its.
             Some((steadiness, true)) => steadiness,
             None => Steadiness::default(),
         };
         let version = hello.version.min(self.node.speaks());
-        self.versions_changed |= known.is_some_and(|n| n.version != version);
+        if known.is_some_and(|n| n.version != version) {
+            self.versions_changed.insert(id.clone());
+        }
         let stale =
             hello.pipelines.iter().copied().filter(|p| !self.pipelines.contains_key(p)).collect();
         let mut node = Node {

@@ -30,7 +30,7 @@ use relay_node::control::timers::Timers;
 use relay_node::control::{NodeCore, Upcall};
 use soleil_protocol::message::{ChildsUpdate, ErrorCode, ErrorReport, Kill, StatsContainer};
 use soleil_protocol::{Body, Message, Mono, NodeId, Now, PipelineId, Rank, Role};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tree::{Node, Place, Tree};
@@ -106,8 +106,8 @@ pub struct RootCore {
     told: adopt::Told,
     /// Joins that wait for a place.
     waiting: VecDeque<Waiting>,
-    /// A node speaks another version than it did: what others were told of it is out of date.
-    versions_changed: bool,
+    /// Nodes that speak another version than they did: what others were told of them is out of date.
+    versions_changed: BTreeSet<NodeId>,
 }
 
 impl RootCore {
@@ -150,7 +150,7 @@ impl RootCore {
             demand: demand::Demand::default(),
             told: adopt::Told::default(),
             waiting: VecDeque::new(),
-            versions_changed: false,
+            versions_changed: BTreeSet::new(),
         }
     }
 
@@ -327,8 +327,10 @@ impl RootCore {
                 self.tree.change(from, |node| {
                     node.pinned |= node.moving_to.take().is_some();
                 });
-                // It hears where it is by the plan, and so that the way to it stands.
-                self.tell(from);
+                // It hears where it is by the plan, and so that the way to it stands: soon, with
+                // others, however often it says that.
+                self.tree.planner_mut().forget_told(from);
+                self.plan_soon();
                 self.touch();
             }
             _ => {}
@@ -398,9 +400,11 @@ impl RootCore {
                 self.timers.set(RootTimer::Sweep, self.now.mono.after(SWEEP_INTERVAL));
                 if self.tree.expire(self.now.mono, PENDING_FOR) {
                     self.touch();
+                    self.try_waiting();
                 }
                 self.remove_revoked();
                 self.refuse_waiting();
+                self.give_up_moves();
                 self.tidy();
             }
             RootTimer::Plan => self.on_plan(),

@@ -27,6 +27,10 @@ const LOOKED_AT_ONCE: usize = 256;
 /// Moves that nobody is forced to, for each sweep of 2 s: 60 a minute.
 const MOVES_PER_SWEEP: usize = 2;
 
+/// How long a move may take from its REDIRECT on. A node that was moved in vain says so after five
+/// seconds; of one that does not the order was lost, or has come too late.
+const MOVE_TAKES: Duration = Duration::from_secs(20);
+
 /// Moves that may be saved up.
 const MOVES_AT_ONCE: usize = 30;
 
@@ -75,7 +79,7 @@ impl RootCore {
     }
 
     /// Sends a node its present parent and its backups.
-    pub(super) fn tell(&mut self, id: &NodeId) {
+    fn tell(&mut self, id: &NodeId) {
         let Some(mut node) = self.tree.get(id).cloned() else { return };
         if node.place != Place::Attached || node.killed || node.moving_to.is_some() {
             return;
@@ -144,6 +148,19 @@ impl RootCore {
                 }
                 _ => tracing::warn!(node = %id, "no other parent has room"),
             }
+        }
+    }
+
+    /// Nodes that have not gone where they were sent stay where they are, and are told so.
+    pub(super) fn give_up_moves(&mut self) {
+        let now = self.now.mono;
+        let late = |n: &Node| n.moving_to.is_some() && now.since(n.offered) >= MOVE_TAKES;
+        let late = self.tree.iter().filter(|(_, n)| late(n)).map(|(id, _)| id.clone());
+        for id in late.collect::<Vec<_>>() {
+            tracing::warn!(node = %id, "has not gone where it was sent");
+            self.tree.change(&id, |node| node.moving_to = None);
+            self.tree.planner_mut().forget_told(&id);
+            self.plan_soon();
         }
     }
 
