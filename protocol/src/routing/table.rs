@@ -46,8 +46,8 @@ struct Link {
 pub struct Applied {
     /// To be passed on to the parent (see [`ChildsUpdate::split`]); may be empty.
     pub forward: ChildsUpdate,
-    /// Entries that were not believed: this node itself, the child itself, a parent that is not
-    /// in the child's subtree, or more than [`MAX_DESCENDANTS`] nodes, by their number or by the
+    /// Entries that were not believed: this node itself, the child itself, a parent that nobody
+    /// knows, or more than [`MAX_DESCENDANTS`] nodes, by their number or by the
     /// weight that they claim.
     pub refused: usize,
 }
@@ -165,8 +165,12 @@ impl SubtreeTable {
         let removed = self.forget(gone);
         let mut added = Vec::new();
         for entry in &update.added {
-            // Also false if the child itself is routed another way by now: it has moved on.
-            let inside = self.next_hop(&entry.parent) == Some(child);
+            let way = self.next_hop(&entry.parent);
+            if way.is_some_and(|way| way != child) {
+                // That parent has moved on, and this was on its way still: no fault of who passes it on.
+                continue;
+            }
+            let inside = way == Some(child);
             let known = self.routes.get(&entry.id);
             let full = known.is_none() && self.routes.len() >= MAX_DESCENDANTS;
             let huge = entry.weight as usize > MAX_DESCENDANTS;

@@ -195,19 +195,23 @@ fn a_child_below_another_child_keeps_its_route_when_the_old_link_closes() {
 fn what_a_child_cannot_claim() {
     let (me, b) = (id("me"), id("b"));
     let mut table = table();
-    let lies = [
-        child("me", 9, "b"),
-        child("b", 9, "b"),
-        child("x", 1, "c"),
-        child("y", 1, "stranger"),
-        child("z", 1, "z"),
-    ];
+    let lies =
+        [child("me", 9, "b"), child("b", 9, "b"), child("y", 1, "stranger"), child("z", 1, "z")];
     let applied = table.apply(&me, &b, &added(&lies));
     assert_eq!((applied.refused, applied.forward.is_empty()), (lies.len(), true));
     let applied = table.apply(&me, &b, &removed(&[("c", 1), ("b", 1)]));
     assert_eq!((applied.refused, applied.forward.is_empty()), (1, true));
     assert_eq!(table.apply(&me, &id("stranger"), &added(&lies)).refused, lies.len());
     assert_eq!(table.len(), 4);
+}
+
+#[test]
+fn news_from_below_a_node_that_has_moved_on_are_late_and_no_lie() {
+    let (me, b) = (id("me"), id("b"));
+    let mut table = table();
+    let applied = table.apply(&me, &b, &added(&[child("x", 1, "c")]));
+    assert_eq!((applied.refused, applied.forward.is_empty()), (0, true));
+    assert_eq!(table.next_hop(&id("x")), None, "nor are they believed");
 }
 
 #[test]
