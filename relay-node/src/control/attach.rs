@@ -346,7 +346,7 @@ impl NodeCore {
         }
         let Some(attempt) = self.up.attempt.take() else { return };
         self.timers.clear(&Timer::Attach);
-        self.leave_old_parent();
+        self.leave_for_the_next();
         let media = attempt.offer.link;
         self.act(Action::Plane(PlaneCommand::AddLink(HopLink {
             id: media,

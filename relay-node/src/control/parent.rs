@@ -175,6 +175,22 @@ impl NodeCore {
         self.keep_warm();
     }
 
+    /// The next parent has answered before the last move was over: of the two parents the one stays that
+    /// serves.
+    pub(super) fn leave_for_the_next(&mut self) {
+        let never_served = self.up.parent.as_ref().is_some_and(|p| !p.opened);
+        if !never_served || self.up.old.as_ref().is_none_or(|old| !old.open) {
+            return self.leave_old_parent();
+        }
+        if let Some(old) = self.up.old.take() {
+            self.links.repurpose(old.conn, Use::Parent);
+            if let Some(new) = self.up.parent.replace(old) {
+                self.say_bye(new.conn, "moved");
+                self.act(Action::Plane(PlaneCommand::RemoveLink(new.media)));
+            }
+        }
+    }
+
     /// The overlap is cut short, or over.
     pub(super) fn leave_old_parent(&mut self) {
         self.timers.clear(&Timer::Overlap);

@@ -103,6 +103,28 @@ fn with_both_parents_silent_or_gone_it_goes_to_the_root() {
 }
 
 #[test]
+fn the_one_that_serves_is_kept_while_the_plan_changes_its_mind() {
+    let mut rig = moving();
+    assert_eq!(rig.message(PARENT, to("r", 7, 78)), ["dial 4 r"]);
+    rig.dialed(4, ConnId(4));
+    assert_eq!(
+        rig.message(ConnId(4), greeting("r", "me")),
+        ["3 bye me>-", "close 3", "remove link 6", "add link 7 parent", "4 childsupdate me>- +c"],
+    );
+    assert_eq!(rig.lack, None);
+    assert_eq!(rig.open(7), [""; 0]);
+    let said = pass(&mut rig, 500 * MS);
+    assert_eq!(said, ["2 bye me>-", "close 2", "remove link 5"].map(String::from));
+    // Nor does this one serve: back to where it was.
+    let mut rig = moving();
+    rig.message(PARENT, to("r", 7, 78));
+    rig.dialed(4, ConnId(4));
+    rig.message(ConnId(4), greeting("r", "me"));
+    assert_eq!(rig.step(Event::Closed(ConnId(4))).first().unwrap(), "remove link 7");
+    assert_eq!(rig.core.parent(), Some(&id("p")));
+}
+
+#[test]
 fn both_parents_hear_of_what_changes_below_until_the_new_one_serves() {
     let mut rig = moving();
     let said = rig.step(Event::Closed(CHILD));
