@@ -9,5 +9,6 @@ mod moves;
 mod pipelines;
 mod refusals;
 mod rig;
+mod strangers;
 mod uplink;
 mod versions;

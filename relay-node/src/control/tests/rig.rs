@@ -403,3 +403,11 @@ fn message_words(message: &Message) -> String {
     );
     text.trim_end().to_owned()
 }
+
+pub fn ping() -> Body {
+    Body::Ping(Echo { token: "t".into() })
+}
+
+pub fn bye() -> Body {
+    Body::Bye(Bye { reason: String::new() })
+}
