@@ -12,15 +12,17 @@ mod moves;
 pub mod pick;
 mod pipelines;
 mod polling;
+mod removal;
 pub mod steadiness;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+mod views;
 mod waiting;
 
 pub use pick::{LeafPicker, Pick};
 
-use api::{Authority, NodeView, PipelineView, RootCommand, RootConfig, RootOutput, RootView};
+use api::{Authority, RootCommand, RootConfig, RootOutput};
 use pipelines::RootPipeline;
 use polling::{POLL_INTERVAL, POLL_SLOTS};
 use rand::rngs::StdRng;
@@ -29,11 +31,10 @@ use relay_node::control::api::{Action, ConnId, Core, Event, NodeCommand, NodePar
 use relay_node::control::timers::Timers;
 use relay_node::control::{NodeCore, Upcall};
 use soleil_protocol::message::{ChildsUpdate, ErrorCode, ErrorReport, Kill, StatsContainer};
-use soleil_protocol::{Body, Message, Mono, NodeId, Now, PipelineId, Rank, Role};
+use soleil_protocol::{Body, Message, Mono, NodeId, Now, PipelineId, Role};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
-use tree::{Node, Place, Tree};
+use tree::{Place, Tree};
 use waiting::Waiting;
 
 /// How long a node may take from its REDIRECT to its place in the tree: it has 5 s for the attach,
@@ -42,28 +43,6 @@ const PENDING_FOR: Duration = Duration::from_secs(10);
 
 /// How often the tree is looked over for nodes that never arrived.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Pause between two views: people and load balancing need no more, and a storm of joins would
-/// make thousands.
-const VIEW_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How long removals are gathered before their new epoch: nodes that are killed together, one command
-/// after the other, share one, which none of them gets.
-const GATHER: Duration = Duration::from_millis(100);
-
-/// How long a node whose join token was revoked may take to go: its viewers and what it holds on to
-/// need a moment, as with SIGTERM.
-const REVOKED_GRACE_SECS: u32 = 10;
-
-/// Nodes that are shown at that pace. A view is a copy of all nodes: with more of them views are
-/// rarer, so that no more nodes are copied in a second than are with these.
-const VIEW_NODES: usize = 2_000;
-
-/// The pause between two views of so many nodes.
-fn view_pause(nodes: usize) -> Duration {
-    let times = nodes.div_ceil(VIEW_NODES).max(1);
-    VIEW_INTERVAL.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
-}
 
 /// Why the root's core wants to be woken, beyond what its node wants.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,57 +151,9 @@ impl RootCore {
         &self.node
     }
 
-    /// The tree and its statistics as of now.
-    pub fn view(&self) -> RootView {
-        let stats = self.node.tree_stats();
-        let of = |id: Option<PipelineId>| stats.iter().find(|c| c.id == id);
-        let pipelines = self
-            .pipelines
-            .iter()
-            .map(|(id, p)| PipelineView {
-                def: p.def.clone(),
-                epoch: p.current,
-                stats: of(Some(*id)).map(|c| c.stats.clone()).unwrap_or_default(),
-            })
-            .collect();
-        let mut nodes = vec![self.own_view()];
-        nodes.extend(self.tree.views());
-        RootView { at: self.now.wall, nodes, pipelines }
-    }
-
     /// What STATS say of all nodes together (CPU, memory, egress).
     pub fn tree_stats(&self) -> Vec<StatsContainer> {
         self.node.tree_stats()
-    }
-
-    fn own_view(&self) -> NodeView {
-        NodeView {
-            id: self.config.id.clone(),
-            role: Role::Root,
-            incarnation: Default::default(),
-            parent: None,
-            rank: Rank(0),
-            depth: 0,
-            backups: Vec::new(),
-            attached: true,
-            leaving: self.node.is_stopping(),
-            server: Some(self.config.server.clone()),
-            media: self.config.media.clone(),
-            http: None,
-            region: self.config.region.clone(),
-            labels: Vec::new(),
-            capacity: self.config.capacity,
-            children: self.tree.root_children(),
-            viewers: 0,
-            stats: self.node.full_stats(None),
-        }
-    }
-
-    /// Something has changed that people want to see.
-    fn touch(&mut self) {
-        let pause = view_pause(self.viewed);
-        self.timers.set_if_idle(RootTimer::View, self.now.mono.after(pause));
-        self.plan_soon();
     }
 
     fn start(&mut self) {
@@ -249,44 +180,6 @@ impl RootCore {
                     tracing::warn!(%node, %parent, "this move is not possible");
                 }
             }
-        }
-    }
-
-    fn kill(&mut self, id: &NodeId, grace_secs: u32, reason: String) {
-        let known = self.tree.change(id, |node| {
-            node.leaving = true;
-            node.killed = true;
-        });
-        if !known {
-            tracing::warn!(node = %id, "no such node to kill");
-            return;
-        }
-        self.move_children_of(id);
-        self.node.send_to(id, Body::Kill(Kill { grace_secs, reason }));
-        self.timers.set_if_idle(RootTimer::Rotate, self.now.mono.after(GATHER));
-        self.touch();
-    }
-
-    /// Nodes have been removed: every pipeline gets a key that they don't.
-    fn rotate_all(&mut self) {
-        let ids: Vec<PipelineId> = self.pipelines.keys().copied().collect();
-        for pipeline in ids {
-            self.rotate(pipeline);
-        }
-    }
-
-    /// Removes the nodes whose join token has been taken back since.
-    fn remove_revoked(&mut self) {
-        let mut tokens: BTreeMap<&str, bool> = BTreeMap::new();
-        for (_, node) in self.tree.iter().filter(|(_, node)| !node.killed) {
-            tokens.entry(&node.token).or_insert_with(|| self.authority.token_stands(&node.token));
-        }
-        let revoked = |node: &Node| !node.killed && tokens.get(node.token.as_str()) == Some(&false);
-        let gone: Vec<NodeId> =
-            self.tree.iter().filter(|(_, n)| revoked(n)).map(|(id, _)| id.clone()).collect();
-        for id in gone {
-            tracing::warn!(node = %id, "its join token was revoked: it is removed");
-            self.kill(&id, REVOKED_GRACE_SECS, "the join token was revoked".to_owned());
         }
     }
 
@@ -408,11 +301,7 @@ impl RootCore {
                 self.tidy();
             }
             RootTimer::Plan => self.on_plan(),
-            RootTimer::View => {
-                let view = Arc::new(self.view());
-                self.viewed = view.nodes.len();
-                self.outputs.push_back(RootOutput::View(view));
-            }
+            RootTimer::View => self.show(),
             RootTimer::Rotate => self.rotate_all(),
             RootTimer::UseKey(pipeline) => self.use_key(pipeline),
             RootTimer::DropKeys(pipeline) => self.drop_keys(pipeline),

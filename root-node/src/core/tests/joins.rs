@@ -292,7 +292,52 @@ fn who_finds_no_place_waits_for_a_relay_that_is_on_its_way() {
 
 #[test]
 fn views_of_many_nodes_are_rarer() {
-    let pause = |nodes| crate::core::view_pause(nodes).as_millis();
+    let pause = |nodes| crate::core::views::pause(nodes).as_millis();
     let paces = [0, 1, 2_000, 2_001, 10_000].map(pause);
     assert_eq!(paces, [100, 100, 100, 200, 500]);
+}
+
+#[test]
+fn a_join_whose_connection_is_gone_waits_no_more() {
+    let mut rig = Rig::new(1);
+    rig.attach(Role::Relay, "a", 1);
+    for key in 2..5 {
+        rig.join(Role::Leaf, hello(Role::Leaf, &format!("leaf-{key}"), key));
+    }
+    rig.join(Role::Relay, hello(Role::Relay, "b", 20));
+    assert_eq!(rig.join(Role::Leaf, hello(Role::Leaf, "c", 21)), [""; 0], "it waits");
+    // It is started again, waits once more, and gets a place over its new connection.
+    rig.step(Event::Closed(ConnId(rig.next_conn)));
+    assert_eq!(rig.join(Role::Leaf, hello(Role::Leaf, "c", 21)), [""; 0]);
+    let child = |name: &str, parent: &str| {
+        let added =
+            Child { id: id(name), incarnation: Incarnation(1), parent: id(parent), weight: 1 };
+        Body::ChildsUpdate(ChildsUpdate { added: vec![added], removed: vec![] })
+    };
+    let said = Rig::quiet(rig.message(ConnId(2), "a", None, child("b", "a")));
+    let answers: Vec<_> = said.iter().filter(|s| s.contains("redirect >- c/")).collect();
+    assert_eq!(answers.len(), 1, "{said:?}");
+    assert!(answers[0].starts_with(&format!("{} ", rig.next_conn)), "{said:?}");
+    // It arrives, which asks those who wait: nobody is left.
+    let said = Rig::quiet(rig.message(ConnId(2), "a", None, child("c", "b")));
+    assert!(!said.iter().any(|s| s.contains("redirect >- c/")), "{said:?}");
+    assert!(rig.core.view().nodes.iter().any(|n| n.id == id("c") && n.attached));
+}
+
+#[test]
+fn a_place_of_who_never_arrived_goes_to_who_waits() {
+    let mut rig = Rig::new(1);
+    let (a, _) = rig.attach(Role::Relay, "a", 1);
+    let relays = [(a, "a")];
+    for key in 2..5 {
+        rig.join(Role::Leaf, hello(Role::Leaf, &format!("leaf-{key}"), key));
+    }
+    (0..3).for_each(|_| drop(super::plans::pass(&mut rig, &relays, 2 * SEC)));
+    rig.join(Role::Relay, hello(Role::Relay, "b", 20));
+    assert_eq!(rig.join(Role::Leaf, hello(Role::Leaf, "c", 21)), [""; 0], "it waits");
+    let conn = rig.next_conn;
+    let said: Vec<String> =
+        (0..2).flat_map(|_| super::plans::pass(&mut rig, &relays, 2 * SEC)).collect();
+    let answer = format!("{conn} redirect >- c/1 below a");
+    assert!(said.iter().any(|s| s.starts_with(&answer)), "{said:?}");
 }

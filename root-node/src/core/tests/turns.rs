@@ -123,7 +123,7 @@ fn who_was_killed_is_remembered_for_a_day() {
 
 #[test]
 fn tickets_are_given_anew_to_each_in_turn() {
-    const MOVING: u8 = 70;
+    const KILLED: u8 = 70;
     let mut rig = Rig::new(4);
     let relays = relays(&mut rig, 200);
     let a = relays[0].0;
@@ -131,15 +131,16 @@ fn tickets_are_given_anew_to_each_in_turn() {
         rig.join(Role::Leaf, hello(Role::Leaf, name, key));
         below(rig, a, "a", name, 1);
     };
-    for n in 0..MOVING {
+    for n in 0..KILLED {
         join(&mut rig, &format!("leaf-{n:02}"), 10 + n);
     }
     join(&mut rig, "x-last", 9);
     join(&mut rig, "x-latest", 8);
     pass(&mut rig, &relays, SEC);
-    // More than are told at once never answer: nothing can be told to them.
-    for n in 0..MOVING {
-        move_to(&mut rig, &format!("leaf-{n:02}"), "b");
+    // More than are told at once are killed and don't go: nothing is told to them.
+    for n in 0..KILLED {
+        let node = id(&format!("leaf-{n:02}"));
+        rig.command(RootCommand::Kill { node, grace_secs: 3_600, reason: "x".into() });
     }
     let told = |said: &[String], name: &str| {
         said.iter().filter(|s| s.contains(&format!(" redirect >{name} "))).count()
@@ -149,4 +150,21 @@ fn tickets_are_given_anew_to_each_in_turn() {
     let early = (told(&early, "x-last"), told(&early, "x-latest"));
     let due: Vec<String> = (0..30).flat_map(|_| pass(&mut rig, &relays, 2 * SEC)).collect();
     assert_eq!((told(&due, "x-last"), told(&due, "x-latest")), (1, 1), "{early:?} before");
+}
+
+#[test]
+fn who_does_not_go_where_it_was_sent_stays_and_is_told_so() {
+    let mut rig = Rig::new(4);
+    let relays = relays(&mut rig, 4);
+    let a = relays[0].0;
+    rig.join(Role::Leaf, hello(Role::Leaf, "leaf", 3));
+    below(&mut rig, a, "a", "leaf", 1);
+    pass(&mut rig, &relays, SEC);
+    assert_eq!(move_to(&mut rig, "leaf", "b").len(), 1);
+    let waited: Vec<String> = (0..9).flat_map(|_| pass(&mut rig, &relays, 2 * SEC)).collect();
+    assert_eq!(waited, [""; 0], "it has 20 s");
+    let said = (0..3).flat_map(|_| pass(&mut rig, &relays, 2 * SEC));
+    let said: Vec<String> = said.filter(|s| !s.starts_with("close ")).collect();
+    assert_eq!(said, [redirect(a, "leaf", "a,b,root")]);
+    assert_eq!(rig.core.view().nodes[2].children, 0, "b keeps no place for it");
 }

@@ -62,3 +62,18 @@ fn a_place_below_it_is_better_than_none() {
     rig.attach(Role::Relay, "a", 1);
     assert_eq!(parents(&mut rig, "leaf", 3), ["a"]);
 }
+
+#[test]
+fn who_lost_its_parent_is_not_blamed() {
+    let mut rig = Rig::new(4);
+    for _ in 0..4 {
+        // The process lives, so it says which incarnation it was.
+        let hello = Hello { incarnation: Incarnation(1), ..hello(Role::Relay, "a", 1) };
+        let (conn, _) = rig.attach_by(hello, 1);
+        rig.wait(SEC);
+        rig.step(Event::Closed(conn));
+        rig.wait(SEC);
+    }
+    rig.attach(Role::Relay, "a", 1);
+    assert_eq!(parents(&mut rig, "leaf", 3), ["a", "root"]);
+}

@@ -194,3 +194,46 @@ fn the_roots_children_go_to_the_first_of_them_when_the_root_dies() {
     let first = |name: &str| rig.backups(name).first().cloned().unwrap_or_default();
     assert_eq!(["a", "b", "c", "d"].map(first), ["", "a", "a", "a"]);
 }
+
+#[test]
+fn leaves_leave_a_quarter_of_a_layer_to_relays() {
+    let mut rig = Rig::new(12);
+    for n in 0..12 {
+        assert_eq!(rig.relay(&format!("r{n}"), 8), "root");
+    }
+    let deep = |parents: &[String]| parents.iter().filter(|p| *p == "deep").count();
+    // Nobody is deeper: there is nowhere else to go, except into what is kept for backups.
+    assert_eq!(deep(&rig.leaves(0, 80)), 0);
+    for n in 9..80 {
+        rig.leave(&format!("leaf-{n}"));
+    }
+    assert_ne!(rig.relay("deep", 8), "root", "a layer below");
+    // 96 slots: 72 are in use with these, and the deeper relay among them.
+    assert_eq!(deep(&rig.leaves(100, 62)), 0);
+    assert_eq!(deep(&rig.leaves(200, 6)), 6, "three quarters of its own");
+    assert_eq!(deep(&rig.leaves(300, 10)), 0, "then the upper layer again");
+    assert_ne!(rig.relay("late", 8), "deep", "a relay finds a place above");
+}
+
+#[test]
+fn news_of_a_node_are_for_those_who_may_go_to_it() {
+    let mut rig = Rig::new(4);
+    for n in 0..4 {
+        rig.relay(&format!("r{n}"), 4);
+    }
+    rig.leaves(0, 6);
+    let ids: Vec<NodeId> = rig.planner.news(100);
+    ids.iter().for_each(|id| rig.planner.tell(id));
+    assert_eq!(rig.planner.news(100), [] as [NodeId; 0]);
+    let r3 = id("r3");
+    let concerned = |id: &NodeId| {
+        *id == r3 || rig.planner.parent(id) == Some(&r3) || rig.planner.backups(id).contains(&r3)
+    };
+    let mut expected: Vec<NodeId> = ids.iter().filter(|id| concerned(id)).cloned().collect();
+    rig.planner.forget_told_around(&r3);
+    let mut news = rig.planner.news(100);
+    news.sort();
+    expected.sort();
+    assert_eq!(news, expected);
+    assert!(news.len() < ids.len(), "{news:?}");
+}
