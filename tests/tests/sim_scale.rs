@@ -76,16 +76,7 @@ struct Scene {
 
 impl Scene {
     fn new(seed: u64) -> Self {
-        let stage = Stage {
-            seed,
-            relays: 6,
-            leaves: 8,
-            slots: 16,
-            root_slots: 6,
-            regions: 2,
-            far: 10 * MS,
-            media: true,
-        };
+        let stage = Stage { media: true, ..Stage::new(seed, (6, 8), (16, 6)).over(2, 10 * MS) };
         let (sim, pipeline, leaves) = stage.build();
         let mut scene = Self { sim, pipeline, leaves, next: FIRST };
         scene.calm();

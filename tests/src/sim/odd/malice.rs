@@ -142,16 +142,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         Size::Small => (4, 24),
         Size::Full => (20, 300),
     };
-    let stage = Stage {
-        seed,
-        relays,
-        leaves,
-        slots: 24,
-        root_slots: 6,
-        regions: 0,
-        far: Duration::ZERO,
-        media: false,
-    };
+    let stage = Stage::new(seed, (relays, leaves), (24, 6));
     let bounds = Bounds { routing: Some(20 * SECOND), statistics: None, ..Bounds::default() };
     let (sim, pipeline, places) = stage.build();
     let mut watch = Watch::new(SCENARIO.name, size, sim, bounds);

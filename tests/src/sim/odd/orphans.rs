@@ -87,18 +87,9 @@ fn cross(sim: &mut Sim, authority: &mut SimAuthority, child: usize, backup: usiz
 fn run(size: Size, seed: u64) -> Outcome {
     let (relays, leaves, rounds) = match size {
         Size::Small => (10, 30, 2),
-        Size::Full => (30, 200, 8),
+        Size::Full => (60, 200, 8),
     };
-    let stage = Stage {
-        seed,
-        relays,
-        leaves,
-        slots: 6,
-        root_slots: 3,
-        regions: 0,
-        far: Duration::ZERO,
-        media: false,
-    };
+    let stage = Stage::new(seed, (relays, leaves), (6, 3));
     let bounds =
         Bounds { routing: Some(WITHIN), statistics: Some(2 * WITHIN), ..Bounds::default() };
     let (sim, pipeline, places) = stage.build();

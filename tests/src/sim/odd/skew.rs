@@ -30,16 +30,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         Size::Small => (4, 12, 50),
         Size::Full => (12, 80, 150),
     };
-    let stage = Stage {
-        seed,
-        relays: 0,
-        leaves: 0,
-        slots: 8,
-        root_slots: 8,
-        regions: 0,
-        far: Duration::ZERO,
-        media: false,
-    };
+    let stage = Stage::new(seed, (0, 0), (8, 8));
     let bounds =
         Bounds { routing: Some(20 * SECOND), statistics: Some(25 * SECOND), ..Bounds::default() };
     let mut watch = Watch::new(SCENARIO.name, size, stage.root(), bounds);

@@ -3,7 +3,6 @@
 
 use super::crowd::{Crowd, SECOND, Stage};
 use super::{Outcome, PROMISED, Scenario, Size, Watch};
-use std::time::Duration;
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -23,16 +22,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         Size::Small => (8, 100),
         Size::Full => (40, 1_000),
     };
-    let stage = Stage {
-        seed,
-        relays,
-        leaves,
-        slots: 40,
-        root_slots: 16,
-        regions: 0,
-        far: Duration::ZERO,
-        media: false,
-    };
+    let stage = Stage::new(seed, (relays, leaves), (40, 16));
     let (sim, pipeline, places) = stage.build();
     let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);
     watch.audience(pipeline);

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
     name: "churn",
-    about: "half an hour in which nodes go by kill, drain or power cut, a fifth of all an hour, and come",
+    about: "an hour in which nodes go by kill, drain or power cut, a fifth of all, and as many come",
     run,
 };
 
@@ -22,20 +22,11 @@ const SHARE: f64 = 0.2;
 fn run(size: Size, seed: u64) -> Outcome {
     let (relays, leaves, seconds) = match size {
         Size::Small => (14, 286, 300),
-        Size::Full => (60, 940, 1_800),
+        Size::Full => (60, 940, 3_600),
     };
     let pause = Duration::from_secs(3_600).div_f64(SHARE * (relays + leaves) as f64);
     let goers = (seconds / pause.as_secs()) as u32;
-    let stage = Stage {
-        seed,
-        relays,
-        leaves,
-        slots: 32,
-        root_slots: 16,
-        regions: 0,
-        far: Duration::ZERO,
-        media: false,
-    };
+    let stage = Stage::new(seed, (relays, leaves), (32, 16));
     let (sim, pipeline, places) = stage.build();
     let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);
     watch.audience(pipeline);

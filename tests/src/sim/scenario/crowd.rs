@@ -44,6 +44,23 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// A tree in one place, control alone: so many relays and leaves, and children that a relay and
+    /// the root take.
+    pub fn new(
+        seed: u64,
+        (relays, leaves): (usize, usize),
+        (slots, root_slots): (u32, u32),
+    ) -> Self {
+        let (regions, far, media) = (0, Duration::ZERO, false);
+        Self { seed, relays, leaves, slots, root_slots, regions, far, media }
+    }
+
+    /// The same over several regions.
+    #[must_use]
+    pub fn over(self, regions: usize, far: Duration) -> Self {
+        Self { regions, far, ..self }
+    }
+
     /// The region of the n-th node.
     pub fn region(&self, n: usize) -> String {
         if self.regions == 0 { String::new() } else { format!("region-{}", n % self.regions) }

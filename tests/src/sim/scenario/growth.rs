@@ -4,7 +4,6 @@ use super::crowd::{Crowd, SECOND, Stage};
 use super::{Outcome, PROMISED, Scenario, Size, Watch};
 use relay_node::control::api::NodeCommand;
 use soleil_protocol::Role;
-use std::time::Duration;
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -30,16 +29,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         Size::Small => (300, 30_000),
         Size::Full => (10_000, 1_000_000),
     };
-    let stage = Stage {
-        seed,
-        relays: 0,
-        leaves: 0,
-        slots: 32,
-        root_slots: 32,
-        regions: 0,
-        far: Duration::ZERO,
-        media: false,
-    };
+    let stage = Stage::new(seed, (0, 0), (32, 32));
     let mut sim = stage.root();
     let pipeline = sim.define(1);
     let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);

@@ -20,16 +20,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         Size::Small => (16, 160),
         Size::Full => (120, 1_880),
     };
-    let stage = Stage {
-        seed,
-        relays,
-        leaves,
-        slots: 32,
-        root_slots: 32,
-        regions: 4,
-        far: Duration::from_millis(40),
-        media: false,
-    };
+    let stage = Stage::new(seed, (relays, leaves), (32, 32)).over(4, Duration::from_millis(40));
     let (sim, pipeline, places) = stage.build();
     let mut watch = Watch::new(SCENARIO.name, size, sim, PROMISED);
     watch.audience(pipeline);

@@ -121,8 +121,15 @@ impl Watch {
     }
 
     /// Something has been done to the tree without any connection being closed: it takes
-    /// [`UNSEEN`] longer until everybody knows.
+    /// [`UNSEEN`] longer until everybody knows. What the tree has not got over yet has to wait for
+    /// that, too, and is judged with it.
     pub fn happens_unseen(&mut self, what: impl Into<String>) {
+        for index in &self.pending {
+            let before = &mut self.happenings[*index];
+            before.routing_bound = before.routing_bound.filter(|_| before.routing.is_some());
+            before.statistics_bound =
+                before.statistics_bound.filter(|_| before.statistics.is_some());
+        }
         let bounds = self.bounds;
         self.bounds.routing = bounds.routing.map(|d| d + UNSEEN);
         self.bounds.statistics = bounds.statistics.map(|d| d + UNSEEN);
