@@ -27,6 +27,7 @@ pub use sdp::{Answer, Codec, Offer};
 use driver::{Command, Joiner, Shard, with};
 use relay_node::clock::Clock;
 use secure::Identity;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -212,6 +213,21 @@ impl Viewers {
             condition(&last)
         });
         if held { Ok(last) } else { Err(Box::new(last)) }
+    }
+
+    /// Lets every viewer watch so many whole frames more: one whose picture stands is waited for.
+    ///
+    /// # Errors
+    /// The last report if some viewer has not got them within the deadline.
+    pub fn watch(&self, deadline: Duration, frames: u64) -> Result<Report, Box<Report>> {
+        let seen = |report: &Report| -> BTreeMap<usize, u64> {
+            report.each.iter().map(|viewer| (viewer.id, viewer.video.frames)).collect()
+        };
+        let before = seen(&self.report());
+        self.wait(deadline, |report| {
+            let now = seen(report);
+            before.iter().all(|(id, had)| now.get(id).is_some_and(|n| *n >= had + frames))
+        })
     }
 
     /// Session resources that a WHEP server gave.

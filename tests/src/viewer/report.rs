@@ -49,6 +49,9 @@ pub struct StreamReport {
     pub key_frames: u64,
     /// Longest time between two whole frames in milliseconds.
     pub longest_gap_ms: f64,
+    /// Time since the last whole frame in milliseconds: a picture that stands has a gap that does not
+    /// count yet.
+    pub standing_ms: f64,
     /// RFC 3550 jitter in milliseconds.
     pub jitter_ms: f64,
     /// Capture to arrival of each packet.
@@ -60,6 +63,11 @@ pub struct StreamReport {
 }
 
 impl StreamReport {
+    /// The longest time without a whole frame in milliseconds, the present one included.
+    pub fn gap_ms(&self) -> f64 {
+        self.longest_gap_ms.max(self.standing_ms)
+    }
+
     fn merge(&mut self, other: &Self) {
         self.packets += other.packets;
         self.bytes += other.bytes;
@@ -72,6 +80,7 @@ impl StreamReport {
         self.broken_frames += other.broken_frames;
         self.key_frames += other.key_frames;
         self.longest_gap_ms = self.longest_gap_ms.max(other.longest_gap_ms);
+        self.standing_ms = self.standing_ms.max(other.standing_ms);
         self.jitter_ms = self.jitter_ms.max(other.jitter_ms);
         self.packet_delay.merge(&other.packet_delay);
         self.frame_delay.merge(&other.frame_delay);
@@ -148,6 +157,7 @@ impl ViewerReport {
             broken_frames: c.broken_frames,
             key_frames: c.key_frames,
             longest_gap_ms: c.longest_gap_us as f64 / 1000.0,
+            standing_ms: stream.standing_us(now) as f64 / 1000.0,
             jitter_ms: stream.jitter_ms(),
             packet_delay: stream.packet_delay.clone(),
             frame_delay: stream.frame_delay.clone(),

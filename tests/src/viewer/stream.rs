@@ -242,6 +242,11 @@ impl Stream {
         self.last_frame = Some(now.mono.0);
     }
 
+    /// How long the picture has stood by now, in microseconds: a gap that nothing has ended yet.
+    pub fn standing_us(&self, now: Mono) -> u64 {
+        self.last_frame.map_or(0, |at| now.0.saturating_sub(at))
+    }
+
     /// Looks for the longest gap anew.
     pub fn mark(&mut self) {
         self.counts.longest_gap_us = 0;
@@ -374,6 +379,24 @@ mod tests {
         assert!(stream.jitter_ms() < 0.1);
         let report = stream.report(Mono(0));
         assert_eq!((report.lost, report.fraction, report.highest), (0, 0, 66_529));
+    }
+
+    #[test]
+    fn a_picture_that_stands_has_a_gap_though_nothing_ends_it() {
+        let mut stream = Stream::new(1, 90_000, true);
+        assert_eq!(stream.standing_us(at(7).mono), 0, "there was no picture yet");
+        for n in 65_530..65_540 {
+            send(&mut stream, n, n / 2 * 30);
+        }
+        let last = 65_538 / 2 * 30;
+        assert_eq!(stream.counts.longest_gap_us, 30_000);
+        assert_eq!(stream.standing_us(at(last + 500).mono), 500_000);
+        stream.mark();
+        assert_eq!(
+            stream.standing_us(at(last + 900).mono),
+            900_000,
+            "since the frame, not the mark"
+        );
     }
 
     #[test]

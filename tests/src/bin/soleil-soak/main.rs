@@ -47,22 +47,34 @@ impl Results {
         self.rows.iter().map(of).sum()
     }
 
-    /// Packets, frames, sessions.
-    fn lost(&self) -> [u64; 3] {
-        [self.sum(|r| r.lost), self.sum(|r| r.broken), self.sum(|r| r.sessions)]
+    /// Packets, frames, sessions, and what was lost while the tree came to rest.
+    fn lost(&self) -> [u64; 4] {
+        let of: [fn(&Row) -> u64; 4] =
+            [|r| r.lost, |r| r.broken, |r| r.sessions, |r| r.mending_lost];
+        of.map(|of| self.sum(of))
+    }
+
+    /// Events after which a picture stood for longer than is promised.
+    fn late(&self) -> usize {
+        self.rows.iter().filter(|r| r.gap_ms > self.event.limit_ms(r.before_ms)).count()
     }
 
     fn print(&self) {
         println!("{:?}, {} times, {} viewers", self.event, self.rows.len(), self.viewers);
         println!("{:<28}{:>10}{:>10}{:>10}", "longest gap, ms", "median", "p99", "max");
-        let lines =
-            [("before", self.sorted(|r| r.before_ms)), ("after", self.sorted(|r| r.gap_ms))];
+        let lines = [
+            ("before", self.sorted(|r| r.before_ms)),
+            ("after", self.sorted(|r| r.gap_ms)),
+            ("while it was mended", self.sorted(|r| r.mending_ms)),
+        ];
         for (what, all) in lines {
             let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| percentile(&all, share));
             println!("{what:<28}{p50:>10.0}{p99:>10.0}{max:>10.0}");
         }
-        let [packets, frames, sessions] = self.lost();
+        let [packets, frames, sessions, mending] = self.lost();
         println!("packets lost {packets}, frames lost {frames}, sessions lost {sessions}");
+        println!("packets and frames lost while it was mended {mending}");
+        println!("longer than promised {}", self.late());
     }
 }
 
@@ -102,6 +114,7 @@ fn main() -> anyhow::Result<()> {
             .with_context(|| path.display().to_string())?;
     }
     failed?;
-    ensure!(results.lost() == [0; 3], "something was lost");
+    ensure!(results.lost() == [0; 4], "something was lost");
+    ensure!(results.late() == 0, "a picture stood for longer than is promised");
     Ok(())
 }
