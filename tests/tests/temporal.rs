@@ -24,7 +24,7 @@ const NARROW: LinkConfig = LinkConfig {
     queue_bytes: 60_000,
 };
 
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 20;
 
 #[test]
 fn a_narrow_link_gets_the_lower_layers_whole() {
