@@ -2,7 +2,7 @@
 //! not free: it must gain [`MOVE_PAYS_MICROS`], so that nothing goes to and fro, and the caller
 //! says how many there may be. Moves for want of room come first: away from a parent that leaves or
 //! can't carry what it has, and one leaf away from a relay that has no slot left for a backup or a
-//! joining relay.
+//! joining relay. The root is for relays: a leaf goes from there as soon as a relay has room.
 
 use super::forest::{Ix, Planner, ROOT};
 use soleil_protocol::NodeId;
@@ -23,8 +23,8 @@ pub struct Move {
     pub from: NodeId,
     /// Where it shall go.
     pub to: NodeId,
-    /// What is gained, in microseconds of delay; 0 for a move for want of room, or to where the
-    /// operator has drawn the node.
+    /// What is gained, in microseconds of delay; 0 for a move for want of room, away from the root,
+    /// or to where the operator has drawn the node.
     pub gain_micros: i64,
 }
 
@@ -109,8 +109,12 @@ impl Planner {
         let spot = self.entries[to].open_at?;
         let serves = !self.grows(ix);
         // The root is for relays, and what is kept for backups is not for comfort.
-        if serves && (to == ROOT || parent == ROOT || spot.key.over) {
+        if serves && (to == ROOT || spot.key.over) {
             return None;
+        }
+        // A leaf that found no room below a relay, or lost it, makes room again for relays.
+        if serves && parent == ROOT {
+            return Some((to, 0));
         }
         let hops = i64::from(self.entries[parent].depth?) - i64::from(spot.depth);
         let delay = i64::from(entry.delay) - i64::from(self.delay_via(ix, to));

@@ -39,6 +39,19 @@ fn the_root_serves_leaves_if_there_is_no_relay() {
 }
 
 #[test]
+fn a_leaf_goes_from_the_root_when_a_relay_has_room() {
+    let mut rig = Rig::new(4);
+    assert_eq!(rig.leaves(0, 3), ["root", "root", "root"]);
+    rig.relay("r0", 4);
+    // Its other half is kept for backups.
+    assert_eq!(rig.moves(10), ["leaf-0: root to r0", "leaf-1: root to r0"]);
+    assert_eq!(rig.moves(10), [""; 0]);
+    rig.relay("r1", 4);
+    assert_eq!(rig.moves(10), ["leaf-2: root to r1"]);
+    assert_eq!(rig.moves(10), [""; 0]);
+}
+
+#[test]
 fn egress_is_a_limit_once_the_demand_is_known() {
     let mut rig = Rig::new(4);
     let link = |input: &mut NodeInput| input.egress = 10_000_000;
@@ -51,7 +64,8 @@ fn egress_is_a_limit_once_the_demand_is_known() {
     rig.planner.set_demand(5_000_000);
     assert_eq!(rig.moves(10), ["leaf-0: r0 to root"]);
     rig.relay("r1", 10);
-    assert_eq!(rig.moves(10), ["leaf-1: r0 to r1"]);
+    let moves = rig.moves(10);
+    assert_eq!(moves, ["leaf-1: r0 to r1", "leaf-0: root to r1", "more: root to r1"]);
 }
 
 #[test]
