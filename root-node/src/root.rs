@@ -272,6 +272,7 @@ fn announced(config: &Config, id: NodeId, bound: &Bound) -> RootConfig {
         media: reach::announced(&config.media.announce, bound.media, &guess),
         capacity: config.capacity.for_role(Role::Root),
         region: config.node.region.clone(),
+        avoid_unsteady: config.tree.avoid_unsteady,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `[tree]`: the operator's drawing of the tree, if there is one.
+//! `[tree]`: how the root plans, and the operator's drawing of the tree, if there is one.
 
 use crate::planner::drawing::{Drawing, MAX_DRAWING};
 use crate::planner::drawn::{Drawn, draw};
@@ -8,11 +8,20 @@ use std::io::Read;
 use std::path::PathBuf;
 
 /// `[tree]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TreeSection {
+    /// Whether nodes that keep falling over are nobody's parent for a while
+    /// ([`crate::core::steadiness`]).
+    pub avoid_unsteady: bool,
     /// The file with the drawing (XML, docs/planner.md); none: the root plans by itself.
     pub drawing: Option<PathBuf>,
+}
+
+impl Default for TreeSection {
+    fn default() -> Self {
+        Self { avoid_unsteady: true, drawing: None }
+    }
 }
 
 impl TreeSection {

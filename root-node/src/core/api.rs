@@ -87,6 +87,8 @@ pub struct RootConfig {
     pub capacity: Capacity,
     /// Where it stands.
     pub region: String,
+    /// Whether nodes that keep falling over are nobody's parent for a while ([`super::steadiness`]).
+    pub avoid_unsteady: bool,
 }
 
 /// What the program around the root can ask of it.

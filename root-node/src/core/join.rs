@@ -99,7 +99,9 @@ impl RootCore {
         let steadiness = known.map(|n| (n.steadiness, n.leaving));
         let steadiness = match steadiness {
             // A new process has no incarnation yet. One that has lost its parent is not to blame.
-            Some((steadiness, false)) if hello.incarnation == Incarnation::default() => {
+            Some((steadiness, false))
+                if self.config.avoid_unsteady && hello.incarnation == Incarnation::default() =>
+            {
                 steadiness.returned(self.now.mono)
             }
             Some((steadiness, false)) => steadiness,

@@ -136,13 +136,20 @@ const SEC: u64 = 1_000_000;
 
 impl Rig {
     fn new(children: u32) -> Self {
-        let config = RootConfig {
+        Self::with(children, |_| {})
+    }
+
+    /// With a configuration that is another one.
+    fn with(children: u32, change: impl FnOnce(&mut RootConfig)) -> Self {
+        let mut config = RootConfig {
             id: id("root"),
             server: HostPort { host: "root.example".into(), port: 7443 },
             media: Vec::new(),
             capacity: Capacity { children, viewers: 0, egress: 0 },
             region: String::new(),
+            avoid_unsteady: true,
         };
+        change(&mut config);
         let core = RootCore::new(config, Box::new(Plain), Box::new(Plain), [1; 32]);
         let now = Now { mono: Mono(SEC), wall: Wall(1_000 * SEC) };
         let (redirects, kept) = (Vec::new(), Vec::new());

@@ -172,6 +172,7 @@ impl Sim {
             media: vec![media_address(0)],
             capacity: Capacity { children: self.setup.root_children, viewers: 0, egress: 0 },
             region: String::new(),
+            avoid_unsteady: true,
         };
         let authority = Box::new(SimAuthority::new(self.rng.random()));
         let core = RootCore::new(config, Box::new(vault.clone()), authority, self.rng.random());

@@ -43,6 +43,15 @@ fn who_keeps_coming_back_is_nobodys_parent_nor_backup_for_a_while() {
 }
 
 #[test]
+fn an_operator_who_kills_nodes_can_have_them_as_parents_again() {
+    let mut rig = Rig::with(4, |config| config.avoid_unsteady = false);
+    flap(&mut rig, 4);
+    rig.attach(Role::Relay, "a", 1);
+    rig.attach(Role::Relay, "b", 2);
+    assert_eq!(parents(&mut rig, "leaf", 3)[0], "a");
+}
+
+#[test]
 fn a_node_that_said_that_it_goes_is_not_blamed() {
     let mut rig = Rig::new(4);
     for _ in 0..4 {

@@ -46,6 +46,7 @@ fn a_root_of_version_1_makes_tickets_of_version_1() {
         media: Vec::new(),
         capacity: Capacity { children: 4, viewers: 0, egress: 0 },
         region: String::new(),
+        avoid_unsteady: true,
     };
     let mut rig = Rig::new(4);
     rig.core = RootCore::new(config, Box::new(Plain), Box::new(Plain), [1; 32]).speaking(1);

@@ -95,6 +95,8 @@ impl Scene {
             leaves: LEAVES,
             root_children: relays + LEAVES,
             steered: true,
+            // The same relays are killed again and again.
+            root_extra: "[tree]\navoid_unsteady = false\n".into(),
             ..Options::default()
         };
         if event == Event::Blackhole {
