@@ -4,6 +4,7 @@
 #   SOAK_STOPS  relays that are stopped            (50)
 #   SOAK_HOLES  relays that the network swallows   (50)
 #   SOAK_DRAINS relays that are told to leave      (50)
+#   SOAK_ROOTS  roots that are killed and started again (25)
 #   SOAK_MOVES  moves: half of them single leaves, half of them a relay with all leaves (100)
 # 0 leaves it out. One event takes about ten seconds, so all of it takes an hour and a half.
 set -uo pipefail
@@ -27,6 +28,7 @@ soak blackhole "${SOAK_HOLES:-50}"
 soak drain "${SOAK_DRAINS:-50}"
 soak move $((moves / 2))
 soak subtree $((moves - moves / 2))
+soak root "${SOAK_ROOTS:-25}"
 if [ ${#bad[@]} -gt 0 ]; then
     echo "failed: ${bad[*]}" >&2
     exit 1

@@ -8,6 +8,7 @@ mod broadcast;
 mod holdings;
 mod hole;
 mod launch;
+mod log_time;
 mod node;
 mod options;
 mod plan;

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use relay_node::clock::Clock;
 use soleil_tests::browser;
 use soleil_tests::harness::{Options, Running, Tree};
 use soleil_tests::viewer::{self, Viewers};
@@ -31,22 +30,6 @@ fn restart(tree: &mut Tree) {
     tree.start_root_again().unwrap();
 }
 
-const DAY: f64 = 86_400.0;
-
-/// Seconds since midnight, UTC.
-fn time_of_day() -> f64 {
-    let micros = Clock::start().now().wall.0;
-    (micros as f64 / 1e6).rem_euclid(DAY)
-}
-
-/// The same for the first line of a node's log with these words in it.
-fn logged(node: &Running, words: &str) -> Option<f64> {
-    let line = node.process.log().into_iter().find(|line| line.contains(words))?;
-    let time = line.split('T').nth(1)?.split('Z').next()?;
-    let parts: Vec<f64> = time.split(':').filter_map(|part| part.parse().ok()).collect();
-    Some(parts.first()? * 3_600.0 + parts.get(1)? * 60.0 + parts.get(2)?)
-}
-
 /// Lines of a node's log that say that it has come to a parent.
 fn attaches(node: &Running) -> usize {
     node.process.log().iter().filter(|line| line.contains("attached parent=")).count()
@@ -70,9 +53,8 @@ fn viewers_see_the_stream_go_on_after_a_restart_of_the_root() {
             .unwrap_or_else(|report| panic!("round {round}: no picture again:\n{report}"));
         // The source has sent all the time: its first packet comes at once, and its first key frame
         // when it is asked for one.
-        let on_air = logged(&tree.root, "stream is on air: true").expect("it is on air");
-        let took = (time_of_day() - on_air).rem_euclid(DAY);
-        println!("round {round}: {took:.3} s from the first packet to the last viewer's key frame");
+        let took = tree.root.logged_ago("stream is on air: true").expect("it is on air");
+        println!("round {round}: {took:.3?} from the first packet to the last viewer's key frame");
         let wanted = report.video.frames + 30 * VIEWERS as u64;
         let report = viewers
             .wait(DEADLINE, |r| r.video.frames >= wanted)

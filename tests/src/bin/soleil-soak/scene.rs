@@ -35,6 +35,9 @@ pub enum Event {
     Move,
     /// A relay with all leaves and viewers below it is moved to another relay.
     Subtree,
+    /// SIGKILL of the root, which is started again when it is missed. The time is the one from its
+    /// first packet of the source to the key frame at the last viewer.
+    Root,
 }
 
 /// A frame's time at 30 a second, in ms.
@@ -48,6 +51,7 @@ impl Event {
             Event::Kill => 150.0,
             Event::Stop | Event::Blackhole => 350.0,
             Event::Drain | Event::Move | Event::Subtree => before_ms + FRAME_MS,
+            Event::Root => 1_000.0,
         }
     }
 }
@@ -152,6 +156,9 @@ impl Scene {
     /// # Errors
     /// If the tree does not come to rest before it, or the event can't be made.
     pub fn event(&mut self, event: Event) -> anyhow::Result<Row> {
+        if event == Event::Root {
+            return self.lose_root();
+        }
         let mut mending_ms: f64 = 0.0;
         let (before, busiest) = loop {
             self.settle()?;
@@ -188,6 +195,37 @@ impl Scene {
         })
     }
 
+    /// The root dies and comes back on its data. The source goes on sending all the time.
+    fn lose_root(&mut self) -> anyhow::Result<Row> {
+        self.settle()?;
+        self.viewers.mark();
+        let before = self.watch()?;
+        let keys: Vec<_> = before.each.iter().map(|v| (v.id, v.video.key_frames)).collect();
+        self.tree.root.process.kill();
+        // The first relay has no backup above it; another may have gone over to it.
+        let missed = holds_within(DEADLINE, || !self.tree.relays[0].is_ready());
+        ensure!(missed, "nobody misses the root");
+        self.tree.start_root_again()?;
+        let has_another = |r: &Report, (id, keys): &(usize, u64)| {
+            r.each.iter().any(|v| v.id == *id && v.video.key_frames > *keys)
+        };
+        let back = self.viewers.wait(DEADLINE, |r| keys.iter().all(|k| has_another(r, k)));
+        let took = self.tree.root.logged_ago("stream is on air: true");
+        let Ok(after) = back else { bail!("not all have a picture again") };
+        let took = took.context("the stream is not on air")?;
+        self.viewers.mark();
+        self.watch()?;
+        Ok(Row {
+            gap_ms: took.as_secs_f64() * 1_000.0,
+            before_ms: before.video.gap_ms(),
+            mending_ms: 0.0,
+            mending_lost: 0,
+            lost: after.video.lost + after.audio.lost - before.video.lost - before.audio.lost,
+            broken: after.video.broken_frames - before.video.broken_frames,
+            sessions: after.failed as u64 + (self.count - after.connected) as u64,
+        })
+    }
+
     /// Makes the event happen, watches, and mends what was broken.
     fn happen(&mut self, event: Event, relay: usize) -> anyhow::Result<Report> {
         match event {
@@ -200,6 +238,7 @@ impl Scene {
                 self.move_on(&leaf)?;
             }
             Event::Subtree => self.move_on("relay-3")?,
+            Event::Root => bail!("the root has an event of its own"),
         }
         let after = self.watch()?;
         match event {
@@ -210,7 +249,7 @@ impl Scene {
                 ensure!(ended, "relay-{} does not end", relay + 1);
                 self.tree.start_relay_again(relay)?;
             }
-            Event::Move | Event::Subtree => self.are_in_place(event)?,
+            Event::Move | Event::Subtree | Event::Root => self.are_in_place(event)?,
         }
         Ok(after)
     }
