@@ -2,7 +2,7 @@
 //! nothing passes, either way, and no end of a connection either, as in a network that has become a
 //! black hole. When it lets go again everything goes on, as TCP does after its retransmissions.
 
-use super::owner::owns;
+use super::owner::owned;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,7 +35,7 @@ struct State {
 #[derive(Default)]
 struct Holding {
     hold: Option<Hold>,
-    /// Ports of all who connected.
+    /// Ports of all who are connected.
     ports: Vec<u16>,
     /// Those of them that are held. Asked for once: who is held may close its end.
     held: Vec<u16>,
@@ -117,16 +117,17 @@ impl TcpTap {
 
     /// Holds connections from now on, or lets all of them go.
     pub fn hold(&self, hold: Option<Hold>) {
-        let mut holding = locked(&self.state.holding);
-        holding.hold = hold;
-        holding.held = match hold {
-            Some(Hold::Process(pid)) => {
-                let remote = self.address.port();
-                holding.ports.iter().copied().filter(|port| owns(pid, *port, remote)).collect()
-            }
-            Some(Hold::All) | None => Vec::new(),
+        let ports = {
+            let mut holding = locked(&self.state.holding);
+            holding.hold = hold;
+            holding.held.clear();
+            holding.ports.clone()
         };
-        drop(holding);
+        if let Some(Hold::Process(pid)) = hold {
+            // Without the lock: all others go on meanwhile. Who comes now is looked at on coming.
+            let held = owned(pid, &ports, self.address.port());
+            locked(&self.state.holding).held.extend(held);
+        }
         self.state.let_go.notify_all();
     }
 
@@ -154,14 +155,14 @@ impl Drop for TcpTap {
 
 fn connect(client: TcpStream, target: SocketAddr, state: &Arc<State>) -> io::Result<()> {
     let port = client.peer_addr()?.port();
-    {
+    let hold = {
         let mut holding = locked(&state.holding);
         holding.ports.push(port);
-        if let Some(Hold::Process(pid)) = holding.hold
-            && owns(pid, port, client.local_addr()?.port())
-        {
-            holding.held.push(port);
-        }
+        holding.hold
+    };
+    if let Some(Hold::Process(pid)) = hold {
+        let held = owned(pid, &[port], client.local_addr()?.port());
+        locked(&state.holding).held.extend(held);
     }
     let server = TcpStream::connect(target)?;
     client.set_nodelay(true)?;
@@ -192,6 +193,7 @@ fn connect(client: TcpStream, target: SocketAddr, state: &Arc<State>) -> io::Res
             }
             // An end does not pass either.
             state.pass(port);
+            locked(&state.holding).ports.retain(|p| *p != port);
             let _ = to.shutdown(Shutdown::Both);
             let _ = from.shutdown(Shutdown::Both);
         })?;
