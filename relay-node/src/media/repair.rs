@@ -13,6 +13,10 @@ use std::time::Duration;
 /// Packets of one layer that are looked for at a time; beyond, the oldest are given up.
 pub const MAX_MISSING: usize = 2048;
 
+/// How far ahead of what has come a child may ask: as much as half a second of 4 Mbit/s, by which
+/// another parent of its may be quicker.
+const MAX_AHEAD: u64 = 256;
+
 /// The longest pause between two requests for a packet.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
 
@@ -160,6 +164,8 @@ impl Repair {
                 self.lacks(now, next, index);
             }
             self.next = Some(index + 1);
+            // A child may have asked for it already.
+            self.missing.remove(&index);
             return Arrival::Newest;
         }
         match self.missing.remove(&index) {
@@ -209,11 +215,13 @@ impl Repair {
             return Wanted::Known;
         }
         // A little ahead is possible: the child may have another parent that is quicker.
-        let bounds = self.floor..next + MAX_MISSING as u64;
+        let bounds = self.floor..next.saturating_add(MAX_AHEAD);
         if !bounds.contains(&index.0) || self.missing.len() >= MAX_MISSING {
             return Wanted::Refused;
         }
-        self.insert(now, now, index.0);
+        // What is ahead comes by itself, most likely.
+        let first = if index.0 < next { now } else { now.after(MIN_PAUSE) };
+        self.insert(now, first, index.0);
         Wanted::Added
     }
 
@@ -236,7 +244,8 @@ impl Repair {
     }
 
     fn insert(&mut self, now: Mono, next: Mono, index: u64) {
-        self.missing.insert(index, Missing { since: now, next, asks: 0 });
+        // What a child has asked for before stays as it is.
+        self.missing.entry(index).or_insert(Missing { since: now, next, asks: 0 });
         self.due = Some(self.due.map_or(next, |due| due.min(next)));
     }
 

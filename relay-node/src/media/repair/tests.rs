@@ -194,3 +194,35 @@ fn what_came_before_its_key_is_asked_for_if_it_begins_a_life() {
     arrive(&mut r, 2, far + 5);
     assert_eq!(due(&mut r, 100), (far..far + 5).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_a_child_was_quicker_to_ask_for_is_not_missing_once_it_has_come() {
+    let mut r = repair();
+    arrive(&mut r, 0, 100);
+    assert_eq!(r.wanted(Mono(0), PacketIndex(101)), Wanted::Added);
+    assert_eq!(due(&mut r, 19), Vec::<u64>::new(), "it comes by itself, most likely");
+    assert_eq!(arrive(&mut r, 19, 101), Arrival::Newest);
+    assert_eq!((r.is_empty(), due(&mut r, 2_000), r.lost(), r.asked()), (true, vec![], 0, 0));
+    // One that does not come is asked for, and a gap that shows then leaves that as it is.
+    assert_eq!(r.wanted(Mono(2_000 * MS), PacketIndex(102)), Wanted::Added);
+    assert_eq!(due(&mut r, 2_020), [102]);
+    arrive(&mut r, 2_021, 103);
+    assert_eq!(due(&mut r, 2_030), Vec::<u64>::new());
+    assert_eq!(arrive(&mut r, 2_031, 102), Arrival::Repaired { asked: true });
+    assert!(r.is_empty());
+}
+
+#[test]
+fn nobody_asks_far_ahead() {
+    let mut r = repair();
+    arrive(&mut r, 0, 100);
+    let asked = (101..3_000).filter(|i| r.wanted(Mono(0), PacketIndex(*i)) == Wanted::Added);
+    assert_eq!(asked.count() as u64, MAX_AHEAD);
+    // Real gaps have their place beside it.
+    for index in 101..600 {
+        if index % 2 == 0 {
+            arrive(&mut r, 1, index);
+        }
+    }
+    assert_eq!((r.lost(), r.len()), (0, 249));
+}
