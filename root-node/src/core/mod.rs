@@ -200,6 +200,8 @@ impl RootCore {
     fn on_message(&mut self, from: &NodeId, conn: ConnId, message: &Message) {
         match &message.body {
             Body::Hello(hello) => self.on_renewal(from, conn, message, hello),
+            // Once is enough: its children are moved by the planner's rounds as well.
+            Body::Bye(_) if self.tree.get(from).is_none_or(|node| node.leaving) => {}
             Body::Bye(bye) => {
                 tracing::info!(node = %from, reason = %bye.reason, "is about to leave");
                 self.tree.change(from, |node| node.leaving = true);
