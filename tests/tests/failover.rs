@@ -139,6 +139,16 @@ fn a_link_that_becomes_a_black_hole_costs_no_frame() {
 }
 
 #[test]
+fn a_relay_that_loses_its_way_to_the_root_costs_no_frame() {
+    // Its children hear its heartbeats all the time: it has to tell them.
+    let (mut scene, _source) = Scene::new(&options().with_holes());
+    scene.tree.cut_off(scene.serving(), true);
+    scene.nothing_lost();
+    assert!(sum(&scene.tree, "soleil_failovers_total") >= 3.0);
+    assert!(scene.tree.complaints().is_empty(), "{:?}", scene.tree.complaints());
+}
+
+#[test]
 fn a_relay_that_is_told_to_stop_hands_its_children_over_first() {
     let (mut scene, _source) = Scene::new(&options());
     let relay = scene.serving();

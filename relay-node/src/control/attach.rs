@@ -4,6 +4,7 @@
 use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, Lack, credential_context};
 use super::backup::Backups;
+use super::cutoff::CutOff;
 use super::limits::{
     ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, DIAL_DOUBLINGS, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX,
     OVERTAKEN, PING_INTERVAL,
@@ -34,6 +35,8 @@ pub(super) struct Uplink {
     pub(super) said: Option<Lack>,
     /// The root has not spoken to us for a while.
     pub(super) unheard: bool,
+    /// Who has no way to the root.
+    pub(super) cut_off: CutOff,
     /// When the root sent the last REDIRECT that was followed.
     told: Millis,
     /// Our place in the plan.

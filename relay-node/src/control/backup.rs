@@ -55,6 +55,13 @@ struct Opening {
     nonce: [u8; 16],
 }
 
+impl Backups {
+    /// The media link to a backup, once that has answered.
+    pub(super) fn media(&self) -> Option<LinkId> {
+        self.link.as_ref().filter(|l| l.opening.is_none()).map(|l| l.media)
+    }
+}
+
 impl NodeCore {
     /// The backup whose link is ready to take over at once.
     pub fn backup(&self) -> Option<&NodeId> {

@@ -150,6 +150,10 @@ pub const WARM_AGAIN: Duration = Duration::from_millis(500);
 /// See [`WARM_AGAIN`].
 pub const WARM_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long a parent may say that it has no way to the root before it is left for a backup that has
+/// one. When the root dies all say so, and find it out within this time of each other.
+pub const CUT_OFF_BORNE: Duration = Duration::from_millis(100);
+
 /// How long the forwarding plane may take to tell the positions that a new parent is asked for;
 /// then those of its last report have to do.
 pub const POSITIONS_TIMEOUT: Duration = Duration::from_millis(20);

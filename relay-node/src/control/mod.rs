@@ -9,6 +9,7 @@ pub mod api;
 mod attach;
 mod backup;
 mod children;
+mod cutoff;
 mod expiry;
 mod identity;
 pub mod limits;
@@ -339,6 +340,7 @@ impl NodeCore {
             Timer::PlayAgain(pipeline) => self.settle(pipeline),
             Timer::Silence => self.on_silence_timeout(),
             Timer::Unheard => self.up.unheard = true,
+            Timer::CutOff => self.on_cut_off_timeout(),
             Timer::Grace => self.stop(),
             Timer::Certificate(conn) => self.on_certificate_end(conn),
             Timer::Evict(conn) => self.evict(conn),
@@ -370,6 +372,7 @@ impl NodeCore {
                 self.on_media_open(media);
             }
             PlaneEvent::LinkSilent(media) => self.on_media_silent(media),
+            PlaneEvent::CutOff(media, cut_off) => self.on_cut_off(media, cut_off),
             PlaneEvent::KeyFrameWanted(pipeline, ssrc) if self.is_root() => {
                 self.upcalls.push_back(Upcall::KeyFrameWanted(pipeline, ssrc));
             }
@@ -409,6 +412,7 @@ impl Core for NodeCore {
         {
             self.on_timer(timer);
         }
+        self.mind_the_way();
         self.say_lack();
         self.say_reserve();
     }

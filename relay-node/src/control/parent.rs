@@ -96,6 +96,10 @@ impl NodeCore {
         }
         if let Some(old) = self.up.old.as_mut().filter(|old| old.media == media) {
             old.open = false;
+            if self.up.parent.as_ref().is_some_and(|p| !p.opened) {
+                self.fail_over("the old parent is silent, and the new one not there yet");
+            }
+            return;
         }
         let Some(parent) = self.up.parent.as_mut().filter(|p| p.media == media) else { return };
         parent.open = false;
@@ -248,6 +252,9 @@ impl NodeCore {
                 self.timers.clear(&Timer::Overlap);
                 if let Some(old) = self.up.old.take() {
                     self.act(Action::Plane(PlaneCommand::RemoveLink(old.media)));
+                }
+                if self.up.parent.as_ref().is_some_and(|p| !p.opened) {
+                    self.fail_over("the old parent is gone, and the new one not there yet");
                 }
             }
             Use::Backup => self.on_backup_closed(conn, why),

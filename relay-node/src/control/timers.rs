@@ -38,6 +38,8 @@ pub enum Timer {
     Silence,
     /// The root has not spoken to this leaf for a while.
     Unheard,
+    /// The parent has said for a while that it has no way to the root.
+    CutOff,
     /// The grace of a KILL or a drain is over.
     Grace,
     /// The certificate of this child runs out.

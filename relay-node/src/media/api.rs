@@ -121,6 +121,8 @@ pub enum PlaneCommand {
         /// To whom no longer.
         next: NextHop,
     },
+    /// Tells all children with each heartbeat that this node has no way to the root, or no longer.
+    SayCutOff(bool),
     /// A viewer of this node needs a key frame: merged with those of children (one PLI per SSRC
     /// and 500 ms goes up).
     RequestKeyFrame(PipelineId, Ssrc),
@@ -133,6 +135,8 @@ pub enum PlaneEvent {
     LinkOpen(LinkId, SocketAddr),
     /// Nothing authenticated has come from the peer for the heartbeat time-out.
     LinkSilent(LinkId),
+    /// A parent or backup says that it has no way to the root (`true`), or has one again.
+    CutOff(LinkId, bool),
     /// For each layer that has been received: the first index that has not been heard of.
     Positions(Vec<(Ssrc, PacketIndex)>),
     /// A merged key-frame request that has no parent to go to (at the root: ask the source).

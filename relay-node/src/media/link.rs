@@ -103,6 +103,10 @@ pub(super) struct Link {
     pub heard: Mono,
     /// The peer has sent RTCP since opening: it regards the path as open too.
     pub heard_rtcp: bool,
+    /// The peer has just said that it has no way to the root; its heartbeat follows.
+    pub says_cut_off: bool,
+    /// As of its last heartbeat.
+    pub cut_off: bool,
     pub timers: Timers,
     pub sealer: SrtcpSealer,
     pub opener: SrtcpOpener,
@@ -154,6 +158,8 @@ impl Link {
             attempts: 0,
             heard: now,
             heard_rtcp: false,
+            says_cut_off: false,
+            cut_off: false,
             timers: Timers { binding: now, ..Timers::default() },
             sealer: SrtcpSealer::new(&ours),
             opener: SrtcpOpener::new(&theirs),

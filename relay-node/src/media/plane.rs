@@ -94,6 +94,8 @@ pub struct Plane {
     /// A packet is opened here, so that the sealed one stays whole.
     scratch: Vec<u8>,
     wanted: Vec<Request>,
+    /// Children are told that we have no way to the root.
+    cut_off: bool,
 }
 
 impl Plane {
@@ -119,6 +121,7 @@ impl Plane {
             strays: StrayStats::default(),
             scratch: vec![0; MAX_HOP_PACKET],
             wanted: Vec::new(),
+            cut_off: false,
         }
     }
 

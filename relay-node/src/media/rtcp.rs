@@ -9,13 +9,17 @@ mod write;
 mod tests;
 
 pub use write::{
-    MAX_REPORT_BLOCKS, congestion, heartbeat, nack, pli, receiver_report, sender_report,
+    MAX_REPORT_BLOCKS, congestion, cut_off, heartbeat, nack, pli, receiver_report, sender_report,
 };
 
 use soleil_protocol::{PacketIndex, Ssrc};
 
 /// Name of the heartbeat's APP packet.
 pub const HEARTBEAT_NAME: [u8; 4] = *b"SOLH";
+
+/// Name of the APP packet that a node without a way to the root puts before each heartbeat. It has
+/// nothing else in it, and whoever does not know it passes over it.
+pub const CUT_OFF_NAME: [u8; 4] = *b"SOLC";
 
 /// Layers in one heartbeat; more go into another.
 pub const MAX_HEARTBEAT_LAYERS: usize = 90;
@@ -93,6 +97,8 @@ pub enum Item<'a> {
     },
     /// Highest indexes of layers: iterate with [`heartbeat_entries`]. May be empty.
     Heartbeat(&'a [u8]),
+    /// The sender of the heartbeat that follows has no way to the root.
+    CutOff,
 }
 
 /// Sequence numbers of a NACK's entries (RFC 4585 section 6.2.1).
@@ -183,6 +189,7 @@ fn one<'a>(kind: u8, count: u8, whole: &'a [u8], each: &mut impl FnMut(Item<'a>)
                     && entries.len() / 12 <= MAX_HEARTBEAT_LAYERS
                     && each(Item::Heartbeat(entries))
             }
+            Some(name) if name == CUT_OFF_NAME => each(Item::CutOff),
             Some(_) => true,
             None => false,
         },

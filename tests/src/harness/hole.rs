@@ -1,4 +1,4 @@
-//! A relay that the network has swallowed: nothing reaches it, nothing comes from it, and nobody
+//! A relay that the network has swallowed, whole or on its way to the root: nothing passes, and nobody
 //! closes a connection. For trees with emulators and taps in all hops ([`Options::with_holes`]).
 
 use super::options::{Hop, Options};
@@ -16,6 +16,19 @@ impl Options {
 }
 
 impl Tree {
+    /// Nothing passes any more between a relay and the root, control and media, while its children
+    /// reach it as before; or everything passes again.
+    pub fn cut_off(&self, relay: usize, hole: bool) {
+        let media = SocketAddr::from((Ipv4Addr::LOCALHOST, self.relay_ports[relay].media));
+        let pid = self.relays[relay].process.id();
+        if let Some(emulator) = &self.root_emulator {
+            emulator.cut(if hole { vec![media] } else { Vec::new() });
+        }
+        if let Some(tap) = &self.root_tap {
+            tap.hold(hole.then_some(Hold::Process(pid)));
+        }
+    }
+
     /// Nothing passes to and from a relay any more, on its control and media links to children,
     /// parent and backups; or everything passes again.
     pub fn black_hole(&self, relay: usize, hole: bool) {

@@ -158,7 +158,7 @@ impl Shadow {
                 let row = (*pipeline, *ssrc, target(next));
                 assert!(self.rows.remove(&row), "no row {row:?} to remove");
             }
-            PlaneCommand::RequestKeyFrame(..) => {}
+            PlaneCommand::RequestKeyFrame(..) | PlaneCommand::SayCutOff(_) => {}
         }
     }
 }

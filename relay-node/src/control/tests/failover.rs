@@ -367,3 +367,80 @@ fn reserves_have_places_of_their_own_and_their_number_is_bounded() {
     let said = rig.message(ConnId(17), child_hello("w20", "me w20 2 27 9", "me"));
     assert_eq!(said, ["close 20", "remove link 120", "add link 27 child", "17 hello me>w20"]);
 }
+
+fn cut_off(link: u64, cut_off: bool) -> Event<NodeCommand> {
+    Event::Plane(PlaneEvent::CutOff(LinkId(link), cut_off))
+}
+
+#[test]
+fn a_parent_that_is_cut_off_is_left_for_a_backup_that_is_not() {
+    let mut rig = with_backup();
+    assert_eq!(rig.step(cut_off(5, true)), [""; 0]);
+    assert!(!rig.cut_off, "it has another way");
+    assert_eq!(Rig::quiet(rig.wait(99 * MS)), [""; 0]);
+    assert_eq!(
+        rig.wait(MS),
+        ["3 hello me>q", "promote link 6", "3 childsupdate me>- +c", "dial 4 r"]
+    );
+    assert_eq!((rig.core.parent(), rig.failovers, rig.cut_off), (Some(&id("q")), 1, false));
+    // The old one is kept for the overlap, as any other.
+    assert_eq!(Rig::quiet(rig.wait(500 * MS)), ["2 bye me>-", "close 2", "remove link 5"]);
+}
+
+#[test]
+fn a_parent_that_is_cut_off_for_a_moment_is_kept() {
+    let mut rig = with_backup();
+    rig.step(cut_off(5, true));
+    rig.wait(60 * MS);
+    rig.step(cut_off(5, false));
+    rig.wait(60 * MS);
+    rig.step(cut_off(5, true));
+    assert_eq!(Rig::quiet(rig.wait(60 * MS)), [""; 0], "the time begins anew");
+    assert_eq!(rig.core.parent(), Some(&id("p")));
+}
+
+#[test]
+fn where_the_backup_is_cut_off_too_everybody_stays_and_says_so() {
+    let mut rig = with_backup();
+    rig.step(cut_off(5, true));
+    rig.step(cut_off(6, true));
+    assert!(rig.cut_off, "at once: nobody below shall come here");
+    assert_eq!(Rig::quiet(rig.wait(SEC)), [""; 0]);
+    assert_eq!((rig.core.parent(), rig.core.backup()), (Some(&id("p")), Some(&id("q"))));
+    // The backup has a way again before the parent has.
+    let said = rig.step(cut_off(6, false));
+    assert_eq!(said[..2], ["3 hello me>q", "promote link 6"]);
+    assert!(!rig.cut_off);
+}
+
+#[test]
+fn who_has_lost_its_way_says_so_until_it_has_one_again() {
+    let mut rig = Rig::with_child();
+    assert!(!rig.cut_off);
+    rig.step(silent(5));
+    assert!(rig.cut_off, "and there is no backup");
+    rig.open(5);
+    assert!(!rig.cut_off);
+    rig.step(Event::Closed(PARENT));
+    assert!(rig.cut_off);
+}
+
+#[test]
+fn an_old_parent_that_goes_before_the_new_one_serves_is_replaced_by_the_backup() {
+    for gone in [silent(5), Event::Closed(PARENT)] {
+        let mut rig = with_backup();
+        // Sent to `n`, which answers, but whose media path does not open.
+        let plan = backups(&[("n", 8), ("q", 9)]);
+        assert_eq!(rig.message(PARENT, plan), ["remove link 6", "close 3", "dial 4 n"]);
+        rig.dialed(4, ConnId(4));
+        let said = rig.message(ConnId(4), greeting("n", "me"));
+        assert!(said.contains(&"dial 5 q".to_owned()), "{said:?}");
+        rig.dialed(5, ConnId(5));
+        rig.message(ConnId(5), warm_greeting("q"));
+        rig.open(9);
+        assert_eq!(rig.core.parent(), Some(&id("n")));
+        let said = rig.step(gone);
+        assert!(said.contains(&"promote link 9".to_owned()), "{said:?}");
+        assert_eq!(rig.core.parent(), Some(&id("q")));
+    }
+}

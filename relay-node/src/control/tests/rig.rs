@@ -81,6 +81,8 @@ pub struct Rig {
     pub now: Now,
     /// What the core has said that it lacks.
     pub lack: Option<Lack>,
+    /// What it has told its children of its way to the root.
+    pub cut_off: bool,
     /// Whether it has said that a backup stands by.
     pub reserve: bool,
     /// How often it has failed over.
@@ -125,6 +127,7 @@ impl Rig {
             core,
             now,
             lack: None,
+            cut_off: false,
             reserve: false,
             failovers: 0,
             refused: Vec::new(),
@@ -216,6 +219,8 @@ impl Rig {
             match action {
                 // Seen in `lack`: it comes with nearly everything.
                 Action::Lacks(lack) => self.lack = lack,
+                // Likewise, in `cut_off`.
+                Action::Plane(PlaneCommand::SayCutOff(cut_off)) => self.cut_off = cut_off,
                 Action::Reserve(ready) => self.reserve = ready,
                 Action::FailedOver => self.failovers += 1,
                 Action::Refused { why, .. } => self.refused.push(why.as_str()),
@@ -348,6 +353,7 @@ pub fn words(action: &Action) -> String {
 
 fn plane_words(command: &PlaneCommand) -> String {
     match command {
+        PlaneCommand::SayCutOff(cut_off) => format!("cut off {cut_off}"),
         PlaneCommand::AddLink(link) => {
             let side = if link.peer == PeerSide::Parent { "parent" } else { "child" };
             let standby = if link.standby { " standby" } else { "" };

@@ -73,6 +73,14 @@ impl Plane {
                     self.remove_route(layer, next);
                 }
             }
+            PlaneCommand::SayCutOff(cut_off) => {
+                self.cut_off = cut_off;
+                let is_child = |link: &Link| link.peer == PeerSide::Child && link.is_open();
+                let children = self.links.iter().filter(|(_, link)| is_child(link));
+                for key in children.map(|(key, _)| key).collect::<Vec<_>>() {
+                    self.send_heartbeat(key);
+                }
+            }
             PlaneCommand::RequestKeyFrame(pipeline, ssrc) => {
                 if let Some(layer) = self.find_layer(pipeline, ssrc) {
                     self.request_key_frame(now.mono, layer);

@@ -101,8 +101,17 @@ impl Plane {
                     link.stats.feedback_lost += u64::from(arrived.is_none());
                 }
             }
-            // A backup sends nothing of which it could say how far it has come.
-            Item::Heartbeat(entries) if !is_child && !link.standby => {
+            Item::CutOff if !is_child => link.says_cut_off = true,
+            Item::Heartbeat(entries) if !is_child => {
+                let cut_off = std::mem::take(&mut link.says_cut_off);
+                let (id, standby) = (link.id, link.standby);
+                if std::mem::replace(&mut link.cut_off, cut_off) != cut_off {
+                    self.event(PlaneEvent::CutOff(id, cut_off));
+                }
+                // A backup sends nothing of which it could say how far it has come.
+                if standby {
+                    return;
+                }
                 for (ssrc, index) in rtcp::heartbeat_entries(entries) {
                     self.revealed(now.mono, ssrc, index);
                 }

@@ -23,7 +23,7 @@ const LOSSY_REPORTS: u32 = 3;
 const MAX_ASK: usize = 1024;
 
 impl Plane {
-    /// Tells a child the highest index of each layer that goes to it.
+    /// Tells a child the highest index of each layer that goes to it, and whether we are cut off.
     pub(super) fn send_heartbeat(&mut self, link_key: usize) {
         let Some(link) = self.links.get(link_key) else { return };
         let entries: SmallVec<[(Ssrc, PacketIndex); 16]> = link
@@ -40,11 +40,16 @@ impl Plane {
                 Some((layer.ssrc(), index))
             })
             .collect();
-        self.send_rtcp(link_key, |out, sender| {
-            rtcp::heartbeat(out, sender, &entries[..entries.len().min(MAX_HEARTBEAT_LAYERS)]);
-        });
-        for chunk in entries.chunks(MAX_HEARTBEAT_LAYERS).skip(1) {
-            self.send_rtcp(link_key, |out, sender| rtcp::heartbeat(out, sender, chunk));
+        let first = entries.len().min(MAX_HEARTBEAT_LAYERS);
+        let rest = entries[first..].chunks(MAX_HEARTBEAT_LAYERS);
+        let cut_off = self.cut_off;
+        for chunk in std::iter::once(&entries[..first]).chain(rest) {
+            self.send_rtcp(link_key, |out, sender| {
+                if cut_off {
+                    rtcp::cut_off(out, sender);
+                }
+                rtcp::heartbeat(out, sender, chunk);
+            });
         }
     }
 

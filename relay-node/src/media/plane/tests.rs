@@ -91,6 +91,8 @@ struct Net {
     count: u64,
     rng: StdRng,
     weather: Weather,
+    /// Ways from one node to another that take longer, and by how much.
+    longer: Vec<(usize, usize, u64)>,
     /// Passes (true) or drops a datagram from one node to another.
     filter: Filter,
     /// Everything that was sent: from, to, what, bytes.
@@ -147,6 +149,7 @@ impl Net {
             count: 0,
             rng: StdRng::seed_from_u64(seed),
             weather: Weather { delay: 5 * MS, ..Weather::default() },
+            longer: Vec::new(),
             filter: Box::new(|_, _, _| true),
             log: Vec::new(),
             sealer: Sealer::new(&key(), Epoch(1)),
@@ -226,7 +229,10 @@ impl Net {
                         0 => 0,
                         jitter => self.rng.random_range(0..jitter),
                     };
-                    let at = self.now + self.weather.delay + jitter;
+                    let way = (Some(node), self.index_of(to));
+                    let longer = self.longer.iter().find(|l| (Some(l.0), Some(l.1)) == way);
+                    let longer = longer.map_or(0, |l| l.2);
+                    let at = self.now + self.weather.delay + jitter + longer;
                     self.count += 1;
                     self.flights.insert((at, self.count), Flight { from, to, data: data.clone() });
                 }

@@ -1,8 +1,8 @@
 //! Writing RTCP: each function appends one packet to a buffer.
 
 use super::{
-    APP, FMT_CONGESTION, FMT_NACK, FMT_PLI, HEARTBEAT_NAME, MAX_HEARTBEAT_LAYERS, PSFB, RR, RTPFB,
-    ReportBlock, SR,
+    APP, CUT_OFF_NAME, FMT_CONGESTION, FMT_NACK, FMT_PLI, HEARTBEAT_NAME, MAX_HEARTBEAT_LAYERS,
+    PSFB, RR, RTPFB, ReportBlock, SR,
 };
 use soleil_protocol::{PacketIndex, Ssrc};
 
@@ -120,5 +120,12 @@ pub fn heartbeat(out: &mut Vec<u8>, sender: Ssrc, layers: &[(Ssrc, PacketIndex)]
         out.extend_from_slice(&ssrc.0.to_be_bytes());
         out.extend_from_slice(&index.0.to_be_bytes());
     }
+    finish(out, start);
+}
+
+/// The sender has no way to the root; to be followed by its heartbeat.
+pub fn cut_off(out: &mut Vec<u8>, sender: Ssrc) {
+    let start = begin(out, APP, 0, sender);
+    out.extend_from_slice(&CUT_OFF_NAME);
     finish(out, start);
 }

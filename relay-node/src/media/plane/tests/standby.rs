@@ -157,3 +157,48 @@ fn a_link_that_loses_a_tenth_is_repaired_in_time() {
         assert!(both >= 0.999, "seed {seed}: {both} with a backup");
     }
 }
+
+#[test]
+fn whether_there_is_a_way_to_the_root_is_heard_with_each_heartbeat() {
+    let mut net = diamond(1, 5);
+    with_backup(&mut net);
+    let heard = |net: &Net| -> Vec<PlaneEvent> {
+        let events = net.nodes[LEAF].events.iter();
+        events.filter(|e| matches!(e, PlaneEvent::CutOff(..))).cloned().collect()
+    };
+    assert_eq!(heard(&net), []);
+    net.command(PARENT, PlaneCommand::SayCutOff(true));
+    net.run(6);
+    assert_eq!(heard(&net), [PlaneEvent::CutOff(LinkId(3), true)], "at once");
+    // Over a link that nothing is routed over, too.
+    net.command(BACKUP, PlaneCommand::SayCutOff(true));
+    net.run(200);
+    assert_eq!(heard(&net)[1..], [PlaneEvent::CutOff(STANDBY, true)], "and once");
+    // One that was lost on the way is made up for by the next.
+    net.filter = Box::new(|from, to, _| (from, to) != (PARENT, LEAF));
+    net.command(PARENT, PlaneCommand::SayCutOff(false));
+    net.run(20);
+    net.filter = Box::new(|_, _, _| true);
+    net.run(60);
+    assert_eq!(heard(&net)[2..], [PlaneEvent::CutOff(LinkId(3), false)]);
+}
+
+#[test]
+fn a_backup_that_is_behind_the_parent_asks_for_nothing_that_comes_by_itself() {
+    let mut net = diamond(3, 5);
+    with_backup(&mut net);
+    // Two packets in a hundred are lost between parent and leaf, and the backup is 40 ms behind.
+    net.longer.push((0, BACKUP, 40 * MS));
+    net.filter = Box::new(|from, to, what| {
+        let lost = matches!(what, Kind::Media(VIDEO, index) if index % 50 == 7);
+        (from, to) != (PARENT, LEAF) || !lost
+    });
+    for i in 0..1_000 {
+        net.send(VIDEO, i);
+        net.run(4);
+    }
+    net.run(2_000);
+    assert_eq!(net.nodes[BACKUP].plane.stats().layers[0].lost, 0);
+    let asked = net.link_stats(BACKUP, 2).nacks_sent;
+    assert!(asked <= 2, "{asked} packets were asked for that came by themselves");
+}
