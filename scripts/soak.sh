@@ -3,6 +3,7 @@
 #   SOAK_KILLS  relays that are killed             (200)
 #   SOAK_STOPS  relays that are stopped            (50)
 #   SOAK_HOLES  relays that the network swallows   (50)
+#   SOAK_UPLINKS relays that lose their way to the root (50)
 #   SOAK_DRAINS relays that are told to leave      (50)
 #   SOAK_ROOTS  roots that are killed and started again (25)
 #   SOAK_MOVES  moves: half of them single leaves, half of them a relay with all leaves (100)
@@ -25,6 +26,7 @@ moves=${SOAK_MOVES:-100}
 soak kill "${SOAK_KILLS:-200}"
 soak stop "${SOAK_STOPS:-50}"
 soak blackhole "${SOAK_HOLES:-50}"
+soak uplink "${SOAK_UPLINKS:-50}"
 soak drain "${SOAK_DRAINS:-50}"
 soak move $((moves / 2))
 soak subtree $((moves - moves / 2))
