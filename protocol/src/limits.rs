@@ -105,6 +105,10 @@ pub const MAX_SSRCS: usize = 64;
 /// Most epoch keys in a PIPEDEF: the current epoch and those that rings and caches still hold.
 pub const MAX_KEYS: usize = 16;
 
+/// Most removed nodes that a PIPEDEF names: as many as a node remembers. With ids of 64 bytes each
+/// takes at most 120 bytes.
+pub const MAX_REMOVALS: usize = 256;
+
 /// Longest path of a ROUTEPIPELINE: deeper than any tree with sub-second delay.
 pub const MAX_PATH: usize = 64;
 

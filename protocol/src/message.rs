@@ -290,6 +290,10 @@ pub struct PipeDef {
     pub def: PipelineDef,
     /// Keys of the epochs in use, wrapped for the receiver; empty when the message goes to `*`.
     pub keys: Vec<EpochKey>,
+    /// Nodes that were removed of late and have not got the newest key, each with the last incarnation
+    /// that is not wanted: the receiver keeps no link below it to any of them. At most
+    /// [`MAX_REMOVALS`](crate::limits::MAX_REMOVALS).
+    pub removed: Vec<(NodeId, Incarnation)>,
 }
 
 /// PIPEDEFINFO.

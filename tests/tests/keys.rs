@@ -1,7 +1,7 @@
 //! Keys and certificates over real sockets: nodes that are removed together can open nothing that is
 //! sent after the change, and nobody else misses a packet; certificates that live for seconds are
 //! renewed under a tree that stays as it is; a node that is not renewed is out when its own ends;
-//! who was removed does not come back.
+//! who was removed does not come back, and has no warm link to fall back on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -184,6 +184,24 @@ fn nodes_removed_together_open_nothing_that_is_sent_afterwards() {
     let mut all = bad;
     all.push(late);
     scene.end(all);
+}
+
+#[test]
+fn a_node_that_is_removed_keeps_no_warm_link() {
+    let scene = Scene::new(Small::start(|_| ()).unwrap());
+    let token = scene.tree.token(Role::Relay, None).unwrap();
+    let [good, bad] = [("good", Manners::Good), ("x", Manners::Bad)]
+        .map(|(name, manners)| Watched::start(&scene.tree, name, &token, manners).unwrap());
+    until("their warm links", LIMIT, || good.seen().backed && bad.seen().backed);
+    let before = scene.heard();
+    // It has an hour to go, at its parent, and does not want to know.
+    scene.kill("x", 3_600);
+    until("its warm link to be closed", LIMIT, || !bad.seen().backed);
+    until("it to be refused a new one", LIMIT, || bad.seen().refusals > 0);
+    assert!(!bad.seen().backed && good.seen().backed);
+    assert!(scene.tree.view("x").is_some_and(|n| n.attached), "it has its grace");
+    scene.missed_nothing_since(before);
+    scene.end(vec![good, bad]);
 }
 
 /// A node's certificates so far, by their change.

@@ -124,10 +124,24 @@ pub(super) fn read_bye(root: &Element) -> Result<Bye, Fault> {
     Ok(Bye { reason: root.words("reason", limits::MAX_SENTENCE)? })
 }
 
-pub(super) fn write_childs_update(out: &mut Out, update: &ChildsUpdate) {
-    out.nested("removed", &update.removed, |out, (id, incarnation)| {
+/// Nodes that are gone, in CHILDSUPDATE and PIPEDEF.
+pub(super) fn write_removed(out: &mut Out, removed: &[(NodeId, Incarnation)]) {
+    out.nested("removed", removed, |out, (id, incarnation)| {
         out.empty("child", &[("id", id), ("incarnation", incarnation)]);
     });
+}
+
+pub(super) fn read_removed(
+    root: &Element,
+    bound: (&'static str, usize),
+) -> Result<Vec<(NodeId, Incarnation)>, Fault> {
+    root.nested(("removed", "child"), bound, |child| {
+        Ok((child.need("id")?, child.need("incarnation")?))
+    })
+}
+
+pub(super) fn write_childs_update(out: &mut Out, update: &ChildsUpdate) {
+    write_removed(out, &update.removed);
     out.nested("added", &update.added, |out, child| {
         let Child { id, incarnation, parent, weight } = child;
         out.empty(
@@ -151,12 +165,9 @@ pub(super) fn read_childs_update(root: &Element) -> Result<ChildsUpdate, Fault> 
             weight,
         })
     };
-    let removed = |child: &Element| {
-        Ok((child.need::<NodeId>("id")?, child.need::<Incarnation>("incarnation")?))
-    };
     Ok(ChildsUpdate {
         added: root.nested(("added", "child"), bound, added)?,
-        removed: root.nested(("removed", "child"), bound, removed)?,
+        removed: read_removed(root, bound)?,
     })
 }
 

@@ -2,7 +2,7 @@
 //! REMOVEPIPELINE, ROUTEPIPELINE.
 
 use super::error::Fault;
-use super::nodes::{read_wrapped, write_wrapped};
+use super::nodes::{read_removed, read_wrapped, write_removed, write_wrapped};
 use super::read::bounded;
 use super::tree::Element;
 use super::write::{Attributes, Out};
@@ -23,6 +23,7 @@ pub(super) fn write_pipe_def(out: &mut Out, pipe_def: &PipeDef) {
     out.nested("keys", &pipe_def.keys, |out, key| {
         out.element("key", &[("epoch", &key.epoch)], |out| write_wrapped(out, &key.key));
     });
+    write_removed(out, &pipe_def.removed);
 }
 
 fn write_track(out: &mut Out, track: &Track) {
@@ -73,7 +74,9 @@ pub(super) fn read_pipe_def(root: &Element) -> Result<PipeDef, Fault> {
     let key = |element: &Element| {
         Ok(EpochKey { epoch: element.need("epoch")?, key: read_wrapped(element)? })
     };
-    Ok(PipeDef { def, keys: root.nested(("keys", "key"), ("keys", limits::MAX_KEYS), key)? })
+    let keys = root.nested(("keys", "key"), ("keys", limits::MAX_KEYS), key)?;
+    let removed = read_removed(root, ("removed nodes", limits::MAX_REMOVALS))?;
+    Ok(PipeDef { def, keys, removed })
 }
 
 /// `None` for a codec that a later version brought: the rest of the pipeline is still of use.

@@ -139,6 +139,7 @@ fn the_table_of_limits_is_the_code_s() {
         ("MAX_LAYERS", limits::MAX_LAYERS),
         ("MAX_SSRCS", limits::MAX_SSRCS),
         ("MAX_KEYS", limits::MAX_KEYS),
+        ("MAX_REMOVALS", limits::MAX_REMOVALS),
         ("MAX_PATH", limits::MAX_PATH),
         ("MAX_CONTAINERS", limits::MAX_CONTAINERS),
         ("MAX_STATS", limits::MAX_STATS),

@@ -180,12 +180,16 @@ type Bound<'a> = (&'a str, usize, &'a dyn Fn(&str) -> String);
 #[test]
 fn list_and_text_limits() {
     let hello = |inside: &str| with("hello", &format!("<info><name>a</name>{inside}</info>"));
-    let lists: [Bound<'_>; 9] = [
+    let lists: [Bound<'_>; 10] = [
         ("<pipeid>1</pipeid>", MAX_PIPELINES, &|l| hello(&format!("<pipelines>{l}</pipelines>"))),
         (r#"<label name="a" value=""/>"#, MAX_LABELS, &|l| hello(&format!("<labels>{l}</labels>"))),
         (r#"<mediaAddress host="10.0.0.1" port="1"/>"#, MAX_MEDIA, &hello),
         (r#"<child id="a" incarnation="1"/>"#, MAX_CHILDREN, &|l| {
             with("childsupdate", &format!("<removed>{l}</removed>"))
+        }),
+        (r#"<child id="a" incarnation="1"/>"#, MAX_REMOVALS, &|l| {
+            let pipeline = r#"<pipeline id="1" live="true"><name>s</name></pipeline>"#;
+            with("pipedef", &format!("{pipeline}<removed>{l}</removed>"))
         }),
         (r#"<child id="a" incarnation="1" parent="b" weight="1"/>"#, MAX_CHILDREN, &|l| {
             with("childsupdate", &format!("<added>{l}</added>"))

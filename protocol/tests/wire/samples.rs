@@ -161,7 +161,8 @@ fn streams() -> Vec<(&'static str, Message)> {
         live: true,
         tracks: vec![video, audio],
     };
-    let pipe_def = PipeDef { def, keys: vec![EpochKey { epoch: Epoch(1), key: wrapped() }] };
+    let keys = vec![EpochKey { epoch: Epoch(1), key: wrapped() }];
+    let pipe_def = PipeDef { def, keys, removed: vec![(id("leaf-4"), Incarnation(9))] };
     let info = PipeDefInfo {
         pipeline: PipelineId(1),
         state: PipelineState::Flowing,
@@ -180,7 +181,7 @@ fn streams() -> Vec<(&'static str, Message)> {
     let remove = RemovePipeline { pipeline: PipelineId(1), reason: "the stream is over".into() };
     let route = RoutePipeline { pipeline: PipelineId(1), path: vec![id("relay-1"), id("leaf-7")] };
     vec![
-        ("PIPEDEF", message("^", "leaf-7", Body::PipeDef(pipe_def))),
+        ("PIPEDEF", message("^", "relay-1", Body::PipeDef(pipe_def))),
         ("PIPEDEFINFO", message("relay-1", "", Body::PipeDefInfo(info))),
         ("PLAYPIPELINE", message("leaf-7", "", Body::PlayPipeline(play))),
         ("STOPPIPELINE", message("leaf-7", "", Body::StopPipeline(stop))),

@@ -206,12 +206,14 @@ fn pipe_def() -> impl Strategy<Value = Body> {
         });
     let key = (any::<u32>(), wrapped()).prop_map(|(e, key)| EpochKey { epoch: Epoch(e), key });
     let def = (pipeline(), some_text(MAX_STREAM_NAME), any::<bool>(), vec(track, 0..4));
-    (def, any::<u32>(), vec(key, 0..3)).prop_map(|((id, name, live, mut tracks), first, keys)| {
+    let removed = vec((id(), incarnation()), 0..5);
+    (def, any::<u32>(), vec(key, 0..3), removed).prop_map(|(def, first, keys, removed)| {
+        let (id, name, live, mut tracks) = def;
         // An SSRC belongs to one layer only.
         for (n, layer) in tracks.iter_mut().flat_map(|t| &mut t.layers).enumerate() {
             layer.ssrc = Ssrc(first.wrapping_add(n as u32));
         }
-        Body::PipeDef(PipeDef { def: PipelineDef { id, name, live, tracks }, keys })
+        Body::PipeDef(PipeDef { def: PipelineDef { id, name, live, tracks }, keys, removed })
     })
 }
 

@@ -128,4 +128,10 @@ fn version_2_says_no_new_word_to_version_1() {
     let Body::Hello(body) = &mut message.body else { panic!("not a HELLO") };
     body.warm = true;
     assert_eq!(message.to_xml().replacen("<warm>true</warm>", "", 1), hello);
+    let pipedef = include_str!("../vectors/version-1/pipedef.xml");
+    let mut message = Message::from_xml(pipedef).expect("a golden vector");
+    let Body::PipeDef(body) = &mut message.body else { panic!("not a PIPEDEF") };
+    body.removed = vec![(id("leaf-4"), Incarnation(9))];
+    let removed = r#"<removed><child id="leaf-4" incarnation="9"/></removed>"#;
+    assert_eq!(message.to_xml().replacen(removed, "", 1), pipedef);
 }

@@ -15,6 +15,8 @@
 //!   (the root renews nobody below it).
 //! - **KILL** ends it sooner: the parent that hands a KILL on to its child closes the link itself
 //!   when the grace is over, and takes the child back only with a newer ticket.
+//! - **PIPEDEF** with the new keys names those who don't get them. KILL goes along the tree and so past
+//!   the nodes that the removed one has a warm link to, or comes to by an old ticket: they hear it here.
 
 use super::NodeCore;
 use super::api::ConnId;
@@ -23,25 +25,38 @@ use super::links::Use;
 use super::timers::Timer;
 use soleil_protocol::message::{Identity, Kill};
 use soleil_protocol::{Address, Body, Incarnation, Message, NodeId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Children that the root has removed, with the last incarnation that is not wanted back.
+/// Why a link ends.
+const REMOVED: &str = "the root has removed this node";
+
+/// Nodes that the root has removed, with the last incarnation that is not wanted back.
 #[derive(Debug, Default)]
-pub(super) struct Removed(VecDeque<(NodeId, Incarnation)>);
+pub(super) struct Removed {
+    all: BTreeMap<NodeId, Incarnation>,
+    /// As they were first heard of.
+    order: VecDeque<NodeId>,
+}
 
 impl Removed {
     fn insert(&mut self, id: NodeId, incarnation: Incarnation) {
-        self.0.retain(|(known, _)| *known != id);
-        if self.0.len() >= MAX_REMOVED {
-            self.0.pop_front();
+        if let Some(last) = self.all.get_mut(&id) {
+            *last = incarnation.max(*last);
+            return;
         }
-        self.0.push_back((id, incarnation));
+        if self.order.len() >= MAX_REMOVED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+        self.order.push_back(id.clone());
+        self.all.insert(id, incarnation);
     }
 
     /// Whether this life of a node was removed.
     pub(super) fn contains(&self, id: &NodeId, incarnation: Incarnation) -> bool {
-        self.0.iter().any(|(known, last)| known == id && incarnation <= *last)
+        self.all.get(id).is_some_and(|last| incarnation <= *last)
     }
 }
 
@@ -102,9 +117,25 @@ impl NodeCore {
         self.timers.set(Timer::Evict(conn), self.now.mono.after(grace));
     }
 
+    /// The root has removed these nodes, wherever they are, up to these incarnations: links below us
+    /// end. A child that was told so through us has the grace that it was given.
+    pub fn put_out(&mut self, removed: &[(NodeId, Incarnation)]) {
+        for (id, last) in removed {
+            self.removed.insert(id.clone(), *last);
+            let child = self.links.child(id).filter(|c| !self.timers.is_set(&Timer::Evict(*c)));
+            for conn in self.links.reserved(id).into_iter().chain(child) {
+                let old = self.links.get(conn).is_some_and(|link| link.incarnation <= *last);
+                if old {
+                    tracing::info!(node = %id, "a node that the root has removed is put out");
+                    self.lose(conn, REMOVED);
+                }
+            }
+        }
+    }
+
     /// A child that was killed is still here.
     pub(super) fn evict(&mut self, conn: ConnId) {
         tracing::warn!(?conn, "a child that the root has removed did not go");
-        self.lose(conn, "the root has removed this node");
+        self.lose(conn, REMOVED);
     }
 }

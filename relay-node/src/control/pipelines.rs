@@ -223,6 +223,7 @@ impl NodeCore {
 
     /// PIPEDEF, from the root.
     pub(super) fn on_pipe_def(&mut self, conn: ConnId, message: &Message, body: PipeDef) {
+        self.put_out(&body.removed);
         let id = body.def.id;
         if !self.define_pipeline(body.def) {
             return self.refuse(

@@ -84,7 +84,11 @@ impl RootCore {
             let serial = self.tree.keep_serial(node.serial);
             // What it spoke with the root before this one, which may have been a newer one.
             let node = Remembered { version: node.version.min(self.node.speaks()), ..node };
-            self.tree.insert(id, restored(now, node, serial));
+            let killed = node.killed;
+            self.tree.insert(id.clone(), restored(now, node, serial));
+            if killed {
+                self.name_removed(&id);
+            }
         }
         self.tree.take_touched();
     }

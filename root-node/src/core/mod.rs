@@ -31,7 +31,7 @@ use relay_node::control::api::{Action, ConnId, Core, Event, NodeCommand, NodePar
 use relay_node::control::timers::Timers;
 use relay_node::control::{NodeCore, Upcall};
 use soleil_protocol::message::{ChildsUpdate, ErrorCode, ErrorReport, Kill, StatsContainer};
-use soleil_protocol::{Body, Message, Mono, NodeId, Now, PipelineId, Role};
+use soleil_protocol::{Body, Incarnation, Message, Mono, NodeId, Now, PipelineId, Role};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tree::{Place, Tree};
@@ -85,6 +85,8 @@ pub struct RootCore {
     told: adopt::Told,
     /// Joins that wait for a place.
     waiting: VecDeque<Waiting>,
+    /// The last nodes that were removed, each with the last incarnation that a ticket of its names.
+    removed: VecDeque<(NodeId, Incarnation)>,
     /// Nodes that speak another version than they did: what others were told of them is out of date.
     versions_changed: BTreeSet<NodeId>,
 }
@@ -129,6 +131,7 @@ impl RootCore {
             demand: demand::Demand::default(),
             told: adopt::Told::default(),
             waiting: VecDeque::new(),
+            removed: VecDeque::new(),
             versions_changed: BTreeSet::new(),
         }
     }

@@ -7,7 +7,7 @@ use relay_node::control::api::pipeline_key_context;
 use relay_node::media::api::PipelineKey;
 use soleil_protocol::message::{PipeDef, RemovePipeline};
 use soleil_protocol::pipeline::{EpochKey, PipelineDef};
-use soleil_protocol::{Body, Epoch, NodeId, PipelineId};
+use soleil_protocol::{Body, Epoch, Incarnation, NodeId, PipelineId, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use zeroize::Zeroize;
@@ -44,7 +44,11 @@ impl RootCore {
         if let Some(pipeline) = self.pipelines.get_mut(&id) {
             if pipeline.def != def {
                 pipeline.def = def.clone();
-                self.node.broadcast(Body::PipeDef(PipeDef { def, keys: Vec::new() }));
+                self.node.broadcast(Body::PipeDef(PipeDef {
+                    def,
+                    keys: Vec::new(),
+                    removed: Vec::new(),
+                }));
             }
             return;
         }
@@ -149,16 +153,18 @@ impl RootCore {
 
     /// Sends a pipeline with its keys to every node.
     fn distribute(&mut self, id: PipelineId) {
+        let removed = self.removed();
         for node in self.tree.in_order() {
-            self.send_pipeline(&node, id);
+            self.send_pipeline(&node, id, &removed);
         }
     }
 
     /// Sends every pipeline to a node that has come.
     pub(super) fn send_pipelines(&mut self, node: &NodeId) {
         let ids: Vec<PipelineId> = self.pipelines.keys().copied().collect();
+        let removed = self.removed();
         for id in ids {
-            self.send_pipeline(node, id);
+            self.send_pipeline(node, id, &removed);
         }
         let stale = self.tree.get_mut(node).map(|n| std::mem::take(&mut n.stale));
         for id in stale.unwrap_or_default() {
@@ -168,7 +174,12 @@ impl RootCore {
         }
     }
 
-    fn send_pipeline(&mut self, id: &NodeId, pipeline: PipelineId) {
+    fn send_pipeline(
+        &mut self,
+        id: &NodeId,
+        pipeline: PipelineId,
+        removed: &[(NodeId, Incarnation)],
+    ) {
         let Some(node) = self.tree.get(id) else { return };
         if node.killed || node.place != Place::Attached {
             return;
@@ -188,6 +199,8 @@ impl RootCore {
             }
         }
         let def = entry.def.clone();
-        self.node.send_to(id, Body::PipeDef(PipeDef { def, keys }));
+        // Nobody has a link below a leaf.
+        let removed = if node.role == Role::Leaf { Vec::new() } else { removed.to_vec() };
+        self.node.send_to(id, Body::PipeDef(PipeDef { def, keys, removed }));
     }
 }

@@ -305,7 +305,12 @@ fn words(action: &Action) -> String {
                         redirect.parents.iter().map(|p| p.id.as_str()).collect();
                     format!(" {who} below {}", parents.join(","))
                 }
-                Body::PipeDef(body) => format!(" {} keys {}", body.def.id, body.keys.len()),
+                Body::PipeDef(body) => {
+                    let removed =
+                        body.removed.iter().map(|(id, last)| format!(" without {id}/{last}"));
+                    let removed: String = removed.collect();
+                    format!(" {} keys {}{removed}", body.def.id, body.keys.len())
+                }
                 _ => String::new(),
             };
             format!("{} {kind} >{to}{detail}", conn.0)

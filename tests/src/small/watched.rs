@@ -32,6 +32,8 @@ pub struct Seen {
     pub kills: u64,
     /// How often it was refused something for what it is.
     pub refusals: u64,
+    /// Whether it has a warm link to a backup.
+    pub backed: bool,
 }
 
 /// The node.
@@ -146,6 +148,9 @@ impl Core for WatchedCore {
 
     fn poll_action(&mut self) -> Option<Action> {
         let action = self.node.poll_action()?;
+        if let Action::Reserve(ready) = &action {
+            self.seen().backed = *ready;
+        }
         if let Action::Plane(PlaneCommand::AddKey(pipeline, epoch, key)) = &action {
             self.seen().keys.push((*pipeline, *epoch, key.clone()));
         }

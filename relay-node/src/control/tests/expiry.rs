@@ -254,3 +254,72 @@ fn removed_children_are_remembered_within_bounds() {
     assert_eq!(back(&mut rig, 1)[0], "9001 error ^>- unauthorized hello");
     assert_eq!(back(&mut rig, 0)[0], "add link 9000 child", "the oldest is forgotten");
 }
+
+/// The message with the key of the epoch that these nodes don't get.
+fn pipe_def_without(removed: &[(&str, u64)]) -> Message {
+    let mut message = pipe_def_message(1);
+    if let Body::PipeDef(body) = &mut message.body {
+        body.removed = removed.iter().map(|(name, last)| (id(name), Incarnation(*last))).collect();
+    }
+    message
+}
+
+fn warm(rig: &mut Rig, conn: ConnId, name: &str, incarnation: u64, link: u64) -> Vec<String> {
+    rig.accept(conn, name);
+    let mut hello = child_hello(name, &format!("me {name} {incarnation} {link} 9 8"), "me");
+    if let Body::Hello(hello) = &mut hello.body {
+        hello.warm = true;
+    }
+    rig.message(conn, hello)
+}
+
+#[test]
+fn a_removed_node_keeps_no_warm_link_and_no_place_that_it_took_meanwhile() {
+    const WARM: ConnId = ConnId(11);
+    let key = ["define 1 2", "pipelines 1", "add key 1 1"].map(String::from);
+    let mut rig = Rig::with_child();
+    assert_eq!(warm(&mut rig, WARM, "w", 3, 21).len(), 2);
+    assert_eq!(warm(&mut rig, ConnId(12), "other", 3, 22).len(), 2);
+    let said = rig.message(PARENT, pipe_def_without(&[("w", 4), ("nobody", 1)]));
+    assert_eq!(said[..2], ["close 11", "remove link 21"].map(String::from));
+    assert_eq!(said[2..], key, "and nobody else's");
+    // The ticket is good for a while yet, as a backup's and as a parent's: not here.
+    let refused =
+        |conn: u64| [format!("{conn} error me>- unauthorized hello"), format!("close {conn}")];
+    assert_eq!(warm(&mut rig, ConnId(13), "w", 4, 23), refused(13));
+    rig.accept(ConnId(14), "w");
+    assert_eq!(rig.message(ConnId(14), child_hello("w", "me w 4 24 9", "me")), refused(14));
+    // A newer one is the root's word that it may; the list is the same for a while.
+    assert_eq!(warm(&mut rig, ConnId(15), "w", 5, 25).len(), 2);
+    assert_eq!(rig.message(PARENT, pipe_def_without(&[("w", 4)])), [""; 0]);
+
+    // One that has failed over before we heard of it is a child, and no KILL has come by here.
+    let mut rig = Rig::attached();
+    warm(&mut rig, WARM, "w", 3, 21);
+    rig.open(21);
+    rig.message(WARM, message(Some("w"), Some("me"), Body::Hello(Box::new(Hello::new(id("w"))))));
+    assert_eq!(rig.core.child_conn(&id("w")), Some(WARM));
+    let said = rig.message(PARENT, pipe_def_without(&[("w", 3)]));
+    let out = ["close 11", "remove link 21", "2 childsupdate me>- -w/3"].map(String::from);
+    assert_eq!(said[..3], out);
+
+    // One that hears of it through us has its grace.
+    let mut rig = Rig::with_child();
+    rig.message(PARENT, kill("c", 5));
+    assert_eq!(rig.message(PARENT, pipe_def_without(&[("c", 1)])), key);
+    assert_eq!(pass(&mut rig, 5), [""; 0]);
+    assert_eq!(pass(&mut rig, 1)[0], "close 10");
+}
+
+#[test]
+fn only_the_root_says_who_is_removed() {
+    let mut rig = Rig::with_child();
+    warm(&mut rig, ConnId(11), "w", 3, 21);
+    let forged = pipe_def_without(&[("w", 9)]);
+    assert_eq!(rig.message(CHILD, forged.clone()), ["10 error me>- forged pipedef"]);
+    let own = Message { from: Some(Address::Node(id("c"))), ..forged.clone() };
+    assert_eq!(rig.message(CHILD, own), ["10 error me>c unauthorized pipedef"]);
+    let above = Message { from: Some(Address::Node(id("p"))), ..forged };
+    assert_eq!(rig.message(PARENT, above), ["2 error me>p unauthorized pipedef"]);
+    assert!(rig.core.links.reserved(&id("w")).is_some());
+}

@@ -23,7 +23,7 @@ fn a_definition_comes_once_changes_and_goes() {
     assert_eq!(rig.message(PARENT, pipe_def_message(1)), [""; 0], "nothing new");
     let mut def = pipe_def();
     def.live = false;
-    let off = from_root(Some("*"), Body::PipeDef(PipeDef { def, keys: vec![] }));
+    let off = from_root(Some("*"), Body::PipeDef(PipeDef { def, keys: vec![], removed: vec![] }));
     assert_eq!(rig.message(PARENT, off), ["10 pipedef ^>*", "pipelines 1"], "the layers stay");
     let rotated = rig.message(PARENT, pipe_def_message(2));
     assert_eq!(rotated, ["pipelines 1", "remove key 1 1", "add key 1 2"]);
@@ -209,8 +209,10 @@ fn tables_are_bounded() {
     for n in 1..=MAX_PIPELINES as u32 + 1 {
         let mut def = pipe_def();
         def.id = PipelineId(n);
-        let said = rig
-            .message(PARENT, from_root(Some("me"), Body::PipeDef(PipeDef { def, keys: vec![] })));
+        let said = rig.message(
+            PARENT,
+            from_root(Some("me"), Body::PipeDef(PipeDef { def, keys: vec![], removed: vec![] })),
+        );
         if n <= MAX_PIPELINES as u32 {
             assert_eq!(said.len(), 2);
         } else {

@@ -314,7 +314,10 @@ pub fn pipe_def() -> PipelineDef {
 pub fn pipe_def_message(epoch: u32) -> Message {
     let context = pipeline_key_context(&id("me"), PipelineId(1), Epoch(epoch));
     let key = EpochKey { epoch: Epoch(epoch), key: wrapped(&context, vec![5; 28]) };
-    from_root(Some("me"), Body::PipeDef(PipeDef { def: pipe_def(), keys: vec![key] }))
+    from_root(
+        Some("me"),
+        Body::PipeDef(PipeDef { def: pipe_def(), keys: vec![key], removed: vec![] }),
+    )
 }
 
 pub fn play(layers: Vec<(Ssrc, Option<PacketIndex>)>) -> Body {

@@ -88,6 +88,78 @@ fn nodes_that_are_removed_together_get_no_key_of_each_others_removal() {
 }
 
 #[test]
+fn who_takes_children_hears_who_was_removed_until_that_one_may_come_back() {
+    let mut rig = Rig::new(2);
+    let (a, _) = rig.attach(Role::Relay, "a", 1);
+    let (l, _) = rig.attach(Role::Leaf, "l", 2);
+    rig.join(Role::Leaf, hello(Role::Leaf, "x", 3));
+    let child = Child { id: id("x"), incarnation: Incarnation(1), parent: id("a"), weight: 1 };
+    let update = ChildsUpdate { added: vec![child], removed: Vec::new() };
+    rig.message(a, "a", None, Body::ChildsUpdate(update));
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    // The root is its backup.
+    let warm = rig.accept(node_peer("x", 3));
+    let ticket = Some(b"x 3 1 77 5 2".to_vec());
+    let hello_to_us = Hello { ticket, nonce: Some(vec![1; 16]), warm: true, ..Hello::new(id("x")) };
+    let said = rig.message(warm, "x", Some("root"), Body::Hello(Box::new(hello_to_us)));
+    assert_eq!(said, ["add link".to_owned(), format!("{} hello >x", warm.0)]);
+
+    let kill = RootCommand::Kill { node: id("x"), grace_secs: 5, reason: "stolen".into() };
+    assert_eq!(Rig::quiet(rig.command(kill)), [format!("{} kill >x", a.0)]);
+    let issued = rig.core.tree.get(&id("x")).unwrap().issued;
+    let said = Rig::quiet(rig.wait(SEC / 10));
+    let expected = [
+        format!("close {}", warm.0),
+        "remove link".into(),
+        "add key 1".into(),
+        format!("{} pipedef >a 1 keys 2 without x/{issued}", a.0),
+        format!("{} pipedef >l 1 keys 2", l.0),
+    ];
+    assert_eq!(said, expected, "nobody has a link below a leaf");
+    // Who comes later hears it, too, and so does who is told of another change.
+    let update = ChildsUpdate { added: Vec::new(), removed: vec![(id("x"), Incarnation(1))] };
+    rig.message(a, "a", None, Body::ChildsUpdate(update));
+    rig.wait(2 * SEC);
+    let pipedefs = |said: Vec<String>| -> Vec<String> {
+        said.into_iter().filter(|s| s.contains("pipedef >a")).collect()
+    };
+    let said = pipedefs(rig.command(RootCommand::Rotate(PipelineId(1))));
+    assert_eq!(said, [format!("{} pipedef >a 1 keys 3 without x/{issued}", a.0)]);
+    // By a new token it comes back, with an incarnation that nobody holds against it.
+    let said = rig
+        .join_as(Peer::Joining { token: "2".into(), role: Role::Leaf }, hello(Role::Leaf, "x", 3));
+    assert!(said[0].starts_with("redirect"), "{said:?}");
+    assert!(rig.core.tree.get(&id("x")).unwrap().incarnation > issued);
+    rig.wait(2 * SEC);
+    let said = pipedefs(rig.command(RootCommand::Rotate(PipelineId(1))));
+    assert_eq!(said, [format!("{} pipedef >a 1 keys 3", a.0)]);
+}
+
+#[test]
+fn no_more_removed_nodes_are_named_than_a_message_may_carry() {
+    let most = soleil_protocol::limits::MAX_REMOVALS as u32;
+    let mut rig = Rig::new(2 * most);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    let (a, _) = rig.attach(Role::Relay, "a", 1);
+    for n in 0..=most {
+        let name = format!("x{n}");
+        rig.attach(Role::Leaf, &name, 2);
+    }
+    for n in 0..=most {
+        let name = format!("x{n}");
+        let kill = RootCommand::Kill { node: id(&name), grace_secs: 0, reason: "x".into() };
+        rig.command(kill);
+    }
+    let said = rig.wait(SEC / 10);
+    let to_a = said.iter().find(|s| s.starts_with(&format!("{} pipedef >a", a.0))).unwrap();
+    assert_eq!(to_a.matches(" without ").count() as u32, most);
+    assert!(
+        !to_a.contains("without x0/") && to_a.contains("without x1/"),
+        "the oldest is left out"
+    );
+}
+
+#[test]
 fn the_number_of_epochs_that_are_kept_is_bounded() {
     let mut rig = Rig::new(4);
     rig.command(RootCommand::DefinePipeline(def("demo")));
