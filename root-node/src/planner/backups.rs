@@ -160,6 +160,26 @@ impl Planner {
         false
     }
 
+    /// Candidates of one set that are looked at: some that fit, and as many that share no relay with
+    /// the parent. Its siblings and their children may be the least claimed of all.
+    fn front<'a>(
+        &'a self,
+        ix: Ix,
+        parent: Ix,
+        set: impl Iterator<Item = &'a SpareKey> + 'a,
+    ) -> impl Iterator<Item = Ix> + 'a {
+        let (mut fit, mut apart) = (0, 0);
+        set.take(PASSED_OVER).map(|key| key.ix).filter(move |candidate| {
+            if (fit >= LOOKED_AT && apart >= LOOKED_AT) || !self.may_back(ix, *candidate) {
+                return false;
+            }
+            fit += 1;
+            let alone = apart < LOOKED_AT && !self.shares(*candidate, parent);
+            apart += usize::from(alone);
+            fit <= LOOKED_AT || alone
+        })
+    }
+
     fn pick(&self, ix: Ix) -> Vec<Ix> {
         let entry = &self.entries[ix];
         let (Some(parent), Some(depth)) = (entry.parent, entry.depth) else { return Vec::new() };
@@ -183,10 +203,8 @@ impl Planner {
         for at in layers.chain(leaf.then_some(0)) {
             let near = self.spare.near(at, entry.region, SpareKey::default());
             let all = self.spare.all(at, SpareKey::default());
-            let fitting = |key: &&SpareKey| self.may_back(ix, key.ix);
-            let near = near.take(PASSED_OVER).filter(fitting).take(LOOKED_AT);
-            for key in near.chain(all.take(PASSED_OVER).filter(fitting).take(LOOKED_AT)) {
-                add(&mut found, key.ix, order(at));
+            for candidate in self.front(ix, parent, near).chain(self.front(ix, parent, all)) {
+                add(&mut found, candidate, order(at));
             }
             let good = found.iter().filter(|(worth, _)| !worth.0 && !worth.2);
             if good.count() >= BACKUPS {

@@ -165,6 +165,34 @@ fn a_backup_that_shares_the_way_comes_after_one_that_does_not() {
 }
 
 #[test]
+fn a_backup_apart_is_found_behind_many_that_share_the_way() {
+    // x and y below the root, a dozen relays below each. Those below x are older and nobody's backup
+    // yet, so they stand before those below y, and before y there is nothing.
+    let mut rig = Rig::new(2);
+    let at = |rig: &mut Rig, name: &str, role, slots, parent: &str| {
+        rig.serial += 1;
+        rig.planner.put(&node(name, role, slots, rig.serial));
+        let parent = Some(id(parent));
+        let place = Place { parent: parent.as_ref(), leg: None, attached: true };
+        rig.planner.place(&id(name), &place);
+        while rig.planner.settle(100) {}
+    };
+    for (above, below) in [("x", "c"), ("y", "d")] {
+        // No slot is left there.
+        at(&mut rig, above, Role::Relay, 12, "root");
+        for n in 0..12 {
+            at(&mut rig, &format!("{below}{n}"), Role::Relay, 4, above);
+        }
+    }
+    for n in 0..3 {
+        at(&mut rig, &format!("leaf-{n}"), Role::Leaf, 0, "c0");
+        let backups = rig.backups(&format!("leaf-{n}"));
+        assert!(backups.iter().all(|b| b.starts_with('d')), "leaf-{n}: {backups:?}");
+        assert_eq!(backups.len(), BACKUPS);
+    }
+}
+
+#[test]
 fn news_is_what_was_not_told() {
     let mut rig = Rig::new(4);
     rig.relay("r0", 4);
