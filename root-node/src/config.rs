@@ -1,12 +1,15 @@
 //! The root's configuration (`root-node.toml`): what it may say, and what is checked before
 //! anything starts.
 
+mod ingest;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-pub use streams::{MAX_STREAMS, StreamSection, TrackSection};
+pub use ingest::{IngestSection, PortRange};
+pub use streams::{MAX_LAYERS, MAX_STREAMS, MAX_TRACKS, StreamSection, TrackSection};
+pub(crate) use streams::{check as check_streams, legal_name};
 pub use tree::TreeSection;
 
 use crate::authority::CERTIFICATE_LIFETIME;
@@ -47,6 +50,8 @@ pub struct Config {
     pub tree: TreeSection,
     /// Certificates that nodes get.
     pub certificates: CertificatesSection,
+    /// What streams that are defined at run time may use.
+    pub ingest: IngestSection,
     /// The streams and where they come in.
     pub stream: Vec<StreamSection>,
 }
@@ -63,6 +68,7 @@ impl Default for Config {
             http: HttpSection::default(),
             tree: TreeSection::default(),
             certificates: CertificatesSection::default(),
+            ingest: IngestSection::default(),
             stream: vec![StreamSection::demo()],
         }
     }

@@ -12,6 +12,8 @@ mod tests;
 
 use crate::core::api::RootView;
 use crate::core::pick::LeafPicker;
+use crate::store::Store;
+use crate::streams::Registry;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -46,6 +48,10 @@ pub struct HttpState {
     pub tickets: Arc<SigningKey>,
     /// Tells the time.
     pub clock: Clock,
+    /// All streams.
+    pub streams: Arc<Registry>,
+    /// Knows tokens.
+    pub store: Arc<Store>,
 }
 
 /// All routes.

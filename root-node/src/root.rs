@@ -10,16 +10,12 @@ use crate::config::Config;
 use crate::core::RootCore;
 use crate::core::api::{RootCommand, RootConfig, RootView};
 use crate::http::{self, HttpState, OnAir};
-use crate::ingest::driver::{IngestHandle, IngestTask, Outlet};
+use crate::ingest::driver::IngestHandle;
 use crate::ingest::metrics::IngestMetrics;
-use crate::ingest::{StreamEvent, StreamIngest, TrackSpec};
 use crate::store::Store;
-use crate::store::layers::LayerName;
-use crate::store::writer::{Notes, Writer};
+use crate::store::writer::Writer;
+use crate::streams::{Registry, Surroundings, Table};
 use anyhow::Context;
-use bytes::Bytes;
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
 use relay_node::clock::Clock;
 use relay_node::config::{ConfigError, reach};
 use relay_node::http_server::{HttpServer, TlsFiles};
@@ -28,12 +24,10 @@ use relay_node::io::TokenCheck;
 use relay_node::io::limits::LinkLimits;
 use relay_node::logging::LogControl;
 use relay_node::media::api::NoSink;
-use relay_node::media::sizes::MAX_PAYLOAD;
 use relay_node::node::{Bound, Node, NodeHandle, NodeOptions, NodeTask};
 use relay_node::ops::Ops;
 use soleil_protocol::message::{HostPort, Identity};
-use soleil_protocol::{Incarnation, NodeId, PipelineId, Role};
-use std::collections::BTreeMap;
+use soleil_protocol::{Incarnation, NodeId, Role};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,8 +44,10 @@ pub struct Root {
     pub node: NodeHandle<RootCommand>,
     /// Where pages and redirects are served.
     pub http: SocketAddr,
-    /// The streams that are taken in.
+    /// The streams of the configuration, as they are taken in.
     pub ingest: Vec<IngestHandle>,
+    /// All streams.
+    pub streams: Arc<Registry>,
     /// The tree and its statistics.
     pub view: watch::Receiver<Arc<RootView>>,
     task: NodeTask,
@@ -69,42 +65,6 @@ struct StoredTokens {
 impl TokenCheck for StoredTokens {
     fn check(&self, id: &str, secret: &str) -> Result<Role, String> {
         self.store.check_token(self.clock.now().wall, id, secret).map_err(|e| e.to_string())
-    }
-}
-
-/// Sealed packets go to the media thread, events to the core.
-struct ToTree {
-    node: NodeHandle<RootCommand>,
-    on_air: Arc<watch::Sender<OnAir>>,
-    notes: Notes,
-    clock: Clock,
-}
-
-impl Outlet for ToTree {
-    fn packets(&self, packets: Vec<Bytes>) {
-        self.node.media().inject(packets);
-    }
-
-    fn event(&self, pipeline: PipelineId, event: StreamEvent) {
-        match event {
-            StreamEvent::Defined(def) => {
-                self.node.command(RootCommand::DefinePipeline(def));
-            }
-            StreamEvent::Reserve(ssrc, index) => self.notes.index(ssrc, index),
-            StreamEvent::Live(live) => {
-                let since = self.clock.now().wall.millis();
-                self.on_air.send_modify(|table| {
-                    let table = Arc::make_mut(table);
-                    if live {
-                        table.insert(pipeline, since);
-                    } else {
-                        table.remove(&pipeline);
-                    }
-                });
-                tracing::info!(%pipeline, live, "stream is on air: {live}");
-                self.node.command(RootCommand::SetLive(pipeline, live));
-            }
-        }
     }
 }
 
@@ -133,8 +93,9 @@ impl Root {
         let server =
             HttpServer::bind(listen, tls).await.with_context(|| format!("http.listen {listen}"))?;
         let http = server.local_addr()?;
-        let streams = bind_streams(&config, &store, clock)?;
-        let ingest: Vec<IngestHandle> = streams.iter().map(|s| s.handle.clone()).collect();
+        let known = Registry::prepare(&store, clock, &config.stream)?;
+        let ingest: Vec<IngestHandle> = known.configured.iter().map(|(_, s)| s.handle.clone()).collect();
+        let table = Table::default();
 
         let (view_tx, view) = watch::channel(Arc::new(RootView::default()));
         let (nodes, epoch) = (store.nodes()?, store.first_epoch(now.wall)?);
@@ -146,7 +107,7 @@ impl Root {
         let core_vault = Box::new(vault.clone());
         let seed = identity::random()?;
         let ops = Ops::new("root-node", log);
-        ops.register(Arc::new(IngestMetrics(ingest.clone())));
+        ops.register(Arc::new(IngestMetrics(table.clone())));
         ops.register(Arc::new(notes.clone()));
         let options = NodeOptions {
             clock,
@@ -155,13 +116,13 @@ impl Root {
             overlay: Some(config.overlay.listen),
             media: config.media.listen,
             root: None,
-            tokens: Some(Arc::new(StoredTokens { store, clock })),
+            tokens: Some(Arc::new(StoredTokens { store: store.clone(), clock })),
             identity: Some(identity),
             drain_timeout: config.node.drain_timeout,
             limits: LinkLimits::default(),
             ops: config.ops.enabled.then_some((config.ops.listen, ops)),
         };
-        let (taps, tap_notes) = (ingest.clone(), notes.clone());
+        let (taps, tap_notes) = (table.clone(), notes.clone());
         let core = |bound: &Bound| {
             let root = announced(&config, id.clone(), bound);
             tracing::info!(id = %root.id, server = ?root.server, media = ?root.media, "root starts");
@@ -181,19 +142,25 @@ impl Root {
 
         let stop = CancellationToken::new();
         let (on_air_tx, on_air) = watch::channel(OnAir::default());
-        let on_air_tx = Arc::new(on_air_tx);
-        for stream in streams {
-            node.command(RootCommand::DefinePipeline(stream.definition));
-            let (node, on_air) = (node.clone(), on_air_tx.clone());
-            let outlet = ToTree { node, on_air, notes: notes.clone(), clock };
-            tokio::spawn(stream.task.run(outlet, stop.clone()));
-        }
+        let around = Surroundings {
+            tree: Arc::new(node.clone()),
+            table,
+            on_air: Arc::new(on_air_tx),
+            notes,
+            clock,
+            stop: stop.clone(),
+        };
+        let ports = config.ingest.ports;
+        let started = Registry::start(store.clone(), around, view.clone(), ports, known);
+        let streams = Arc::new(started?);
         let state = HttpState {
             view: view.clone(),
             on_air,
             picker: Mutex::default(),
             tickets: tickets.clone(),
             clock,
+            streams: streams.clone(),
+            store,
         };
         tokio::spawn(server.serve(http::router(Arc::new(state)), stop.clone()));
         let renewed = node.clone();
@@ -215,7 +182,7 @@ impl Root {
         let scheme = if config.http.tls.cert.is_some() { "https" } else { "http" };
         let url = config.http.public_url.clone().unwrap_or_else(|| format!("{scheme}://{http}/"));
         tracing::info!(%url, data = %data_dir.display(), "pages are served");
-        Ok(Root { node, http, ingest, view, task, stop, _writer: writer })
+        Ok(Root { node, http, ingest, streams, view, task, stop, _writer: writer })
     }
 
     /// Runs until SIGTERM, Ctrl-C or a failure; says why it stopped.
@@ -274,57 +241,4 @@ fn announced(config: &Config, id: NodeId, bound: &Bound) -> RootConfig {
         region: config.node.region.clone(),
         avoid_unsteady: config.tree.avoid_unsteady,
     }
-}
-
-/// One stream, ready to run.
-struct Stream {
-    handle: IngestHandle,
-    task: IngestTask,
-    definition: soleil_protocol::pipeline::PipelineDef,
-}
-
-fn bind_streams(config: &Config, store: &Store, clock: Clock) -> anyhow::Result<Vec<Stream>> {
-    let mut generator = StdRng::from_seed(identity::random()?);
-    let mut random = || generator.next_u32();
-    let now = clock.now().wall;
-    let mut more = StdRng::from_seed(identity::random()?);
-    let all_ports: Vec<SocketAddr> = config.stream.iter().flat_map(ports).collect();
-    // Numbers that the configuration names come first: no other stream may be given one of them.
-    let mut ids: BTreeMap<&str, PipelineId> = BTreeMap::new();
-    let mut ordered: Vec<_> = config.stream.iter().collect();
-    ordered.sort_by_key(|s| s.id.is_none());
-    for section in ordered {
-        ids.insert(&section.name, store.stream_id(&section.name, section.id)?);
-    }
-    let mut streams = Vec::new();
-    for section in &config.stream {
-        let id = ids.get(section.name.as_str()).copied().unwrap_or_default();
-        let tracks: Vec<TrackSpec> = section.track.iter().map(|t| t.spec()).collect();
-        let core = StreamIngest::new(
-            id,
-            &section.name,
-            tracks,
-            MAX_PAYLOAD,
-            &mut |track, layer| {
-                let name = LayerName { stream: id, track: &track.name, layer, codec: track.codec };
-                store.layer(now, name, &mut || more.next_u32())
-            },
-            &mut random,
-        )?;
-        let definition = core.definition();
-        let own = ports(section);
-        let (handle, task) = IngestTask::bind(&section.name, core, &own, &all_ports, clock)
-            .with_context(|| format!("stream {:?}", section.name))?;
-        tracing::info!(stream = %section.name, pipeline = %id, ports = ?handle.ports, "takes RTP");
-        streams.push(Stream { handle, task, definition });
-    }
-    Ok(streams)
-}
-
-fn ports(section: &crate::config::StreamSection) -> Vec<SocketAddr> {
-    let of = |t: &crate::config::TrackSection| {
-        let bind = t.bind;
-        t.ports.clone().into_iter().map(move |port| SocketAddr::new(bind, port))
-    };
-    section.track.iter().flat_map(of).collect()
 }

@@ -1,22 +1,25 @@
 //! What the root remembers: an SQLite database in its data directory. It holds the CA's and the
-//! ticket key, join tokens (their secrets as SHA-256 only), the numbers of streams and of their
-//! layers, and the nodes that have joined, so that a root that starts again finds its tree. The CLI
+//! ticket key, tokens (their secrets as SHA-256 only), the streams that were defined by the API, the
+//! numbers of streams and of their layers, and the nodes that have joined, so that a root that starts again finds its tree. The CLI
 //! opens it while the server runs (WAL), so tokens can be made and revoked at any time. Pipeline
 //! keys are never stored (DESIGN 3).
 
+pub mod access;
 pub mod layers;
 mod migrations;
 mod nodes;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tokens;
 pub mod writer;
 
+pub use streams::Defined;
 pub use tokens::{MAX_LABEL, MAX_TOKENS, TokenRefusal, TokenRow};
 
 use relay_node::identity::{self, SigningKey};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use soleil_protocol::{PipelineId, Wall};
+use soleil_protocol::Wall;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -149,50 +152,6 @@ impl Store {
         };
         transaction.commit().map_err(|e| self.fail(e))?;
         Ok(Keys { authority, tickets })
-    }
-
-    /// The number of a stream; it is given at the first call and stays. `wanted` is the number
-    /// that the configuration names.
-    ///
-    /// # Errors
-    /// If the store can't be written, or the wanted number is another stream's.
-    pub fn stream_id(&self, name: &str, wanted: Option<u32>) -> Result<PipelineId, StoreError> {
-        let mut connection = self.lock();
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| self.fail(e))?;
-        let known: Option<u32> = transaction
-            .query_row("SELECT id FROM streams WHERE name = ?1", [name], |row| row.get(0))
-            .optional()
-            .map_err(|e| self.fail(e))?;
-        let id = match (known, wanted) {
-            (Some(known), None) => known,
-            (Some(known), Some(wanted)) if known == wanted => known,
-            (_, Some(wanted)) => {
-                let other: Option<String> = transaction
-                    .query_row("SELECT name FROM streams WHERE id = ?1", [wanted], |r| r.get(0))
-                    .optional()
-                    .map_err(|e| self.fail(e))?;
-                if let Some(other) = other {
-                    return Err(StoreError::Refused(format!(
-                        "stream {name:?} can't have id {wanted}: it is that of stream {other:?}"
-                    )));
-                }
-                wanted
-            }
-            (None, None) => transaction
-                .query_row("SELECT coalesce(max(id), 0) + 1 FROM streams", [], |row| row.get(0))
-                .map_err(|e| self.fail(e))?,
-        };
-        transaction
-            .execute(
-                "INSERT INTO streams (name, id) VALUES (?1, ?2)
-                 ON CONFLICT (name) DO UPDATE SET id = excluded.id",
-                params![name, id],
-            )
-            .map_err(|e| self.fail(e))?;
-        transaction.commit().map_err(|e| self.fail(e))?;
-        Ok(PipelineId(id))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

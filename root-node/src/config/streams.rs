@@ -175,7 +175,8 @@ fn check_track(track: &TrackSection) -> Result<(), String> {
     Ok(())
 }
 
-fn legal_name(name: &str) -> Result<(), String> {
+/// What names may be: they stand in URLs.
+pub fn legal_name(name: &str) -> Result<(), String> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let dots = name.bytes().all(|b| b == b'.');
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(legal) || dots {

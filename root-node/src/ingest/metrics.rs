@@ -1,13 +1,13 @@
 //! Ingest's counters for Prometheus.
 
-use super::driver::IngestHandle;
 use super::reason::{Counters, DropReason};
+use crate::streams::Table;
 use relay_node::ops::MetricsSource;
 use std::fmt::Write;
 
-/// All streams' counters.
+/// The counters of all streams that run.
 #[derive(Debug)]
-pub struct IngestMetrics(pub Vec<IngestHandle>);
+pub struct IngestMetrics(pub Table);
 
 type Read = fn(&Counters) -> u64;
 type WriteLine<'a> = Box<dyn FnMut(String, &Counters) + 'a>;
@@ -28,9 +28,9 @@ const COUNTERS: &[(&str, &str, Read)] = &[
 
 impl MetricsSource for IngestMetrics {
     fn write_metrics(&self, out: &mut String) {
-        let all: Vec<_> = self.0.iter().map(|h| (h, h.counters())).collect();
+        let all: Vec<_> = self.0.all().into_iter().map(|h| (h.counters(), h)).collect();
         let each = |mut write: WriteLine<'_>| {
-            for (handle, layers) in &all {
+            for (layers, handle) in &all {
                 for (track, layer, _, counters) in layers.iter() {
                     let stream = &handle.name;
                     let labels = format!("stream=\"{stream}\",track=\"{track}\",layer=\"{layer}\"");

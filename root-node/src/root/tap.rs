@@ -3,8 +3,9 @@
 
 use crate::core::RootCore;
 use crate::core::api::{RootCommand, RootOutput, RootView};
-use crate::ingest::driver::{IngestHandle, Order};
+use crate::ingest::driver::Order;
 use crate::store::writer::Notes;
+use crate::streams::Table;
 use relay_node::control::api::{Action, Core, Event};
 use soleil_protocol::{Mono, Now};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 pub struct Tap {
     core: RootCore,
     view: watch::Sender<Arc<RootView>>,
-    ingest: Vec<IngestHandle>,
+    ingest: Table,
     notes: Notes,
     /// The root has no parent: it is attached from the beginning, and says so once.
     attached: bool,
@@ -25,7 +26,7 @@ impl Tap {
     pub fn new(
         core: RootCore,
         view: watch::Sender<Arc<RootView>>,
-        ingest: Vec<IngestHandle>,
+        ingest: Table,
         notes: Notes,
     ) -> Self {
         Self { core, view, ingest, notes, attached: false }
@@ -41,7 +42,7 @@ impl Tap {
             RootOutput::KeyFrameWanted(pipeline, ssrc) => (pipeline, Order::KeyFrame(ssrc)),
             RootOutput::Remember(memory) => return self.notes.memory(memory),
         };
-        let Some(ingest) = self.ingest.iter().find(|i| i.id == pipeline) else { return };
+        let Some(ingest) = self.ingest.get(pipeline) else { return };
         let key = matches!(order, Order::Key(..));
         // A key-frame request comes again; a key does not.
         if !ingest.order(order) && key {

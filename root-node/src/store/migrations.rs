@@ -68,6 +68,27 @@ const STEPS: &[(&str, &str)] = &[
         "ALTER TABLE nodes ADD COLUMN version INTEGER NOT NULL DEFAULT 1
             CHECK (version BETWEEN 0 AND 4294967295);",
     ),
+    (
+        "streams that are defined at run time, and tokens of operators and publishers",
+        "CREATE TABLE defined_streams (
+            name TEXT PRIMARY KEY NOT NULL,
+            definition TEXT NOT NULL,
+            started INTEGER NOT NULL CHECK (started IN (0, 1)),
+            created INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE api_tokens (
+            id TEXT PRIMARY KEY NOT NULL,
+            role TEXT NOT NULL CHECK (role IN ('operator', 'publisher')),
+            stream TEXT,
+            secret_sha256 BLOB NOT NULL CHECK (length(secret_sha256) = 32),
+            label TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            expires INTEGER,
+            revoked INTEGER,
+            CHECK ((role = 'publisher') = (stream IS NOT NULL))
+        ) STRICT;
+        CREATE INDEX api_tokens_of_a_stream ON api_tokens (stream);",
+    ),
 ];
 
 /// Brings the schema up to date. `false`: it is of a later version than this program.
