@@ -5,6 +5,7 @@ mod tests;
 
 use crate::config::Config;
 use crate::root::Root;
+use crate::store::access::{ApiTokenRow, Right};
 use crate::store::{Store, StoreError, TokenRow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_node::clock::Clock;
@@ -28,6 +29,8 @@ use std::time::Duration;
         root-node --config /etc/soleil/root-node.toml --check\n  \
         root-node token create --role relay            let a relay join\n  \
         root-node token create --role leaf --ttl 24h --label \"rack 4\"\n  \
+        root-node token create --role operator         change streams by the API\n  \
+        root-node token create --role publisher --stream demo\n  \
         root-node token list\n  \
         root-node token revoke 0123456789abcdef\n\n\
         The token commands work while the root runs; they need the same --config or --data-dir.\n\
@@ -72,7 +75,7 @@ pub struct Common {
 /// Commands beside running.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Join tokens: what lets a relay or leaf into the tree
+    /// Tokens: what lets relays and leaves into the tree, operators change streams, publishers send one
     #[command(subcommand)]
     Token(TokenCommand),
 }
@@ -82,10 +85,13 @@ pub enum Command {
 pub enum TokenCommand {
     /// Make a token and print it: it is shown this once
     Create {
-        /// What the node with it will be
+        /// What its bearer is
         #[arg(long, value_enum)]
         role: TokenRole,
-        /// How long nodes may join with it, like 30m, 24h or 7d [default: no end]
+        /// The stream that a publisher may send
+        #[arg(long, value_name = "NAME", required_if_eq("role", "publisher"))]
+        stream: Option<String>,
+        /// How long it is good, like 30m, 24h or 7d [default: no end]
         #[arg(long, value_parser = lifetime)]
         ttl: Option<Duration>,
         /// Your words, shown by `token list`
@@ -94,7 +100,7 @@ pub enum TokenCommand {
     },
     /// List all tokens, without their secrets
     List,
-    /// Take a token back: nobody joins with it any more
+    /// Take a token back: it opens nothing any more
     Revoke {
         /// Its id, the first column of `token list`
         id: String,
@@ -108,15 +114,10 @@ pub enum TokenRole {
     Relay,
     /// Hands streams to browsers
     Leaf,
-}
-
-impl From<TokenRole> for Role {
-    fn from(role: TokenRole) -> Role {
-        match role {
-            TokenRole::Relay => Role::Relay,
-            TokenRole::Leaf => Role::Leaf,
-        }
-    }
+    /// Changes streams by the API
+    Operator,
+    /// Sends one stream
+    Publisher,
 }
 
 impl Cli {
@@ -153,7 +154,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     if let Some(Command::Token(command)) = &cli.command {
         let store = Store::open(&config.data_dir())?;
-        println!("{}", token(&store, Clock::start().now().wall, command)?);
+        let streams: Vec<&str> = config.stream.iter().map(|s| s.name.as_str()).collect();
+        println!("{}", token(&store, Clock::start().now().wall, &streams, command)?);
         return Ok(());
     }
     let log = logging::start(&config.log);
@@ -167,23 +169,49 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 /// How long a token lives: one second at least, or it is none.
-fn lifetime(text: &str) -> Result<Duration, String> {
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     match parse_period(text) {
         Ok(period) if period >= Duration::from_secs(1) => Ok(period),
         _ => Err("write it like 30m, 24h or 7d, one second at least".into()),
     }
 }
 
-/// Does a token command; gives what is to be printed.
-fn token(store: &Store, now: Wall, command: &TokenCommand) -> Result<String, StoreError> {
+/// Does a token command; gives what is to be printed. `configured` are the streams of the
+/// configuration.
+fn token(
+    store: &Store,
+    now: Wall,
+    configured: &[&str],
+    command: &TokenCommand,
+) -> Result<String, StoreError> {
     match command {
-        TokenCommand::Create { role, ttl, label } => {
-            store.create_token(now, (*role).into(), *ttl, label).map(|token| token.to_string())
+        TokenCommand::Create { role, stream, ttl, label } => {
+            let right = match (role, stream) {
+                (TokenRole::Publisher, Some(stream)) => {
+                    known(store, configured, stream)?;
+                    Right::Publish(stream.clone())
+                }
+                (_, Some(_)) => {
+                    let text = "--stream is for --role publisher only";
+                    return Err(StoreError::Refused(text.into()));
+                }
+                (TokenRole::Publisher, None) => {
+                    let text = "--role publisher needs --stream NAME";
+                    return Err(StoreError::Refused(text.into()));
+                }
+                (TokenRole::Operator, None) => Right::Operate,
+                (TokenRole::Relay, None) => return join(store, now, Role::Relay, *ttl, label),
+                (TokenRole::Leaf, None) => return join(store, now, Role::Leaf, *ttl, label),
+            };
+            store.create_api_token(now, &right, *ttl, label).map(|(token, _)| token.to_string())
         }
-        TokenCommand::List => Ok(table(&store.tokens()?, now)),
+        TokenCommand::List => Ok(table(&store.tokens()?, &store.api_tokens()?, now)),
         TokenCommand::Revoke { id } => {
             if store.revoke_token(now, id)? {
                 return Ok(format!("{id} is revoked: nobody joins with it any more"));
+            }
+            if store.revoke_api_token(now, id, None)? {
+                return Ok(format!("{id} is revoked: it opens nothing any more"));
             }
             let text = format!("no token {id} that is not revoked already: see `token list`");
             Err(StoreError::Refused(text))
@@ -191,19 +219,45 @@ fn token(store: &Store, now: Wall, command: &TokenCommand) -> Result<String, Sto
     }
 }
 
-fn table(tokens: &[TokenRow], now: Wall) -> String {
-    if tokens.is_empty() {
+fn join(
+    store: &Store,
+    now: Wall,
+    role: Role,
+    ttl: Option<Duration>,
+    label: &str,
+) -> Result<String, StoreError> {
+    store.create_token(now, role, ttl, label).map(|token| token.to_string())
+}
+
+/// A token for a stream that does not exist is a mistyped name.
+fn known(store: &Store, configured: &[&str], stream: &str) -> Result<(), StoreError> {
+    let defined = store.defined_streams()?;
+    let mut names = defined.iter().map(|d| d.name.as_str()).chain(configured.iter().copied());
+    if names.any(|name| name == stream) {
+        return Ok(());
+    }
+    let text =
+        "there is no stream of this name, neither in the configuration nor defined by the API";
+    Err(StoreError::Refused(text.into()))
+}
+
+fn table(joins: &[TokenRow], others: &[ApiTokenRow], now: Wall) -> String {
+    let first =
+        joins.iter().map(|t| (&t.id, t.role.as_str(), t.state(now), t.expires, "-", &t.label));
+    let second = others.iter().map(|t| {
+        (&t.id, t.right.role(), t.state(now), t.expires, t.right.stream().unwrap_or("-"), &t.label)
+    });
+    let mut out =
+        format!("{:<18}{:<11}{:<9}{:<12}{:<16} label", "id", "role", "state", "ends in", "stream");
+    if joins.is_empty() && others.is_empty() {
         return "no tokens: `root-node token create --role relay` makes one".to_owned();
     }
-    let mut out = format!("{:<18}{:<7}{:<9}{:<12}label", "id", "role", "state", "ends in");
-    for token in tokens {
-        let state = token.state(now);
-        let ends = match token.expires {
+    for (id, role, state, expires, stream, label) in first.chain(second) {
+        let ends = match expires {
             Some(end) if state == "valid" => remaining(end.0.saturating_sub(now.millis().0)),
             _ => "-".to_owned(),
         };
-        let (id, role, label) = (&token.id, token.role.as_str(), &token.label);
-        let _ = write!(out, "\n{id:<18}{role:<7}{state:<9}{ends:<12}{label}");
+        let _ = write!(out, "\n{id:<18}{role:<11}{state:<9}{ends:<12}{stream:<16} {label}");
     }
     out
 }

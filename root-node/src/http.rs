@@ -1,6 +1,6 @@
 //! What the root shows to browsers: pages, the list of streams, and the way to a leaf (INTERFACE
-//! "HTTP"). The handlers read snapshots and change nothing in the tree; sockets are in
-//! `relay_node::http_server`.
+//! "HTTP"), and the API by which operators change streams. Handlers read snapshots; what changes
+//! something goes through `streams::Registry`. Sockets are in `relay_node::http_server`.
 
 mod api;
 mod headers;
@@ -27,9 +27,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tower_http::timeout::TimeoutLayer;
 
-/// Largest request body: an SDP offer of a browser has 3 to 8 KB, and here it is not even read.
+/// Largest request body: an SDP offer of a browser has 3 to 8 KB, and here it is not even read; a
+/// definition of the largest stream has some 20 KB.
 pub const MAX_BODY: usize = 64 * 1024;
-/// How long a request may take, body included. Nothing here waits for anything.
+/// How long a request may take, body included. Changes of streams wait for the tree, 5 s at most.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Since when each stream has been on air; a stream that is not in it is off air.
@@ -58,9 +59,6 @@ pub struct HttpState {
 pub fn router(state: Arc<HttpState>) -> Router {
     let open = Router::new()
         .route("/whep/{stream}", post(play::play).options(play::options))
-        .route("/api/v1/streams", get(api::streams))
-        .route("/api/v1/streams/{stream}", get(api::stream))
-        .route("/api/{*path}", get(api::unknown).post(api::unknown))
         .layer(axum::middleware::map_response(problem::same_form))
         .layer(axum::middleware::map_response(headers::open_to_all));
     Router::new()
@@ -68,6 +66,7 @@ pub fn router(state: Arc<HttpState>) -> Router {
         .route("/watch/{stream}", get(pages::watch))
         .route("/assets/{*path}", get(pages::asset))
         .merge(open)
+        .merge(api::routes())
         .fallback(pages::other)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(DefaultBodyLimit::max(MAX_BODY))

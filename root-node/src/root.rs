@@ -94,7 +94,8 @@ impl Root {
             HttpServer::bind(listen, tls).await.with_context(|| format!("http.listen {listen}"))?;
         let http = server.local_addr()?;
         let known = Registry::prepare(&store, clock, &config.stream)?;
-        let ingest: Vec<IngestHandle> = known.configured.iter().map(|(_, s)| s.handle.clone()).collect();
+        let ingest: Vec<IngestHandle> =
+            known.configured.iter().map(|(_, s)| s.handle.clone()).collect();
         let table = Table::default();
 
         let (view_tx, view) = watch::channel(Arc::new(RootView::default()));

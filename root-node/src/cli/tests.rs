@@ -17,7 +17,7 @@ fn tokens_are_made_listed_and_revoked() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let does = |now, args: &[&str]| {
-        token(&store, at(now), &command(args).unwrap()).map_err(|e| e.to_string())
+        token(&store, at(now), &["demo"], &command(args).unwrap()).map_err(|e| e.to_string())
     };
     assert!(does(0, &["list"]).unwrap().contains("token create"));
     let made = does(0, &["create", "--role", "leaf", "--ttl", "24h", "--label", "rack 4"]).unwrap();
@@ -29,6 +29,31 @@ fn tokens_are_made_listed_and_revoked() {
     assert!(does(60, &["revoke", &parsed.id]).unwrap().contains("revoked"));
     assert!(does(60, &["revoke", &parsed.id]).is_err());
     assert!(does(60, &["list"]).unwrap().contains("revoked"));
+}
+
+#[test]
+fn tokens_of_people_are_made_listed_and_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let does = |args: &[&str]| {
+        token(&store, at(0), &["demo"], &command(args).unwrap()).map_err(|e| e.to_string())
+    };
+    let operator = does(&["create", "--role", "operator", "--ttl", "7d"]).unwrap();
+    assert_eq!(store.check_access(at(1), &operator), Ok(Right::Operate));
+    let publisher = does(&["create", "--role", "publisher", "--stream", "demo"]).unwrap();
+    assert_eq!(store.check_publish(at(1), "demo", &publisher), Ok(()));
+    let listed = does(&["list"]).unwrap();
+    for word in ["operator ", "publisher ", "demo", "7d 0h"] {
+        assert!(listed.contains(word), "{word}: {listed}");
+    }
+    let parts = |token: &str| token.split('.').map(str::to_owned).collect::<Vec<_>>();
+    assert!(!listed.contains(&parts(&operator)[2]), "no secret is listed");
+    assert!(does(&["revoke", &parts(&publisher)[1]]).unwrap().contains("revoked"));
+    assert!(store.check_publish(at(1), "demo", &publisher).is_err());
+    let unknown = does(&["create", "--role", "publisher", "--stream", "dmeo"]).unwrap_err();
+    assert!(unknown.contains("no stream of this name"), "{unknown}");
+    assert!(does(&["create", "--role", "leaf", "--stream", "demo"]).is_err());
+    assert!(command(&["create", "--role", "publisher"]).is_err(), "which stream?");
 }
 
 #[test]

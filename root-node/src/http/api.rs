@@ -1,121 +1,94 @@
-//! `/api/v1`: what streams there are.
+//! `/api/v1`: streams and their publish tokens. Reading is open to all; changing takes an operator's
+//! token (`auth`), and ports and tokens are shown to operators only. The OpenAPI text is made out of
+//! what stands beside the handlers (`openapi`).
 
-use super::HttpState;
+pub mod auth;
+mod body;
+mod changes;
+mod openapi;
+mod streams;
+mod tokens;
+
+pub use streams::no_stream;
+
 use super::problem::Problem;
-use crate::core::api::{PipelineView, RootView};
-use axum::Json;
-use axum::extract::{Path, State};
+use super::{HttpState, headers};
+use crate::store::StoreError;
+use crate::streams::Refused;
+use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use soleil_protocol::Millis;
-use soleil_protocol::pipeline::{MediaKind, Track};
+use axum::routing::{any, delete, get, post};
 use std::sync::Arc;
 
-/// The list.
-#[derive(Debug, Serialize)]
-struct StreamList {
-    streams: Vec<Stream>,
-}
+/// When to try again what the root was too busy for, in seconds.
+const RETRY_BUSY: u32 = 2;
 
-/// One stream.
-#[derive(Debug, Serialize)]
-struct Stream {
-    name: String,
-    live: bool,
-    /// Milliseconds since the epoch; null when it is off air.
-    since: Option<u64>,
-    viewers: u64,
-    tracks: Vec<TrackOut>,
-}
-
-/// One track.
-#[derive(Debug, Serialize)]
-struct TrackOut {
-    name: String,
-    kind: &'static str,
-    codec: &'static str,
-    layers: Vec<LayerOut>,
-}
-
-/// One layer.
-#[derive(Debug, Serialize)]
-struct LayerOut {
-    width: Option<u32>,
-    height: Option<u32>,
-    bitrate: Option<u64>,
-}
-
-/// `GET /api/v1/streams`.
-pub async fn streams(State(state): State<Arc<HttpState>>) -> Response {
-    let view = state.view.borrow().clone();
-    let on_air = state.on_air.borrow().clone();
-    let streams =
-        view.pipelines.iter().map(|p| describe(&view, p, on_air.get(&p.def.id).copied())).collect();
-    fresh(Json(StreamList { streams }))
-}
-
-/// `GET /api/v1/streams/{stream}`.
-pub async fn stream(
-    State(state): State<Arc<HttpState>>,
-    Path(name): Path<String>,
-) -> Result<Response, Problem> {
-    let view = state.view.borrow().clone();
-    let found = view.pipelines.iter().find(|p| p.def.name == name).ok_or_else(no_stream)?;
-    let since = state.on_air.borrow().get(&found.def.id).copied();
-    Ok(fresh(Json(describe(&view, found, since))))
+/// All routes of the API.
+pub fn routes() -> Router<Arc<HttpState>> {
+    Router::new()
+        .route("/api/v1/openapi.json", get(openapi::document).options(preflight))
+        .route("/api/v1/streams", get(streams::list).post(changes::define).options(preflight))
+        .route(
+            "/api/v1/streams/{stream}",
+            get(streams::one).patch(changes::change).delete(changes::remove).options(preflight),
+        )
+        .route("/api/v1/streams/{stream}/start", post(changes::start))
+        .route("/api/v1/streams/{stream}/stop", post(changes::stop))
+        .route("/api/v1/streams/{stream}/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/streams/{stream}/tokens/{token}", delete(tokens::revoke))
+        .route("/api/{*path}", any(unknown))
+        .layer(axum::middleware::from_fn(headers::open_reads))
 }
 
 /// Anything else under `/api`.
-pub async fn unknown() -> Problem {
+async fn unknown() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
-        "there is no such resource: the API's streams are at /api/v1/streams",
+        "there is no such resource: /api/v1/openapi.json says what there is",
     )
 }
 
-/// A stream that is not known. The name is not repeated: it is whatever a stranger sent.
-pub fn no_stream() -> Problem {
-    let text = "there is no stream of this name: /api/v1/streams lists those that exist";
-    Problem::new(StatusCode::NOT_FOUND, text)
+/// What a browser may do on behalf of another site: read, without a token.
+async fn preflight() -> Response {
+    let headers = [(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD")];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
+/// An answer that is true at this moment only.
 fn fresh(body: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response()
 }
 
-fn describe(view: &RootView, pipeline: &PipelineView, since: Option<Millis>) -> Stream {
-    let def = &pipeline.def;
-    // Each leaf counts its own viewers; sums of counts, not means. What a node said before it went
-    // is kept for its return, and is nobody's viewers now.
-    let viewers: f64 = view
-        .nodes
-        .iter()
-        .filter(|n| n.attached)
-        .flat_map(|n| &n.stats)
-        .filter(|c| c.id == Some(def.id))
-        .flat_map(|c| &c.stats)
-        .filter(|s| s.name == "viewers")
-        .map(|s| s.value.max(0.0))
-        .sum();
-    Stream {
-        name: def.name.clone(),
-        live: def.live,
-        since: since.filter(|_| def.live).map(|m| m.0),
-        viewers: viewers as u64,
-        tracks: def.tracks.iter().map(track).collect(),
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::Unknown => StatusCode::NOT_FOUND,
+            Refused::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refused::Exists(_)
+            | Refused::Configured(_)
+            | Refused::Running(_)
+            | Refused::Ports(_)
+            | Refused::Full(_) => StatusCode::CONFLICT,
+            Refused::Busy => {
+                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, refused.to_string());
+                return problem.retry_after(RETRY_BUSY);
+            }
+            Refused::Store(error) => return error.into(),
+        };
+        Problem::new(status, refused.to_string())
     }
 }
 
-fn track(track: &Track) -> TrackOut {
-    let layers = track
-        .layers
-        .iter()
-        .map(|l| LayerOut { width: l.width, height: l.height, bitrate: l.bitrate })
-        .collect();
-    let kind = match track.codec.kind() {
-        MediaKind::Audio => "audio",
-        MediaKind::Video => "video",
-    };
-    TrackOut { name: track.name.clone(), kind, codec: track.codec.name(), layers }
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(text) => Problem::new(StatusCode::CONFLICT, text),
+            other => {
+                tracing::error!(error = %other, "the API can't use the database");
+                let text = "the root can't use its database: its log says why";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Response headers that protect (all responses) and that open (what other sites may call).
 
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
 use axum::response::Response;
 
 /// Scripts, styles and workers come from here only. Leaves may be anywhere (WHEP is called with
@@ -37,4 +39,12 @@ pub async fn open_to_all(mut response: Response) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// The same for reads only: what changes something is not for pages of other sites, whoever's token
+/// they have.
+pub async fn open_reads(request: Request, next: Next) -> Response {
+    let read = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let response = next.run(request).await;
+    if read { open_to_all(response).await } else { response }
 }

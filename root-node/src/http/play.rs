@@ -37,8 +37,11 @@ pub async fn play(
     };
     let (leaf, http) = match pick {
         Pick::Leaf { leaf, http, .. } => (leaf, http),
-        Pick::UnknownStream => return Err(super::api::no_stream()),
-        Pick::NotLive => {
+        Pick::UnknownStream if state.streams.get(&stream).is_none() => {
+            return Err(super::api::no_stream());
+        }
+        // The tree does not know a stream that is stopped.
+        Pick::UnknownStream | Pick::NotLive => {
             let text = format!("stream {stream} is not on air at present");
             return Err(Problem::new(StatusCode::CONFLICT, text).retry_after(RETRY_NOT_LIVE));
         }

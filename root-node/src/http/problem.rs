@@ -4,6 +4,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,20 +12,27 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     retry_after: Option<u32>,
+    challenge: Option<&'static str>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'a str,
-    title: &'a str,
+/// An error (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    #[schema(value_type = String, example = "about:blank")]
+    r#type: &'static str,
+    /// The status in words.
+    title: String,
+    /// The status.
     status: u16,
-    detail: &'a str,
+    /// What is wrong and what to do.
+    detail: String,
 }
 
 impl Problem {
     /// With a sentence about what is wrong and what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+        Self { status, detail: detail.into(), retry_after: None, challenge: None }
     }
 
     /// Try again after so many seconds.
@@ -32,15 +40,21 @@ impl Problem {
         self.retry_after = Some(seconds);
         self
     }
+
+    /// How to show who one is (RFC 9110 section 11.6.1).
+    pub fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
+        let body = ProblemBody {
             r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
-            detail: &self.detail,
+            detail: self.detail,
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
@@ -50,12 +64,15 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         response
     }
 }
 
 /// Longest text of a library's error that is passed on, in bytes.
-const MAX_TEXT: usize = 512;
+pub(super) const MAX_TEXT: usize = 512;
 
 /// What the HTTP library refuses by itself (a bad path, a method, a body that is too large or too
 /// slow) in the same form as what we refuse.

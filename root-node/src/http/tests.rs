@@ -1,7 +1,10 @@
 //! The handlers behind a real listener, with a view of a tree that is made up.
 
+mod api;
+
 use super::*;
 use crate::core::api::{NodeView, PipelineView};
+use crate::streams::tests::{Bench, configured};
 use relay_node::http_server::{HttpServer, Limits};
 use relay_node::identity::PlayTicket;
 use serde_json::Value;
@@ -18,7 +21,9 @@ struct Site {
     view: watch::Sender<Arc<RootView>>,
     tickets: Arc<SigningKey>,
     clock: Clock,
+    bench: Bench,
     stop: CancellationToken,
+    _data: tempfile::TempDir,
 }
 
 impl Drop for Site {
@@ -44,23 +49,27 @@ impl Answer {
 }
 
 async fn site(limits: Limits) -> Site {
-    let (view, view_rx) = watch::channel(Arc::new(RootView::default()));
+    let data = tempfile::tempdir().unwrap();
+    let bench = Bench::start(data.path(), &[configured()]);
+    let view = bench.tree.view.lock().unwrap().clone().unwrap();
     let (_, on_air) = watch::channel(Arc::new(BTreeMap::from([(PipelineId(1), Millis(1234))])));
     let tickets = Arc::new(SigningKey::generate().unwrap());
-    let clock = Clock::start();
+    let clock = bench.clock;
     let state = HttpState {
-        view: view_rx,
+        view: bench.view.clone(),
         on_air,
         picker: Mutex::default(),
         tickets: tickets.clone(),
         clock,
+        streams: bench.registry.clone(),
+        store: bench.store.clone(),
     };
     let server = HttpServer::bind(([127, 0, 0, 1], 0).into(), None).await.unwrap();
     let server = server.with_limits(limits);
     let addr = server.local_addr().unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(server.serve(router(Arc::new(state)), stop.clone()));
-    Site { addr, view, tickets, clock, stop }
+    Site { addr, view, tickets, clock, bench, stop, _data: data }
 }
 
 async fn ask(site: &Site, request: &str) -> Answer {
@@ -211,12 +220,15 @@ async fn a_browser_may_ask_first() {
 #[tokio::test]
 async fn streams_are_listed() {
     let site = site(Limits::default()).await;
-    assert_eq!(get_(&site, "/api/v1/streams").await.json(), serde_json::json!({"streams": []}));
+    let resting = &get_(&site, "/api/v1/streams").await.json()["streams"][0];
+    assert_eq!((&resting["name"], &resting["live"]), (&"demo".into(), &false.into()));
+    assert_eq!(resting["tracks"][0]["layers"].as_array().unwrap().len(), 1);
     site.view.send_replace(view(true, &[("leaf-1", 3), ("leaf-2", 4)]));
     let demo = serde_json::json!({
         "name": "demo", "live": true, "since": 1234, "viewers": 7,
         "tracks": [{"name": "video", "kind": "video", "codec": "H264",
-            "layers": [{"width": 1280, "height": 720, "bitrate": null}]}]
+            "layers": [{"width": 1280, "height": 720, "bitrate": null}]}],
+        "origin": "configuration", "state": "running"
     });
     let list = get_(&site, "/api/v1/streams").await;
     assert_eq!(list.json(), serde_json::json!({ "streams": [demo] }));

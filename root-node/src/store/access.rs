@@ -300,12 +300,7 @@ impl Store {
     ///
     /// # Errors
     /// Why not.
-    pub fn check_publish(
-        &self,
-        now: Wall,
-        stream: &str,
-        token: &str,
-    ) -> Result<(), AccessRefusal> {
+    pub fn check_publish(&self, now: Wall, stream: &str, token: &str) -> Result<(), AccessRefusal> {
         match self.check_access(now, token)? {
             Right::Publish(own) if own == stream => Ok(()),
             _ => Err(AccessRefusal::Rights),
@@ -321,8 +316,8 @@ fn parse(token: &str) -> Result<(&str, &str), AccessRefusal> {
     let parts = || {
         let (kind, rest) = token.split_once('.').filter(|_| token.len() <= MAX_TOKEN)?;
         let (id, secret) = rest.split_once('.')?;
-        let known = kind == Right::Operate.prefix()
-            || kind == Right::Publish(String::new()).prefix();
+        let known =
+            kind == Right::Operate.prefix() || kind == Right::Publish(String::new()).prefix();
         let legal = id.len() == 2 * ID_LEN && id.bytes().all(|b| b.is_ascii_hexdigit());
         let fits = unbase64url(secret).is_some_and(|bytes| bytes.len() == SECRET_LEN);
         (known && legal && fits).then_some((id, secret))

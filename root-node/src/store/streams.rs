@@ -108,9 +108,13 @@ impl Store {
                 params![name, json(definition), started, now.millis().0 as i64],
             )
             .map_err(|e| self.fail(e))?;
-        // The name may have been that of a stream of the configuration.
-        forget(&transaction, name).map_err(|e| self.fail(e))?;
-        let id = new_number(&transaction, name).map_err(|e| self.fail(e))?;
+        // The name may have been that of another stream, of the configuration for example.
+        let fresh = || -> rusqlite::Result<u32> {
+            transaction.execute("DELETE FROM api_tokens WHERE stream = ?1", [name])?;
+            forget(&transaction, name)?;
+            new_number(&transaction, name)
+        };
+        let id = fresh().map_err(|e| self.fail(e))?;
         transaction.commit().map_err(|e| self.fail(e))?;
         Ok(PipelineId(id))
     }

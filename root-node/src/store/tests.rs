@@ -1,8 +1,9 @@
+mod access;
 mod memory;
 
 use super::*;
 use relay_node::identity::JoinToken;
-use soleil_protocol::Role;
+use soleil_protocol::{PipelineId, Role};
 
 fn at(secs: u64) -> Wall {
     Wall((1_700_000_000 + secs) * 1_000_000)
@@ -108,4 +109,68 @@ fn a_directory_that_cannot_be_used_is_named() {
     assert!(error.contains("file"), "{error}");
     std::fs::write(dir.path().join(FILE), "not a database, but long enough to be one").unwrap();
     assert!(matches!(Store::open(dir.path()), Err(StoreError::Database { .. })));
+}
+
+#[test]
+fn a_database_of_an_earlier_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let connection = Connection::open(dir.path().join(FILE)).unwrap();
+    let table =
+        "CREATE TABLE migrations (version INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL) STRICT";
+    connection.execute(table, []).unwrap();
+    // As they were before streams could be defined at run time.
+    for (version, (name, sql)) in (1u32..).zip(&migrations::STEPS[..4]) {
+        connection.execute_batch(sql).unwrap();
+        connection
+            .execute("INSERT INTO migrations VALUES (?1, ?2)", params![version, name])
+            .unwrap();
+    }
+    let rows = "INSERT INTO streams VALUES ('demo', 3);
+        INSERT INTO layers VALUES (3, 'video', 0, 'H264', 77, 1000);
+        INSERT INTO tokens VALUES ('t', 'leaf', zeroblob(32), 'rack 4', 5, NULL, NULL);";
+    connection.execute_batch(rows).unwrap();
+    drop(connection);
+    for _ in 0..2 {
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.stream_id("demo", None).unwrap(), PipelineId(3));
+        assert_eq!(store.tokens().unwrap()[0].label, "rack 4");
+        assert!(store.api_tokens().unwrap().is_empty());
+        assert!(store.defined_streams().unwrap().is_empty());
+    }
+    let store = Store::open(dir.path()).unwrap();
+    let made = store.define_stream(at(0), "news", &definition(), true).unwrap();
+    assert_eq!(made, PipelineId(4));
+}
+
+fn definition() -> crate::streams::Definition {
+    crate::streams::Definition { label: "ü".into(), tracks: Vec::new() }
+}
+
+#[test]
+fn numbers_of_removed_streams_are_not_given_again() {
+    let (dir, store) = store();
+    store.stream_id("demo", None).unwrap();
+    let news = store.define_stream(at(5), "news", &definition(), false).unwrap();
+    assert_eq!(news, PipelineId(2));
+    assert!(store.define_stream(at(5), "news", &definition(), false).is_err());
+    store.set_started("news", true).unwrap();
+    let kept = &store.defined_streams().unwrap()[0];
+    assert_eq!((kept.name.as_str(), kept.started, &kept.definition), ("news", true, &definition()));
+    assert_eq!(kept.created, at(5).millis());
+    store.remove_stream("news").unwrap();
+    let again = Store::open(&dir.path().join("data")).unwrap();
+    assert!(again.defined_streams().unwrap().is_empty());
+    assert_eq!(again.define_stream(at(6), "news", &definition(), false).unwrap(), PipelineId(3));
+    assert_eq!(again.change_stream("news", &definition(), false).unwrap(), PipelineId(3));
+    assert_eq!(again.change_stream("news", &definition(), true).unwrap(), PipelineId(4));
+    assert_eq!(again.stream_id("more", None).unwrap(), PipelineId(5));
+}
+
+#[test]
+fn a_definition_that_makes_no_sense_is_named() {
+    let (_dir, store) = store();
+    let row = "INSERT INTO defined_streams VALUES ('news', '{\"label\":1}', 1, 0)";
+    store.lock().execute(row, []).unwrap();
+    let error = store.defined_streams().unwrap_err().to_string();
+    assert!(error.contains("defined_streams, row \"news\""), "{error}");
 }

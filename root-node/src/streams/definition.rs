@@ -261,7 +261,10 @@ mod tests {
         let mut good = one(&request("")).unwrap();
         good.label = "x".repeat(101);
         assert!(good.check("a").unwrap_err().to_string().contains("label"));
-        let twice = Definition { tracks: [good.tracks.clone(), good.tracks].concat(), label: String::new() };
+        let twice = Definition {
+            tracks: [good.tracks.clone(), good.tracks].concat(),
+            label: String::new(),
+        };
         assert!(twice.check("a").unwrap_err().to_string().contains("two of this name"));
     }
 

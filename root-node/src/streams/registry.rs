@@ -291,10 +291,10 @@ impl Registry {
         if start && let Err(refused) = self.run(name).await {
             // What can't be started as it is wanted is not defined at all.
             let own = name.to_owned();
-            self.end(name, "it could not be started").await?;
+            let ended = self.end(name, "it could not be started").await;
             self.stored(move |s| s.remove_stream(&own)).await?;
             self.write().remove(name);
-            return Err(refused);
+            return Err(ended.err().unwrap_or(refused));
         }
         self.get(name).ok_or(Refused::Unknown)
     }
@@ -375,10 +375,8 @@ impl Registry {
         let others = || entries.iter().filter(|(other, _)| *other != name);
         let theirs = others().flat_map(|(_, e)| e.definition.addresses());
         let mine = definition.addresses().into_iter().filter(|a| a.port() != 0);
-        let mut taken: BTreeSet<u16> = theirs
-            .chain(mine)
-            .flat_map(|a| [a.port(), a.port().saturating_add(1)])
-            .collect();
+        let mut taken: BTreeSet<u16> =
+            theirs.chain(mine).flat_map(|a| [a.port(), a.port().saturating_add(1)]).collect();
         let range = ports.range();
         definition.fill_ports(&mut |bind| {
             let mut free = |port| UdpSocket::bind(SocketAddr::new(bind, port)).is_ok();

@@ -1,0 +1,199 @@
+//! Reading: which streams there are and what they do.
+
+use super::super::HttpState;
+use super::super::problem::{Problem, ProblemBody};
+use super::auth::Reader;
+use super::fresh;
+use crate::core::api::RootView;
+use crate::streams::{Definition, Info, Origin, State as StreamState};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use soleil_protocol::PipelineId;
+use soleil_protocol::pipeline::{Codec, MediaKind, Track};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// The list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StreamList {
+    streams: Vec<Stream>,
+}
+
+/// One stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stream {
+    name: String,
+    /// Whether it is on air: packets come in.
+    live: bool,
+    /// Since when, in milliseconds since the epoch; null when it is off air.
+    since: Option<u64>,
+    /// Viewers of all leaves.
+    viewers: u64,
+    /// What viewers can get.
+    tracks: Vec<TrackOut>,
+    /// Who has defined it: `configuration` (which the API can't change) or `api`.
+    origin: &'static str,
+    /// `running` (it takes in what comes), `stopped` or `failed`.
+    state: &'static str,
+    /// Shown to operators only.
+    #[serde(flatten)]
+    #[schema(inline)]
+    operator: Option<OperatorPart>,
+}
+
+/// What operators see beyond that.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OperatorPart {
+    /// Its number in the tree.
+    id: u32,
+    /// What it is, and where it comes in.
+    definition: Definition,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// When it was defined through the API, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<u64>,
+}
+
+/// One track.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TrackOut {
+    name: String,
+    /// `audio` or `video`.
+    kind: &'static str,
+    codec: String,
+    layers: Vec<LayerOut>,
+}
+
+/// One layer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LayerOut {
+    width: Option<u32>,
+    height: Option<u32>,
+    bitrate: Option<u64>,
+}
+
+/// All streams, by number.
+#[utoipa::path(
+    get, path = "/api/v1/streams", operation_id = "listStreams", tag = "streams",
+    security((), ("operator" = [])),
+    responses(
+        (status = 200, description = "All streams", body = StreamList),
+        (status = 401, description = "A token came that is not good", body = ProblemBody),
+    )
+)]
+pub async fn list(reader: Reader, State(state): State<Arc<HttpState>>) -> Response {
+    let mut all = state.streams.list();
+    all.sort_by_key(|info| info.id);
+    let streams = all.into_iter().map(|info| describe(&state, info, reader.operator)).collect();
+    fresh(Json(StreamList { streams }))
+}
+
+/// One stream.
+#[utoipa::path(
+    get, path = "/api/v1/streams/{stream}", operation_id = "showStream", tag = "streams",
+    params(("stream" = String, Path, description = "Its name")),
+    security((), ("operator" = [])),
+    responses(
+        (status = 200, description = "The stream", body = Stream),
+        (status = 401, description = "A token came that is not good", body = ProblemBody),
+        (status = 404, description = "There is none of this name", body = ProblemBody),
+    )
+)]
+pub async fn one(
+    reader: Reader,
+    State(state): State<Arc<HttpState>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let info = state.streams.get(&name).ok_or_else(no_stream)?;
+    Ok(fresh(Json(describe(&state, info, reader.operator))))
+}
+
+/// A stream that is not known. The name is not repeated: it is whatever a stranger sent.
+pub fn no_stream() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, crate::streams::Refused::Unknown.to_string())
+}
+
+/// A stream as it is at this moment.
+pub fn describe(state: &HttpState, info: Info, operator: bool) -> Stream {
+    let view = state.view.borrow().clone();
+    let since = state.on_air.borrow().get(&info.id).copied();
+    let shown = view.pipelines.iter().find(|p| p.def.id == info.id).map(|p| &p.def);
+    let live = shown.is_some_and(|def| def.live);
+    let tracks = match shown {
+        Some(def) => def.tracks.iter().map(track).collect(),
+        None => defined(&info.definition),
+    };
+    let (word, error) = match info.state {
+        StreamState::Running => ("running", None),
+        StreamState::Stopped => ("stopped", None),
+        StreamState::Failed(error) => ("failed", Some(error)),
+    };
+    Stream {
+        name: info.name,
+        live,
+        since: since.filter(|_| live).map(|m| m.0),
+        viewers: viewers(&view, info.id),
+        tracks,
+        origin: match info.origin {
+            Origin::Configuration => "configuration",
+            Origin::Api => "api",
+        },
+        state: word,
+        operator: operator.then(|| OperatorPart {
+            id: info.id.0,
+            definition: info.definition,
+            error,
+            created: info.created.map(|m| m.0),
+        }),
+    }
+}
+
+/// Each leaf counts its own viewers; sums of counts, not means. What a node said before it went
+/// is kept for its return, and is nobody's viewers now.
+fn viewers(view: &RootView, id: PipelineId) -> u64 {
+    let viewers: f64 = view
+        .nodes
+        .iter()
+        .filter(|n| n.attached)
+        .flat_map(|n| &n.stats)
+        .filter(|c| c.id == Some(id))
+        .flat_map(|c| &c.stats)
+        .filter(|s| s.name == "viewers")
+        .map(|s| s.value.max(0.0))
+        .sum();
+    viewers as u64
+}
+
+fn track(track: &Track) -> TrackOut {
+    let layers = track
+        .layers
+        .iter()
+        .map(|l| LayerOut { width: l.width, height: l.height, bitrate: l.bitrate })
+        .collect();
+    let codec = track.codec.name().to_owned();
+    TrackOut { name: track.name.clone(), kind: kind(track.codec), codec, layers }
+}
+
+/// The tracks of a stream that the tree does not have at present.
+fn defined(definition: &Definition) -> Vec<TrackOut> {
+    let none = LayerOut { width: None, height: None, bitrate: None };
+    let of = |track: &crate::streams::TrackDefinition| TrackOut {
+        name: track.name.clone(),
+        kind: Codec::from_name(&track.codec).map_or("video", kind),
+        codec: track.codec.clone(),
+        layers: vec![none.clone(); track.ports.len()],
+    };
+    definition.tracks.iter().map(of).collect()
+}
+
+fn kind(codec: Codec) -> &'static str {
+    match codec.kind() {
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+    }
+}
