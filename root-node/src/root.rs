@@ -151,8 +151,7 @@ impl Root {
             clock,
             stop: stop.clone(),
         };
-        let ports = config.ingest.ports;
-        let started = Registry::start(store.clone(), around, view.clone(), ports, known);
+        let started = Registry::start(store.clone(), around, view.clone(), config.ingest, known);
         let streams = Arc::new(started?);
         let state = HttpState {
             view: view.clone(),

@@ -2,16 +2,25 @@
 
 use serde::Deserialize;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// `[ingest]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestSection {
     /// UDP ports that are given to streams which name none: each layer gets an even one, and the next
     /// one for RTCP.
     pub ports: PortRange,
+    /// The address to listen on. Whoever can send to it can broadcast: the default is this machine.
+    pub bind: IpAddr,
+}
+
+impl Default for IngestSection {
+    fn default() -> Self {
+        Self { ports: PortRange::default(), bind: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
 }
 
 /// UDP ports from one to another, like `20000-20999`.

@@ -5,7 +5,7 @@ use crate::config::{MAX_LAYERS, MAX_TRACKS, StreamSection, TrackSection, check_s
 use crate::store::access::check_label;
 use serde::{Deserialize, Serialize};
 use soleil_protocol::pipeline::Codec;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use utoipa::ToSchema;
 
 /// A stream's definition: what the operator said, with ports.
@@ -62,17 +62,18 @@ pub struct TrackRequest {
     /// One UDP port for each layer, best layer first. Without it each layer gets a port out of the
     /// configured range (`ingest.ports`).
     pub ports: Option<Vec<u16>>,
-    /// The address to listen on. Whoever can send to it can broadcast: the default is this machine.
+    /// The address to listen on; default: the configured one (`ingest.bind`), which is this machine if
+    /// nothing else is configured. Whoever can send to it can broadcast.
     #[schema(value_type = Option<String>, example = "127.0.0.1")]
     pub bind: Option<IpAddr>,
 }
 
 impl TrackRequest {
-    /// As it is kept; layers without a port have port 0.
+    /// As it is kept; layers without a port have port 0. `bind` is the address if none is named.
     ///
     /// # Errors
     /// What makes no sense.
-    pub fn resolve(&self) -> Result<TrackDefinition, Refused> {
+    pub fn resolve(&self, bind: IpAddr) -> Result<TrackDefinition, Refused> {
         let codec = Codec::from_name(&self.codec)
             .ok_or_else(|| Refused::Invalid("codec must be H264, VP8, VP9, AV1 or opus".into()))?;
         let layers = self.layers.map(usize::from);
@@ -96,7 +97,7 @@ impl TrackRequest {
             channels: self.channels,
             fmtp: self.fmtp.clone().unwrap_or_default(),
             ports,
-            bind: self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            bind: self.bind.unwrap_or(bind),
         };
         Ok(TrackDefinition::of(&section))
     }
@@ -208,13 +209,16 @@ impl Definition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
+    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn request(more: &str) -> TrackRequest {
         serde_json::from_str(&format!("{{\"codec\":\"opus\",\"payload_type\":111{more}}}")).unwrap()
     }
 
     fn one(request: &TrackRequest) -> Result<Definition, Refused> {
-        let tracks = vec![request.resolve()?];
+        let tracks = vec![request.resolve(HOME)?];
         let mut definition = Definition { label: String::new(), tracks };
         let mut next = 6_998;
         definition.fill_ports(&mut |_| {
@@ -226,11 +230,11 @@ mod tests {
 
     #[test]
     fn what_is_left_out_gets_a_default() {
-        let track = request("").resolve().unwrap();
+        let track = request("").resolve(HOME).unwrap();
         assert_eq!((track.name.as_str(), track.clock_rate, track.channels), ("audio", 48_000, 2));
         assert_eq!((track.ports, track.bind.is_loopback()), (vec![0], true));
         let h264 = TrackRequest { codec: "h264".into(), layers: Some(3), ..request("") };
-        let track = h264.resolve().unwrap();
+        let track = h264.resolve(HOME).unwrap();
         assert_eq!((track.codec.as_str(), track.name.as_str()), ("H264", "video"));
         assert_eq!((track.clock_rate, track.channels, track.ports.len()), (90_000, 0, 3));
     }

@@ -4,7 +4,7 @@
 use super::ports::Ports;
 use super::run::{Prepared, Running, Surroundings};
 use super::{Definition, Refused};
-use crate::config::{MAX_STREAMS, PortRange, StreamSection, legal_name};
+use crate::config::{IngestSection, MAX_STREAMS, StreamSection, legal_name};
 use crate::core::api::RootView;
 use crate::ingest::driver::IngestHandle;
 use crate::store::{Defined, Store};
@@ -72,6 +72,7 @@ pub struct Registry {
     store: Arc<Store>,
     around: Surroundings,
     view: watch::Receiver<Arc<RootView>>,
+    bind: IpAddr,
     entries: RwLock<BTreeMap<String, Entry>>,
     /// Held through a change; where the search for ports stands.
     changing: Mutex<Ports>,
@@ -131,7 +132,7 @@ impl Registry {
         store: Arc<Store>,
         around: Surroundings,
         view: watch::Receiver<Arc<RootView>>,
-        ports: PortRange,
+        ingest: IngestSection,
         known: Known,
     ) -> Result<Registry, Refused> {
         let mut entries = BTreeMap::new();
@@ -179,8 +180,14 @@ impl Registry {
             }
             entries.insert(name, entry);
         }
-        let changing = Mutex::new(Ports::new(ports));
-        Ok(Registry { store, around, view, entries: RwLock::new(entries), changing })
+        let changing = Mutex::new(Ports::new(ingest.ports));
+        let (entries, bind) = (RwLock::new(entries), ingest.bind);
+        Ok(Registry { store, around, view, bind, entries, changing })
+    }
+
+    /// The address that a stream listens on whose operator names none.
+    pub fn bind(&self) -> IpAddr {
+        self.bind
     }
 
     /// Every stream, by name.

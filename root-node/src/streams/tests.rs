@@ -2,7 +2,7 @@
 //! is told, and writes down what that was.
 
 use super::*;
-use crate::config::{PortRange, StreamSection};
+use crate::config::{IngestSection, StreamSection};
 use crate::core::api::{PipelineView, RootCommand, RootView};
 use crate::http::OnAir;
 use crate::ingest::driver::Order;
@@ -13,8 +13,9 @@ use bytes::Bytes;
 use relay_node::clock::Clock;
 use relay_node::media::api::PipelineKey;
 use soleil_protocol::{Epoch, PipelineId, Ssrc};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -97,14 +98,16 @@ impl Bench {
             clock,
             stop: stop.clone(),
         };
+        let ingest = IngestSection { bind: home(), ..IngestSection::default() };
         let known = Registry::prepare(&store, clock, sections).unwrap();
-        let registry = Registry::start(store.clone(), around, view.clone(), range(), known);
+        let registry = Registry::start(store.clone(), around, view.clone(), ingest, known);
         let registry = Arc::new(registry.unwrap());
         Bench { registry, store, tree, view, on_air, clock, table, stop }
     }
 
     async fn define(&self, name: &str, tracks: &str) -> Result<Info, Refused> {
-        self.registry.define(name.to_owned(), definition(tracks), true).await
+        let definition = definition(tracks, self.registry.bind());
+        self.registry.define(name.to_owned(), definition, true).await
     }
 
     fn said(&self) -> Vec<String> {
@@ -141,34 +144,26 @@ async fn free(port: SocketAddr) {
     tokio::time::timeout(LIMIT, bound).await.unwrap();
 }
 
-/// Ports that are probably free; the registry looks whether they are.
-pub(crate) fn range() -> PortRange {
-    let first = free_port();
-    format!("{first}-{}", first.saturating_add(400)).parse().unwrap()
-}
-
-/// A port with a free one behind it.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        if port < 65_000 && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
-        }
-    }
+/// An address of this machine that no other test has: no port of it is in use.
+pub(crate) fn home() -> IpAddr {
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let [.., a, b] = std::process::id().to_be_bytes();
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    assert!(number < u8::MAX, "too many addresses for one program");
+    // Not 127.0.0.x, where everybody else is.
+    IpAddr::V4(Ipv4Addr::new(127, a | 1, b, number + 1))
 }
 
 pub(crate) fn configured() -> StreamSection {
     let mut section = StreamSection::demo();
-    for track in &mut section.track {
-        track.ports = vec![free_port()];
-    }
+    let home = home();
+    section.track.iter_mut().for_each(|track| track.bind = home);
     section
 }
 
-fn definition(tracks: &str) -> Definition {
+fn definition(tracks: &str, home: IpAddr) -> Definition {
     let tracks: Vec<TrackRequest> = serde_json::from_str(tracks).unwrap();
-    let tracks = tracks.iter().map(|t| t.resolve().unwrap()).collect();
+    let tracks = tracks.iter().map(|t| t.resolve(home).unwrap()).collect();
     Definition { label: String::new(), tracks }
 }
 
@@ -187,7 +182,7 @@ async fn a_stream_comes_takes_packets_in_and_goes() {
     let ingest = info.ingest.unwrap();
     let port = ingest.ports[0];
     assert_eq!(info.definition.tracks[0].ports, [port.port()]);
-    assert!(port.ip().is_loopback() && port.port().is_multiple_of(2));
+    assert_eq!((port.ip(), port.port()), (b.registry.bind(), 20_000));
     // The key finds it by its number, and then packets go through.
     let key = PipelineKey { key: [1; 16], salt: [2; 12] };
     assert!(b.table.get(info.id).unwrap().order(Order::Key(Epoch(1), key)));
@@ -308,8 +303,8 @@ async fn streams_of_the_configuration_stay_as_they_are() {
 async fn a_port_that_is_in_use_is_named_and_nothing_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let b = Bench::start(dir.path(), &[configured()]);
-    let foreign = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = foreign.local_addr().unwrap().port();
+    let port = 6_000;
+    let foreign = UdpSocket::bind((b.registry.bind(), port)).unwrap();
     let tracks = |port: u16| format!(r#"[{{"codec":"opus","payload_type":111,"ports":[{port}]}}]"#);
     let refused = b.define("a", &tracks(port)).await.unwrap_err();
     assert!(matches!(refused, Refused::Ports(_)), "{refused}");
@@ -319,8 +314,8 @@ async fn a_port_that_is_in_use_is_named_and_nothing_is_kept() {
     b.define("a", &tracks(port)).await.unwrap();
     let refused = b.define("b", &tracks(port)).await.unwrap_err().to_string();
     assert!(refused.contains("\"a\""), "{refused}");
-    let demo = b.registry.get("demo").unwrap().definition.tracks[0].ports[0];
-    let refused = b.define("b", &tracks(demo)).await.unwrap_err().to_string();
+    let everywhere = tracks(5_004).replace("}]", r#","bind":"0.0.0.0"}]"#);
+    let refused = b.define("b", &everywhere).await.unwrap_err().to_string();
     assert!(refused.contains("\"demo\""), "{refused}");
     assert!(matches!(b.define("a", SOUND).await, Err(Refused::Exists(_))));
 }
@@ -349,14 +344,14 @@ async fn tracks_change_only_while_it_rests_and_another_codec_is_another_number()
     let info = b.define("a", SOUND).await.unwrap();
     let ssrcs = b.ssrcs(info.id);
     let with = |tracks: &str| {
-        let tracks = definition(tracks).tracks;
+        let tracks = definition(tracks, b.registry.bind()).tracks;
         b.registry.change("a".into(), move |d| d.tracks = tracks)
     };
     let label = b.registry.change("a".into(), |d| d.label = "the news".into()).await.unwrap();
     assert_eq!((label.definition.label.as_str(), label.id), ("the news", info.id));
     assert!(matches!(with(PICTURE).await, Err(Refused::Running(_))));
     b.registry.stop("a".into()).await.unwrap();
-    let port = free_port();
+    let port = 6_000;
     let moved = with(&format!(r#"[{{"codec":"opus","payload_type":111,"ports":[{port}]}}]"#)).await;
     let moved = moved.unwrap();
     assert_eq!((moved.id, moved.definition.tracks[0].ports[0]), (info.id, port));
@@ -381,7 +376,10 @@ async fn limits_hold_over_all_streams_together() {
     let b = Bench::start(dir.path(), &[configured()]);
     let port = |number: usize| {
         let port = 1_024 + 2 * number;
-        definition(&format!(r#"[{{"codec":"opus","payload_type":111,"ports":[{port}]}}]"#))
+        definition(
+            &format!(r#"[{{"codec":"opus","payload_type":111,"ports":[{port}]}}]"#),
+            b.registry.bind(),
+        )
     };
     for number in 1..crate::config::MAX_STREAMS {
         b.registry.define(format!("s{number}"), port(number), false).await.unwrap();

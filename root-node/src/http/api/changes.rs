@@ -12,6 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -40,11 +41,11 @@ pub struct StreamChange {
     tracks: Option<Vec<TrackRequest>>,
 }
 
-fn resolve(tracks: &[TrackRequest]) -> Result<Vec<TrackDefinition>, Refused> {
+fn resolve(tracks: &[TrackRequest], bind: IpAddr) -> Result<Vec<TrackDefinition>, Refused> {
     let numbered = tracks.iter().enumerate();
     numbered
         .map(|(number, track)| {
-            track.resolve().map_err(|refused| match refused {
+            track.resolve(bind).map_err(|refused| match refused {
                 Refused::Invalid(text) => Refused::Invalid(format!("tracks[{number}]: {text}")),
                 other => other,
             })
@@ -76,8 +77,10 @@ pub async fn define(
     State(state): State<Arc<HttpState>>,
     Body(new): Body<NewStream>,
 ) -> Result<Response, Problem> {
-    let definition =
-        Definition { label: new.label.unwrap_or_default(), tracks: resolve(&new.tracks)? };
+    let definition = Definition {
+        label: new.label.unwrap_or_default(),
+        tracks: resolve(&new.tracks, state.streams.bind())?,
+    };
     let info = state.streams.define(new.name, definition, new.start.unwrap_or(true)).await?;
     let location = format!("/api/v1/streams/{}", info.name);
     let location = HeaderValue::try_from(location).map_err(|_| Problem::from(Refused::Busy))?;
@@ -110,7 +113,7 @@ pub async fn change(
     Path(name): Path<String>,
     Body(change): Body<StreamChange>,
 ) -> Result<Response, Problem> {
-    let tracks = change.tracks.as_deref().map(resolve).transpose()?;
+    let tracks = change.tracks.map(|tracks| resolve(&tracks, state.streams.bind())).transpose()?;
     let apply = move |definition: &mut Definition| {
         if let Some(label) = change.label {
             definition.label = label;

@@ -4,7 +4,6 @@
 use super::*;
 use crate::config::MAX_STREAMS;
 use crate::store::access::Right;
-use crate::streams::tests::free_port;
 use serde_json::json;
 
 /// A request with a token (none if it is empty) and a body (none if it is empty).
@@ -122,10 +121,10 @@ async fn a_stream_is_defined_changed_stopped_started_and_removed() {
     let send = async |method: &str, path: &str, body: &str| {
         send(&site, method, path, &operator, body).await
     };
-    let port = free_port();
+    let port = 6_000;
     let body = json!({"name": "news", "label": "the news", "tracks": [
         {"codec": "VP8", "payload_type": 97, "layers": 2},
-        {"codec": "opus", "payload_type": 111, "ports": [port], "bind": "127.0.0.1"},
+        {"codec": "opus", "payload_type": 111, "ports": [port]},
     ]});
     let made = send("POST", "/api/v1/streams", &body.to_string()).await;
     assert_eq!(
@@ -196,8 +195,6 @@ async fn bodies_that_are_not_good_are_refused_with_the_field() {
     let (site, operator) = opened().await;
     let track = r#"{"codec":"opus","payload_type":111}"#;
     let with = |track: &str| format!("{{\"name\":\"a\",\"tracks\":[{track}]}}");
-    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().port();
     for (status, body, word) in [
         (400, "{".to_owned(), "EOF"),
         (422, "{}".into(), "name"),
@@ -219,7 +216,8 @@ async fn bodies_that_are_not_good_are_refused_with_the_field() {
         assert!(detail(&answer).contains(word), "{word}: {}", answer.body);
     }
     // The port of somebody who is still there.
-    let held = std::net::UdpSocket::bind(("127.0.0.1", taken)).unwrap();
+    let taken = 6_000;
+    let held = std::net::UdpSocket::bind((site.bench.registry.bind(), taken)).unwrap();
     let port = with(&format!("{{\"codec\":\"opus\",\"payload_type\":111,\"ports\":[{taken}]}}"));
     let answer = send(&site, "POST", "/api/v1/streams", &operator, &port).await;
     assert_eq!((answer.status, detail(&answer).contains(&taken.to_string())), (409, true));
