@@ -72,6 +72,8 @@ pub struct RootCore {
     started: bool,
     tree: Tree,
     pipelines: BTreeMap<PipelineId, RootPipeline>,
+    /// Pipelines that are over, and since when: a node that was away meanwhile has to hear of it.
+    removed: BTreeMap<PipelineId, Mono>,
     timers: Timers<RootTimer>,
     outputs: VecDeque<RootOutput>,
     next_link: u64,
@@ -122,6 +124,7 @@ impl RootCore {
             started: false,
             tree,
             pipelines: BTreeMap::new(),
+            removed: BTreeMap::new(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
             next_link,

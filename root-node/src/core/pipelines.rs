@@ -1,7 +1,7 @@
 //! Pipelines at the root: definitions, key epochs and who is sent which key.
 
 use super::api::RootOutput;
-use super::tree::Place;
+use super::tree::{FORGET_AFTER, Place};
 use super::{RootCore, RootTimer};
 use relay_node::control::api::pipeline_key_context;
 use relay_node::media::api::PipelineKey;
@@ -19,6 +19,9 @@ const KEY_LEAD: Duration = Duration::from_secs(2);
 /// How long an old epoch's key is kept by the nodes after the last packet was sealed with it:
 /// longer than any ring or cache holds a packet.
 const KEY_TAIL: Duration = Duration::from_secs(30);
+
+/// Removed pipelines that are kept in mind, the latest: as many as there may be of those that are not.
+const MAX_REMOVED: usize = 64;
 
 /// One pipeline.
 pub(super) struct RootPipeline {
@@ -52,6 +55,7 @@ impl RootCore {
             }
             return;
         }
+        self.removed.remove(&id);
         let current = self.new_epoch(None);
         let key = self.new_key();
         self.node.add_key(id, current, key.clone());
@@ -94,6 +98,11 @@ impl RootCore {
             self.timers.clear(&RootTimer::DropKeys(id));
             self.node.remove_pipeline(id);
             self.node.broadcast(Body::RemovePipeline(RemovePipeline { pipeline: id, reason }));
+            self.removed.insert(id, self.now.mono);
+            let oldest = self.removed.iter().min_by_key(|(_, since)| **since).map(|(id, _)| *id);
+            if let Some(oldest) = oldest.filter(|_| self.removed.len() > MAX_REMOVED) {
+                self.removed.remove(&oldest);
+            }
             self.touch();
         }
     }
@@ -167,10 +176,19 @@ impl RootCore {
             self.send_pipeline(node, id, &removed);
         }
         let stale = self.tree.get_mut(node).map(|n| std::mem::take(&mut n.stale));
-        for id in stale.unwrap_or_default() {
+        let mut stale = stale.unwrap_or_default();
+        // One that was stopped when the node joined may have been started since.
+        stale.retain(|id| !self.pipelines.contains_key(id));
+        for id in &stale {
             // To everybody: what hangs below the node has missed the message as well.
-            let reason = "over while the node was away".to_owned();
-            self.node.broadcast(Body::RemovePipeline(RemovePipeline { pipeline: id, reason }));
+            self.node.broadcast(over(*id));
+        }
+        // It may have been between two parents when others heard of these. Who is away longer is
+        // forgotten, joins anew and says what it has.
+        let now = self.now.mono;
+        self.removed.retain(|_, since| now.since(*since) < FORGET_AFTER);
+        for id in self.removed.keys().filter(|id| !stale.contains(id)) {
+            self.node.send_to(node, over(*id));
         }
     }
 
@@ -203,4 +221,9 @@ impl RootCore {
         let removed = if node.role == Role::Leaf { Vec::new() } else { removed.to_vec() };
         self.node.send_to(id, Body::PipeDef(PipeDef { def, keys, removed }));
     }
+}
+
+/// REMOVEPIPELINE to who has missed it.
+fn over(pipeline: PipelineId) -> Body {
+    Body::RemovePipeline(RemovePipeline { pipeline, reason: "over while the node was away".into() })
 }

@@ -245,3 +245,50 @@ fn a_root_that_drains_says_bye_and_stops() {
     );
     assert_eq!(rig.core.poll_timeout(), None);
 }
+
+/// The leaf `a` below `p` (or elsewhere) is gone, or is there again.
+fn subtree(rig: &mut Rig, parent: ConnId, there: bool) -> Vec<String> {
+    let incarnation = Incarnation(1);
+    let child = Child { id: id("a"), incarnation, parent: id("p"), weight: 1 };
+    let update = if there {
+        ChildsUpdate { added: vec![child], removed: vec![] }
+    } else {
+        ChildsUpdate { added: vec![], removed: vec![(id("a"), incarnation)] }
+    };
+    Rig::quiet(rig.message(parent, "p", None, Body::ChildsUpdate(update)))
+}
+
+#[test]
+fn a_node_that_was_away_when_a_pipeline_was_removed_hears_of_it() {
+    let mut rig = Rig::new(4);
+    let (p, _) = rig.attach(Role::Relay, "p", 1);
+    rig.join(Role::Leaf, hello(Role::Leaf, "a", 2));
+    subtree(&mut rig, p, true);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    let remove = || RootCommand::RemovePipeline(PipelineId(1), "over".into());
+    subtree(&mut rig, p, false);
+    rig.command(remove());
+    assert_eq!(subtree(&mut rig, p, true), [format!("{} removepipeline >a", p.0)]);
+    // It has been defined again meanwhile: nothing is over.
+    subtree(&mut rig, p, false);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    assert_eq!(subtree(&mut rig, p, true), [format!("{} pipedef >a 1 keys 1", p.0)]);
+    // Not for ever.
+    rig.command(remove());
+    (0..600).for_each(|_| drop(rig.wait(SEC)));
+    subtree(&mut rig, p, false);
+    assert_eq!(subtree(&mut rig, p, true), [""; 0]);
+}
+
+#[test]
+fn a_pipeline_that_began_while_a_node_with_an_old_one_came_is_not_removed_again() {
+    let mut rig = Rig::new(4);
+    let (p, _) = rig.attach(Role::Relay, "p", 1);
+    let mut back = hello(Role::Leaf, "a", 2);
+    back.pipelines = vec![PipelineId(1), PipelineId(2)];
+    rig.join(Role::Leaf, back);
+    rig.command(RootCommand::DefinePipeline(def("demo")));
+    let said = subtree(&mut rig, p, true);
+    let (with, over) = (format!("{} pipedef >a 1 keys 1", p.0), "removepipeline >*");
+    assert_eq!(said, [with, format!("{} {over}", p.0)], "2 is over, 1 is not");
+}
