@@ -192,6 +192,7 @@ impl Root {
     pub async fn run_until_signalled(self) -> anyhow::Result<String> {
         let reason = self.task.run_until_signalled(self.node).await;
         self.stop.cancel();
+        self.streams.ended().await;
         reason
     }
 
@@ -203,6 +204,7 @@ impl Root {
         self.node.drain(reason);
         let reason = self.task.wait().await;
         self.stop.cancel();
+        self.streams.ended().await;
         reason
     }
 }

@@ -44,6 +44,8 @@ fn what_is_wrong_is_named() {
         ("[http]\npublic_url = 'example.org'\n", "http.public_url"),
         ("[certificates]\nlife = '30s'\n", "toml:2: certificates.life: must be between 5m and 24h"),
         ("[certificates]\nlife = '25h'\n", "certificates.life"),
+        ("[ingest]\nports = '9-6'\n", "20000-20999"),
+        ("[ingest]\nbind = 'home'\n", "ingest.bind"),
         ("[[stream]]\nname = 'a/b'\n", "a/b"),
         ("[[stream]]\nname = '..'\n", "no name"),
         ("[[stream]]\nname = 'a'\n", "1 to 8 tracks"),

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::config::StreamSection;
+use crate::streams::{Definition, Origin, State, TrackRequest};
+use soleil_protocol::Ssrc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -46,6 +48,56 @@ async fn a_root_starts_takes_a_stream_in_and_stops() {
     // The key has arrived before the packet, or the packet is counted.
     let sealed = root.ingest[0].clone();
     let mut counters = sealed.counters.clone();
+    let taken = counters.wait_for(|layers| layers[0].3.accepted == 1);
+    timeout(LIMIT, taken).await.unwrap().unwrap();
+    timeout(LIMIT, root.stop("test")).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_was_defined_at_run_time_is_there_when_the_root_starts_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = async || {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config::default();
+        config.node.data_dir = Some(dir.path().join("data"));
+        config.node.drain_timeout = Duration::from_secs(5);
+        config.ops.enabled = false;
+        config.overlay.listen = any;
+        config.media.listen = any;
+        config.http.listen = any;
+        config.stream = Vec::new();
+        Root::start(config, LogControl::none()).await.unwrap()
+    };
+    // What the tree has of it: its number, its SSRCs.
+    let known = async |root: &Root| {
+        let mut view = root.view.clone();
+        let there = view.wait_for(|v| v.pipelines.iter().any(|p| p.def.name == "news"));
+        let view = timeout(LIMIT, there).await.unwrap().unwrap();
+        let def = &view.pipelines[0].def;
+        (def.id, def.ssrcs().collect::<Vec<Ssrc>>(), view.pipelines[0].epoch)
+    };
+    let root = start().await;
+    let port = free_port().await;
+    let json = format!("{{\"codec\":\"opus\",\"payload_type\":111,\"ports\":[{port}]}}");
+    let track: TrackRequest = serde_json::from_str(&json).unwrap();
+    let tracks = vec![track.resolve(root.streams.bind()).unwrap()];
+    let news = Definition { label: String::new(), tracks };
+    let made = root.streams.define("news".into(), news, true).await.unwrap();
+    let (id, ssrcs, epoch) = known(&root).await;
+    assert_eq!((id, ssrcs.len()), (made.id, 1));
+    timeout(LIMIT, root.stop("test")).await.unwrap().unwrap();
+
+    let root = start().await;
+    let again = root.streams.get("news").unwrap();
+    assert_eq!((again.origin, &again.state), (Origin::Api, &State::Running));
+    let (same, same_ssrcs, later) = known(&root).await;
+    assert_eq!((same, same_ssrcs), (id, ssrcs));
+    assert!(later > epoch, "under another key");
+    let ingest = again.ingest.unwrap();
+    let broadcaster = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let packet = [0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0xfc, 1, 2, 3];
+    broadcaster.send_to(&packet, ingest.ports[0]).await.unwrap();
+    let mut counters = ingest.counters.clone();
     let taken = counters.wait_for(|layers| layers[0].3.accepted == 1);
     timeout(LIMIT, taken).await.unwrap().unwrap();
     timeout(LIMIT, root.stop("test")).await.unwrap().unwrap();

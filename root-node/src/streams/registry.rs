@@ -250,6 +250,15 @@ impl Registry {
         self.whole(|this| async move { this.remove_now(&name).await }).await
     }
 
+    /// Waits for the end of all ingests, behind the root's.
+    pub async fn ended(&self) {
+        let running: Vec<Running> =
+            self.write().values_mut().filter_map(|entry| entry.running.take()).collect();
+        for running in running {
+            running.ended().await;
+        }
+    }
+
     /// Makes a change in a task of its own: a client that hangs up does not leave it half made.
     async fn whole<T, F, C>(self: &Arc<Self>, change: C) -> Result<T, Refused>
     where

@@ -135,15 +135,21 @@ impl Prepared {
 impl Running {
     /// Ends it, its sockets first. Nothing of it comes to the tree behind the news that it is over.
     pub(super) async fn end(self, around: &Surroundings, reason: &str) {
-        self.stop.cancel();
-        if let Err(error) = self.task.await {
-            tracing::error!(stream = %self.handle.name, %error, "the ingest has panicked");
-        }
-        let id = self.handle.id;
+        let (handle, stop) = (self.handle.clone(), self.stop.clone());
+        stop.cancel();
+        self.ended().await;
+        let id = handle.id;
         around.table.remove(id);
         around.set_on_air(id, false);
         around.tree.command(RootCommand::RemovePipeline(id, reason.to_owned()));
-        tracing::info!(stream = %self.handle.name, pipeline = %id, reason, "takes RTP no more");
+        tracing::info!(stream = %handle.name, pipeline = %id, reason, "takes RTP no more");
+    }
+
+    /// Waits for its end.
+    pub(super) async fn ended(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(stream = %self.handle.name, %error, "the ingest has panicked");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use relay_node::clock::Clock;
 use relay_node::media::api::PipelineKey;
 use soleil_protocol::{Epoch, PipelineId, Ssrc};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -127,21 +127,8 @@ impl Bench {
     /// Ends everything, as the end of the process does.
     async fn end(self) {
         self.stop.cancel();
-        let ports: Vec<SocketAddr> = self.table.all().into_iter().flat_map(|h| h.ports).collect();
-        for port in ports {
-            free(port).await;
-        }
+        self.registry.ended().await;
     }
-}
-
-/// Waits until a port can be bound.
-async fn free(port: SocketAddr) {
-    let bound = async {
-        while UdpSocket::bind(port).is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, bound).await.unwrap();
 }
 
 /// An address of this machine that no other test has: no port of it is in use.
