@@ -38,19 +38,12 @@ pub struct Stream {
     origin: &'static str,
     /// `running` (it takes in what comes), `stopped` or `failed`.
     state: &'static str,
-    /// Shown to operators only.
-    #[serde(flatten)]
-    #[schema(inline)]
-    operator: Option<OperatorPart>,
-}
-
-/// What operators see beyond that.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OperatorPart {
-    /// Its number in the tree.
-    id: u32,
+    /// Its number in the tree. This and what follows is shown to operators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u32>,
     /// What it is, and where it comes in.
-    definition: Definition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<Definition>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -144,12 +137,10 @@ pub fn describe(state: &HttpState, info: Info, operator: bool) -> Stream {
             Origin::Api => "api",
         },
         state: word,
-        operator: operator.then(|| OperatorPart {
-            id: info.id.0,
-            definition: info.definition,
-            error,
-            created: info.created.map(|m| m.0),
-        }),
+        id: operator.then_some(info.id.0),
+        definition: operator.then_some(info.definition),
+        error: error.filter(|_| operator),
+        created: info.created.filter(|_| operator).map(|m| m.0),
     }
 }
 
