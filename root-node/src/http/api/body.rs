@@ -18,7 +18,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<HttpState>> for Body<T> {
         Json::<T>::from_request(request, state).await.map(|Json(body)| Body(body)).map_err(
             |rejection| {
                 let mut text = rejection.body_text();
-                text.truncate(text.floor_char_boundary(MAX_TEXT));
+                let fits = |at: &usize| text.is_char_boundary(*at);
+                let end = (0..=MAX_TEXT.min(text.len())).rev().find(fits);
+                text.truncate(end.unwrap_or(0));
                 Problem::new(rejection.status(), text)
             },
         )
