@@ -5,9 +5,11 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod webrtc;
 
 pub use streams::{MAX_STREAMS, StreamSection, TrackSection};
 pub use tree::TreeSection;
+pub use webrtc::{PublishToken, WebrtcSection};
 
 use crate::authority::CERTIFICATE_LIFETIME;
 use relay_node::config::sections::{
@@ -43,6 +45,8 @@ pub struct Config {
     pub log: LogSection,
     /// Pages, API and play redirects.
     pub http: HttpSection,
+    /// Broadcasters over WebRTC.
+    pub webrtc: WebrtcSection,
     /// Who hangs below whom.
     pub tree: TreeSection,
     /// Certificates that nodes get.
@@ -61,6 +65,7 @@ impl Default for Config {
             ops: OpsSection::default(),
             log: LogSection::default(),
             http: HttpSection::default(),
+            webrtc: WebrtcSection::default(),
             tree: TreeSection::default(),
             certificates: CertificatesSection::default(),
             stream: vec![StreamSection::demo()],
@@ -150,6 +155,7 @@ impl Config {
             let message = "must begin with http:// or https://";
             return Err(ConfigError::at(path, "http.public_url", message));
         }
+        self.webrtc.check(path)?;
         self.tree
             .load(self.name())
             .map_err(|message| ConfigError::at(path, "tree.drawing", message))?;
@@ -166,6 +172,8 @@ impl Config {
         if self.ops.enabled {
             tcp.push(("ops.listen", self.ops.listen));
         }
+        let udp = [("media.listen", self.media.listen), ("webrtc.listen", self.webrtc.listen)];
+        listen::distinct(path, &udp)?;
         listen::distinct(path, &tcp)
     }
 

@@ -3,15 +3,19 @@
 //! `relay_node::http_server`.
 
 mod api;
-mod headers;
+pub(crate) mod headers;
 mod pages;
 mod play;
 pub mod problem;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use api::no_stream;
+
 use crate::core::api::RootView;
 use crate::core::pick::LeafPicker;
+use crate::whip;
+use crate::whip::http::WhipSite;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -46,10 +50,13 @@ pub struct HttpState {
     pub tickets: Arc<SigningKey>,
     /// Tells the time.
     pub clock: Clock,
+    /// Broadcasters over WebRTC, if they are taken.
+    pub whip: Option<Arc<WhipSite>>,
 }
 
 /// All routes.
 pub fn router(state: Arc<HttpState>) -> Router {
+    let whip = state.whip.clone().map(whip::http::router).unwrap_or_default();
     let open = Router::new()
         .route("/whep/{stream}", post(play::play).options(play::options))
         .route("/api/v1/streams", get(api::streams))
@@ -63,9 +70,10 @@ pub fn router(state: Arc<HttpState>) -> Router {
         .route("/assets/{*path}", get(pages::asset))
         .merge(open)
         .fallback(pages::other)
+        .with_state(state)
+        .merge(whip)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::map_response(problem::same_form))
         .layer(axum::middleware::map_response(headers::secure))
-        .with_state(state)
 }

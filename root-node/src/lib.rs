@@ -11,3 +11,4 @@ pub mod ingest;
 pub mod planner;
 pub mod root;
 pub mod store;
+pub mod whip;

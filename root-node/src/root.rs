@@ -4,6 +4,7 @@
 mod tap;
 #[cfg(test)]
 mod tests;
+mod whip;
 
 use crate::authority::RootAuthority;
 use crate::config::Config;
@@ -188,12 +189,14 @@ impl Root {
             let outlet = ToTree { node, on_air, notes: notes.clone(), clock };
             tokio::spawn(stream.task.run(outlet, stop.clone()));
         }
+        let whip = whip::start(&config, &ingest, clock, stop.clone())?;
         let state = HttpState {
             view: view.clone(),
             on_air,
             picker: Mutex::default(),
             tickets: tickets.clone(),
             clock,
+            whip,
         };
         tokio::spawn(server.serve(http::router(Arc::new(state)), stop.clone()));
         let renewed = node.clone();

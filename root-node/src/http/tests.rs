@@ -54,6 +54,7 @@ async fn site(limits: Limits) -> Site {
         picker: Mutex::default(),
         tickets: tickets.clone(),
         clock,
+        whip: None,
     };
     let server = HttpServer::bind(([127, 0, 0, 1], 0).into(), None).await.unwrap();
     let server = server.with_limits(limits);

@@ -59,7 +59,7 @@ impl Plan {
     /// INTERFACE "Demo ports". Leaves have no children, but hops and links of their own all the
     /// same: 7461 and following.
     fn demo(options: &Options) -> Result<Self, HarnessError> {
-        let root = NodePorts { overlay: 7443, media: 7443, ops: 9100, http: 8080, viewers: 0 };
+        let root = NodePorts { overlay: 7443, media: 7443, ops: 9100, http: 8080, viewers: 8189 };
         let numbered = |count: usize, make: fn(u16) -> NodePorts| -> Vec<NodePorts> {
             (1..=count as u16).map(make).collect()
         };
@@ -109,6 +109,7 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
          [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
          [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
          [capacity]\nchildren = {}\n[http]\nlisten = \"127.0.0.1:{}\"\n\
+         [webrtc]\nlisten = \"127.0.0.1:{}\"\n\
          [ops]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{}\"\nformat = \"text\"\n{}",
         directory.join("root").display(),
         p.overlay,
@@ -117,6 +118,7 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
         plan.root_hop_media,
         options.root_children,
         p.http,
+        p.viewers,
         p.ops,
         options.log,
         options.root_extra,

@@ -411,7 +411,7 @@ fn a_source_in_the_process_has_the_stream_for_itself() {
 fn a_source_that_repairs_is_waited_for() {
     let mut bench = Bench::new(Codec::H264);
     let feed = FeedId(1);
-    let mut give = |bench: &mut Bench, now, seq: u16| {
+    let give = |bench: &mut Bench, now, seq: u16| {
         let Bench { layer, shift } = bench;
         let datagram = packet(1, seq, u32::from(seq) * 3000, true, SLICE);
         layer.handle_datagram(at(now), Port::Rtp, feed, &datagram, shift)
