@@ -1,5 +1,5 @@
-//! Which session a datagram belongs to: STUN by the ICE user name fragment in it (RFC 8445 section 7.3),
-//! everything else by its source address, once that was answered. Pure, and bounded.
+//! Which session a datagram belongs to: a STUN request by the ICE user name fragment in it (RFC 8445
+//! section 7.3), everything else by its source address, once that was answered. Pure, and bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -85,10 +85,11 @@ impl<K: Copy + Eq + Hash> Routes<K> {
 
     /// Whose datagram it is.
     pub fn find(&self, from: SocketAddr, datagram: &[u8]) -> Option<K> {
-        if is_stun(datagram) {
-            return self.ufrags.get(ufrag(datagram)?).copied();
+        // An answer to a check of ours has no name: it comes from where that went.
+        match is_stun(datagram).then(|| ufrag(datagram)).flatten() {
+            Some(name) => self.ufrags.get(name).copied(),
+            None => self.addresses.get(&from).copied(),
         }
-        self.addresses.get(&from).copied()
     }
 }
 

@@ -16,7 +16,7 @@ use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCPeerConnectionState;
-use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
+use rtc::peer_connection::transport::{RTCDtlsRole, RTCDtlsTransportState, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
@@ -284,10 +284,19 @@ impl Session {
                 _ => {}
             }
         }
+        // No event of `rtc` tells of the broadcaster's goodbye (close_notify).
+        if self.dtls_state() == Some(RTCDtlsTransportState::Closed) {
+            self.ended = self.ended.or(Some(End::Closed));
+        }
         let (until, end) = self.quiet_until();
         if now >= until {
             self.ended = self.ended.or(Some(end));
         }
+    }
+
+    fn dtls_state(&mut self) -> Option<RTCDtlsTransportState> {
+        let receiver = self.pc.get_receivers().next()?;
+        Some(self.pc.rtp_receiver(receiver)?.transport()?.state())
     }
 
     /// When a session without more media ends, and as what.
