@@ -149,6 +149,11 @@ impl Root {
         let ops = Ops::new("root-node", log);
         ops.register(Arc::new(IngestMetrics(ingest.clone())));
         ops.register(Arc::new(notes.clone()));
+        let stop = CancellationToken::new();
+        let whip = whip::start(&config, &ingest, clock, stop.clone())?;
+        if let Some(site) = &whip {
+            ops.register(site.whip.counters.clone());
+        }
         let options = NodeOptions {
             clock,
             seed: identity::random()?,
@@ -180,7 +185,6 @@ impl Root {
         };
         let (node, task) = Node::start(options, core, Box::new(NoSink)).await?;
 
-        let stop = CancellationToken::new();
         let (on_air_tx, on_air) = watch::channel(OnAir::default());
         let on_air_tx = Arc::new(on_air_tx);
         for stream in streams {
@@ -189,7 +193,6 @@ impl Root {
             let outlet = ToTree { node, on_air, notes: notes.clone(), clock };
             tokio::spawn(stream.task.run(outlet, stop.clone()));
         }
-        let whip = whip::start(&config, &ingest, clock, stop.clone())?;
         let state = HttpState {
             view: view.clone(),
             on_air,

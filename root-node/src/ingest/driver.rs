@@ -1,7 +1,7 @@
 //! The thin driver of one stream's ingest: its UDP sockets and its timer. It moves datagrams into
 //! the core, seals what comes out and hands it on.
 
-use super::feed::{Claim, Feed, FedDatagram, KeyFrameWanted, MAX_FED, Refused};
+use super::feed::{Claim, FedDatagram, Feed, KeyFrameWanted, MAX_FED, Refused};
 use super::layer::Port;
 use super::reason::{Counters, DropReason};
 use super::source::{FeedId, Source};

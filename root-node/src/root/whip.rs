@@ -47,9 +47,10 @@ pub fn start(
         Some((stream.name.clone(), Target { ingest, tracks }))
     };
     let streams = Configured(config.stream.iter().filter_map(by_name).collect());
-    let tokens = config.stream.iter().filter_map(|stream| {
-        Some((stream.name.as_str(), stream.publish_token.as_ref()?.secret()))
-    });
+    let tokens = config
+        .stream
+        .iter()
+        .filter_map(|stream| Some((stream.name.as_str(), stream.publish_token.as_ref()?.secret())));
     tokio::spawn(task.run(stop));
     Ok(Some(Arc::new(WhipSite {
         whip,

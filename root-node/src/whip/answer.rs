@@ -71,7 +71,11 @@ fn section(out: &mut String, line: &Line, ours: &Ours<'_>) -> std::fmt::Result {
         write!(out, "a=rtcp-fb:{payload_type} {feedback}\r\n")?;
     }
     if let Some(rtx) = line.rtx {
-        write!(out, "a=rtpmap:{rtx} rtx/{}\r\na=fmtp:{rtx} apt={payload_type}\r\n", codec.clock_rate)?;
+        write!(
+            out,
+            "a=rtpmap:{rtx} rtx/{}\r\na=fmtp:{rtx} apt={payload_type}\r\n",
+            codec.clock_rate
+        )?;
     }
     for (extension, id) in &section.extensions {
         write!(out, "a=extmap:{id} {}\r\n", extension.uri())?;

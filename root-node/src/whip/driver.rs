@@ -5,7 +5,7 @@ use super::metrics::Counters;
 use super::offer::Credentials;
 use super::route::Routes;
 use super::session::{Certificate, End, Session, SessionError};
-use crate::ingest::feed::{Feed, FedDatagram, KeyFrameWanted};
+use crate::ingest::feed::{FedDatagram, Feed, KeyFrameWanted};
 use relay_node::clock::Clock;
 use std::collections::BTreeMap;
 use std::io;

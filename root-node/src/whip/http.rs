@@ -153,8 +153,7 @@ async fn begin(
     let (name, number) = random.split_at(ID_LENGTH / 2);
     let id = SessionId(name.iter().map(|b| format!("{b:02x}")).collect());
     let local = session.local().clone();
-    let addresses: Vec<_> =
-        site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
+    let addresses: Vec<_> = site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
     let ours = Ours {
         ice: &local,
         fingerprint: certificate.fingerprint(),
@@ -189,10 +188,9 @@ fn authorize(site: &WhipSite, stream: &str, headers: &HeaderMap) -> Result<Targe
     let target = site.streams.find(stream).filter(|_| token.is_some());
     match (site.tokens.check(stream, token), target) {
         (Ok(()), Some(target)) => Ok(target),
-        (Err(Refused::NoToken), _) => Err(unauthorized(
-            "a publish token is needed: send it as Authorization: Bearer",
-            false,
-        )),
+        (Err(Refused::NoToken), _) => {
+            Err(unauthorized("a publish token is needed: send it as Authorization: Bearer", false))
+        }
         (_, None) => Err(crate::http::no_stream().into_response()),
         (Err(Refused::WrongToken), _) => {
             Err(unauthorized("the publish token is not this stream's", true))
@@ -262,8 +260,7 @@ async fn change(
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text).into_response());
         }
     };
-    let addresses: Vec<_> =
-        site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
+    let addresses: Vec<_> = site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
     let answer =
         fragment.answer(&ours, &addresses).map_err(|error| internal(&error.to_string()))?;
     let mut response = answer.into_response();

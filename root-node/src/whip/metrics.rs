@@ -1,5 +1,7 @@
 //! Counters of WHIP for the operations endpoint.
 
+use relay_node::ops::MetricsSource;
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A counter.
@@ -36,4 +38,22 @@ pub struct Counters {
     pub strangers: Count,
     /// Datagrams for which the ingest had no room.
     pub overflow: Count,
+}
+
+/// Name, kind, help, value.
+const ALL: &[(&str, &str, &str, fn(&Counters) -> &Count)] = &[
+    ("sessions", "gauge", "Broadcasters of now.", |c| &c.sessions),
+    ("sessions_begun_total", "counter", "Broadcasters that were let in.", |c| &c.begun),
+    ("refused_total", "counter", "Offers that were refused.", |c| &c.refused),
+    ("datagrams_unknown_total", "counter", "Datagrams of no session.", |c| &c.strangers),
+    ("overflow_total", "counter", "Packets that the ingest had no room for.", |c| &c.overflow),
+];
+
+impl MetricsSource for Counters {
+    fn write_metrics(&self, out: &mut String) {
+        for (name, kind, help, read) in ALL {
+            let (name, value) = (format!("soleil_whip_{name}"), read(self).get());
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        }
+    }
 }

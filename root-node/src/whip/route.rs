@@ -33,11 +33,7 @@ struct Session {
 
 impl<K> Default for Routes<K> {
     fn default() -> Self {
-        Self {
-            ufrags: HashMap::new(),
-            addresses: HashMap::new(),
-            sessions: HashMap::new(),
-        }
+        Self { ufrags: HashMap::new(), addresses: HashMap::new(), sessions: HashMap::new() }
     }
 }
 

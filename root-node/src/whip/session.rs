@@ -277,7 +277,9 @@ impl Session {
         // The tap has taken all media: what is left is nothing that was agreed on.
         while self.pc.poll_read().is_some() {}
         while let Some(event) = self.pc.poll_event() {
-            let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event else { continue };
+            let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event else {
+                continue;
+            };
             match state {
                 RTCPeerConnectionState::Failed => self.ended = self.ended.or(Some(End::Failed)),
                 RTCPeerConnectionState::Closed => self.ended = self.ended.or(Some(End::Closed)),

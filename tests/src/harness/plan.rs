@@ -102,6 +102,9 @@ impl Plan {
     }
 }
 
+/// With this all streams can be broadcast over WHIP.
+pub const PUBLISH_TOKEN: &str = "anybody-on-this-machine";
+
 pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> String {
     let p = plan.root;
     let mut config = format!(
@@ -128,7 +131,7 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
             (0..options.layers.max(1)).map(|n| layer_port(*port, n).to_string()).collect();
         let _ = write!(
             config,
-            "\n[[stream]]\nname = \"{}\"\n\
+            "\n[[stream]]\nname = \"{}\"\npublish_token = \"{PUBLISH_TOKEN}\"\n\
              [[stream.track]]\nname = \"video\"\ncodec = \"{}\"\npayload_type = 96\nports = [{}]\n\
              [[stream.track]]\nname = \"audio\"\ncodec = \"opus\"\npayload_type = 111\nports = [{}]\n",
             stream.name,

@@ -2,8 +2,8 @@
 
 use super::super::clock::{CaptureClock, ClockShift, Timeline};
 use super::super::layer::LayerStart;
-use super::super::stream::{StreamEvent, StreamIngest, TrackSpec};
 use super::super::source::{FeedId, Source};
+use super::super::stream::{StreamEvent, StreamIngest, TrackSpec};
 use super::*;
 use soleil_protocol::PipelineId;
 

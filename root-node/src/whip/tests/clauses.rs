@@ -47,9 +47,8 @@ async fn section_4_2_an_offer_is_answered_by_201_with_sdp_and_an_absolute_locati
 async fn section_4_2_another_type_is_415_and_what_is_no_offer_400() {
     let site = Site::start().await;
     let token = format!("Authorization: Bearer {TOKEN}");
-    let ask = async |kind: &str, body: &str| {
-        site.ask("POST", "/whip/demo", &[&token, kind], body).await
-    };
+    let ask =
+        async |kind: &str, body: &str| site.ask("POST", "/whip/demo", &[&token, kind], body).await;
     ask("Content-Type: text/plain", &offer(&[])).await.refuses(415, "application/sdp");
     ask("Accept: */*", &offer(&[])).await.refuses(415, "application/sdp");
     let kind = "content-type: Application/SDP; charset=utf-8";
@@ -85,9 +84,8 @@ async fn section_4_2_delete_ends_the_session_and_frees_the_stream() {
     assert_eq!((ended.status, ended.body.as_str()), (200, ""));
     site.ask("DELETE", &session, &[], "").await.refuses(404, "no such session");
     site.ask("PATCH", &session, &[TRICKLE], CANDIDATE).await.refuses(404, "no such session");
-    let deadline = tokio::time::timeout(LIMIT, async {
-        while site.post(&offer(&[])).await.status != 201 {}
-    });
+    let deadline =
+        tokio::time::timeout(LIMIT, async { while site.post(&offer(&[])).await.status != 201 {} });
     deadline.await.unwrap();
 }
 
@@ -133,9 +131,8 @@ async fn section_4_3_1_a_patch_of_another_type_is_415_and_a_bad_one_400() {
     let answer = site.post(&offer(&[])).await;
     let (session, tag) = (answer.session(&site), answer.header("etag").to_owned());
     let matching = format!("If-Match: {tag}");
-    let patch = async |kind: &str, body: &str| {
-        site.ask("PATCH", &session, &[&matching, kind], body).await
-    };
+    let patch =
+        async |kind: &str, body: &str| site.ask("PATCH", &session, &[&matching, kind], body).await;
     patch("Content-Type: application/sdp", CANDIDATE).await.refuses(415, "trickle-ice-sdpfrag");
     for body in ["", "nonsense", "a=foo:bar\r\n", "v=0\r\na=ice-ufrag:abcd\r\n"] {
         patch(TRICKLE, body).await.refuses(400, "");
@@ -341,9 +338,8 @@ async fn a_second_broadcaster_is_409_whatever_the_first_one_speaks() {
     let packet = [0x80, 100, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0x10, 0, 0, 0];
     plain.send_to(&packet, site.ingest.ports[0]).await.unwrap();
     let mut counters = site.ingest.counters.clone();
-    let refused = counters.wait_for(|layers| {
-        layers[0].3.dropped(crate::ingest::DropReason::SecondSender) == 1
-    });
+    let refused = counters
+        .wait_for(|layers| layers[0].3.dropped(crate::ingest::DropReason::SecondSender) == 1);
     tokio::time::timeout(LIMIT, refused).await.unwrap().unwrap();
     // And the other way round.
     let other = Site::start().await;

@@ -100,8 +100,8 @@ impl Site {
             let (index, reserved) = (PacketIndex(100), PacketIndex(1 << 40));
             Ok::<_, Infallible>(LayerStart { ssrc: Ssrc(first + layer as u32), index, reserved })
         };
-        let core =
-            StreamIngest::new(PipelineId(1), "demo", tracks(), 1100, &mut start, &mut || 5).unwrap();
+        let core = StreamIngest::new(PipelineId(1), "demo", tracks(), 1100, &mut start, &mut || 5)
+            .unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (ingest, task) = IngestTask::bind("demo", core, &[any; 4], &[], clock).unwrap();
         let (tx, packets) = mpsc::unbounded_channel();

@@ -116,11 +116,8 @@ impl Peer {
             ..Default::default()
         };
         let coding = RTCRtpCodingParameters { ssrc: Some(SSRC), ..Default::default() };
-        let encoding = RTCRtpEncodingParameters {
-            rtp_coding_parameters: coding,
-            codec,
-            ..Default::default()
-        };
+        let encoding =
+            RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..Default::default() };
         let track = MediaStreamTrack::new(
             "s".to_owned(),
             "v".to_owned(),
