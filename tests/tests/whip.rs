@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 use soleil_tests::browser;
+use soleil_tests::emulator::LinkConfig;
 use soleil_tests::harness::{Options, PUBLISH_TOKEN, Stream, Tree};
 use soleil_tests::http;
 use soleil_tests::viewer::{self, Viewers};
@@ -59,7 +60,9 @@ fn what_one_browser_broadcasts_another_sees_and_hears() {
 #[test]
 fn a_browsers_simulcast_becomes_the_streams_layers() {
     let streams = vec![Stream { name: "demo".into(), codec: "VP8" }];
-    let options = Options { streams, layers: 3, relays: 0, ..Options::default() };
+    let lossy = LinkConfig { delay_us: 10_000, loss: 0.03, ..LinkConfig::default() };
+    let whip_hop = Some(lossy);
+    let options = Options { streams, layers: 3, relays: 0, whip_hop, ..Options::default() };
     let mut tree = Tree::start(&options).unwrap();
     // Chromium's own test picture and sound, from a fake camera and microphone.
     let arguments =
@@ -74,9 +77,16 @@ fn a_browsers_simulcast_becomes_the_streams_layers() {
     assert!(three, "{}", stream(&tree));
     println!("{}", stream(&tree));
     let viewers = Viewers::start(&tree.whep_url("demo"), 1, &viewer::Options::default()).unwrap();
-    let report = viewers.watch(LIMIT, 60).unwrap_or_else(|report| panic!("{report:?}"));
+    let shown = viewers.wait(LIMIT, |report| report.each.iter().any(|v| v.video.frames >= 100));
+    assert!(shown.is_ok(), "{shown:?}");
     let (report, complete) = viewers.stop();
-    assert_eq!((report.with_first_key(), complete), (1, 1));
+    assert_eq!((report.with_picture(), complete), (1, 1));
+    // What the link lost of the layers was sent again, and came in time.
+    let metrics = tree.root.metrics();
+    let sum = |name: &str| metrics.sum(name, &[("track", "video")]);
+    let (lost, came) = (sum("soleil_ingest_lost_total"), sum("soleil_ingest_packets_total"));
+    println!("lost {lost} of {came}");
+    assert!(came > 300.0 && lost < came * 0.01, "lost {lost} of {came}");
     let sent = publisher.stop().unwrap();
     println!("{sent:?}");
     let layers = sent.iter().filter(|s| s.kind == "video" && s.frames_sent > Some(0));

@@ -11,6 +11,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     retry_after: Option<u32>,
+    challenge: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -24,13 +25,24 @@ struct Body<'a> {
 impl Problem {
     /// With a sentence about what is wrong and what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+        Self { status, detail: detail.into(), retry_after: None, challenge: None }
     }
 
     /// Try again after so many seconds.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// How to prove oneself (RFC 9110 section 11.6.1).
+    pub fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    /// What it is.
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 }
 
@@ -49,6 +61,10 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.challenge {
+            let value = HeaderValue::from_static(challenge);
+            headers.insert(header::WWW_AUTHENTICATE, value);
         }
         response
     }

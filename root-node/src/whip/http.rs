@@ -114,10 +114,10 @@ async fn publish(
     body: Bytes,
 ) -> Response {
     let published = begin(&site, client, &stream, &headers, &body).await;
-    published.unwrap_or_else(|response| {
+    published.unwrap_or_else(|problem| {
         site.whip.counters.refused.add(1);
-        tracing::debug!(%client, status = %response.status(), "a broadcaster is refused");
-        response
+        tracing::debug!(%client, status = %problem.status(), "a broadcaster is refused");
+        problem.into_response()
     })
 }
 
@@ -127,7 +127,7 @@ async fn begin(
     stream: &str,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<Response, Response> {
+) -> Result<Response, Problem> {
     let target = authorize(site, stream, headers)?;
     need_type(headers, SDP)?;
     let text = std::str::from_utf8(body).map_err(|_| bad("the body is not text"))?;
@@ -136,14 +136,14 @@ async fn begin(
     let place = site.whip.place().ok_or_else(|| {
         let text = "all places for broadcasters are taken";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, text);
-        problem.retry_after(RETRY_FULL).into_response()
+        problem.retry_after(RETRY_FULL)
     })?;
     let feed = target.ingest.feed(site.whip.wishes()).await.map_err(|refused| {
         let status = match refused {
             feed::Refused::Busy => StatusCode::CONFLICT,
             feed::Refused::Ended => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Problem::new(status, refused.to_string()).into_response()
+        Problem::new(status, refused.to_string())
     })?;
     let now = site.clock.instant(site.clock.now().mono);
     let certificate = &site.whip.certificate;
@@ -165,7 +165,7 @@ async fn begin(
     let stream = stream.to_owned();
     if !site.whip.begin(NewSession { id, stream, session, feed, place }).await {
         let text = "the root is stopping";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response());
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
     }
     let mut response = (StatusCode::CREATED, sdp).into_response();
     let out = response.headers_mut();
@@ -182,7 +182,7 @@ async fn begin(
 }
 
 /// The stream, if the bearer of the request may broadcast it (section 4.7.1).
-fn authorize(site: &WhipSite, stream: &str, headers: &HeaderMap) -> Result<Target, Response> {
+fn authorize(site: &WhipSite, stream: &str, headers: &HeaderMap) -> Result<Target, Problem> {
     let token = bearer(headers);
     // Without a token nobody learns more than that one is needed.
     let target = site.streams.find(stream).filter(|_| token.is_some());
@@ -191,7 +191,7 @@ fn authorize(site: &WhipSite, stream: &str, headers: &HeaderMap) -> Result<Targe
         (Err(Refused::NoToken), _) => {
             Err(unauthorized("a publish token is needed: send it as Authorization: Bearer", false))
         }
-        (_, None) => Err(crate::http::no_stream().into_response()),
+        (_, None) => Err(crate::http::no_stream()),
         (Err(Refused::WrongToken), _) => {
             Err(unauthorized("the publish token is not this stream's", true))
         }
@@ -209,14 +209,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// RFC 6750 section 3.
-fn unauthorized(text: &str, invalid: bool) -> Response {
-    let mut response = Problem::new(StatusCode::UNAUTHORIZED, text).into_response();
-    let challenge = match invalid {
+fn unauthorized(text: &str, invalid: bool) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, text).challenge(match invalid {
         true => "Bearer realm=\"whip\", error=\"invalid_token\"",
         false => "Bearer realm=\"whip\"",
-    };
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    response
+    })
 }
 
 /// `PATCH`: candidates, or a restart of ICE (section 4.3).
@@ -226,13 +223,13 @@ async fn change(
     Path((_, session)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Response> {
+) -> Result<Response, Problem> {
     let id = session_id(session)?;
     let (local, remote) = site.whip.look(id.clone()).await.ok_or_else(no_session)?;
     need_type(&headers, TRICKLE)?;
     let matching = headers.get(header::IF_MATCH).ok_or_else(|| {
         let text = "If-Match with the session's ETag is needed";
-        Problem::new(StatusCode::PRECONDITION_REQUIRED, text).into_response()
+        Problem::new(StatusCode::PRECONDITION_REQUIRED, text)
     })?;
     // `*` is any session (RFC 9110 section 13.1.1); the example of section 4.3.3 quotes it.
     let list = matching.to_str().unwrap_or("");
@@ -242,7 +239,7 @@ async fn change(
     }
     if body.len() > MAX_FRAGMENT {
         let text = format!("the fragment is larger than {MAX_FRAGMENT} bytes");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).into_response());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     let text = std::str::from_utf8(&body).map_err(|_| bad("the body is not text"))?;
     let fragment = Fragment::parse(text).map_err(refused_offer)?;
@@ -257,7 +254,7 @@ async fn change(
         Restarted::Changed => return Err(changed()),
         Restarted::Failed(error) => {
             let text = format!("ICE can't be restarted: {error}");
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text).into_response());
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
         }
     };
     let addresses: Vec<_> = site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
@@ -273,51 +270,51 @@ async fn change(
 async fn end(
     State(site): State<Arc<WhipSite>>,
     Path((_, session)): Path<(String, String)>,
-) -> Result<StatusCode, Response> {
+) -> Result<StatusCode, Problem> {
     let id = session_id(session)?;
     if site.whip.end(id).await { Ok(StatusCode::OK) } else { Err(no_session()) }
 }
 
 /// Whether the body says that it is of the type; parameters do not count.
-fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), Response> {
+fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)) {
         return Ok(());
     }
     let text = format!("the body must be {wanted}");
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response())
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
 }
 
-fn refused_offer(error: OfferError) -> Response {
+fn refused_offer(error: OfferError) -> Problem {
     let status = match error {
         OfferError::Malformed(_) => StatusCode::BAD_REQUEST,
         OfferError::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    Problem::new(status, error.to_string()).into_response()
+    Problem::new(status, error.to_string())
 }
 
-fn bad(text: &str) -> Response {
-    Problem::new(StatusCode::BAD_REQUEST, text).into_response()
+fn bad(text: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, text)
 }
 
-fn changed() -> Response {
+fn changed() -> Problem {
     let text = "the ETag is not that of the present ICE session";
-    Problem::new(StatusCode::PRECONDITION_FAILED, text).into_response()
+    Problem::new(StatusCode::PRECONDITION_FAILED, text)
 }
 
 /// The name of a session in a path; what can't be one is one that there is not.
-fn session_id(text: String) -> Result<SessionId, Response> {
+fn session_id(text: String) -> Result<SessionId, Problem> {
     let legal = text.len() == ID_LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit());
     if legal { Ok(SessionId(text)) } else { Err(no_session()) }
 }
 
-fn no_session() -> Response {
-    Problem::new(StatusCode::NOT_FOUND, "there is no such session").into_response()
+fn no_session() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such session")
 }
 
-fn internal(error: &str) -> Response {
+fn internal(error: &str) -> Problem {
     tracing::error!(%error, "a broadcaster can't be let in");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the root has failed").into_response()
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the root has failed")
 }
 
 /// The tag of an ICE session: our name fragment, which no other has.
@@ -325,7 +322,7 @@ fn etag(ufrag: &str) -> String {
     format!("\"{ufrag}\"")
 }
 
-fn value(text: &str) -> Result<HeaderValue, Response> {
+fn value(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(text).map_err(|_| internal("a header can't be written"))
 }
 

@@ -40,8 +40,10 @@ pub struct Counters {
     pub overflow: Count,
 }
 
+type Read = fn(&Counters) -> &Count;
+
 /// Name, kind, help, value.
-const ALL: &[(&str, &str, &str, fn(&Counters) -> &Count)] = &[
+const ALL: &[(&str, &str, &str, Read)] = &[
     ("sessions", "gauge", "Broadcasters of now.", |c| &c.sessions),
     ("sessions_begun_total", "counter", "Broadcasters that were let in.", |c| &c.begun),
     ("refused_total", "counter", "Offers that were refused.", |c| &c.refused),

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) root: NodePorts,
     pub(super) root_hop_media: u16,
     pub(super) root_hop_overlay: u16,
+    /// What the root announces to broadcasters over WHIP.
+    pub(super) whip_hop: u16,
     pub(super) relays: Vec<NodePorts>,
     /// What relays announce for media and overlay.
     pub(super) relay_hops: Vec<(u16, u16)>,
@@ -53,7 +55,17 @@ impl Plan {
         let (root_hop_media, root_hop_overlay) = hop(&options.root_hop, root)?;
         let relay_hops =
             relays.iter().map(|p| hop(&options.relay_hop, *p)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, root_hop_media, root_hop_overlay, relays, relay_hops, leaves, streams })
+        let whip_hop = if options.whip_hop.is_some() { free.take(1)? } else { root.viewers };
+        Ok(Self {
+            root,
+            root_hop_media,
+            root_hop_overlay,
+            whip_hop,
+            relays,
+            relay_hops,
+            leaves,
+            streams,
+        })
     }
 
     /// INTERFACE "Demo ports". Leaves have no children, but hops and links of their own all the
@@ -94,6 +106,7 @@ impl Plan {
             root,
             root_hop_media: root.media,
             root_hop_overlay: root.overlay,
+            whip_hop: root.viewers,
             relays,
             relay_hops,
             leaves,
@@ -112,7 +125,7 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
          [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
          [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
          [capacity]\nchildren = {}\n[http]\nlisten = \"127.0.0.1:{}\"\n\
-         [webrtc]\nlisten = \"127.0.0.1:{}\"\n\
+         [webrtc]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
          [ops]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{}\"\nformat = \"text\"\n{}",
         directory.join("root").display(),
         p.overlay,
@@ -122,6 +135,7 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
         options.root_children,
         p.http,
         p.viewers,
+        plan.whip_hop,
         p.ops,
         options.log,
         options.root_extra,

@@ -45,11 +45,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Ear {
 
     fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(packets) = &message.message.packet {
-            let pli = |p: &&Box<dyn rtc::rtcp::Packet>| {
-                let pli = p.as_any().downcast_ref::<PictureLossIndication>();
-                pli.is_some_and(|pli| pli.media_ssrc == SSRC)
-            };
-            self.asked.fetch_add(packets.iter().filter(pli).count(), Ordering::Relaxed);
+            for packet in packets {
+                let pli = packet.as_any().downcast_ref::<PictureLossIndication>();
+                if pli.is_some_and(|pli| pli.media_ssrc == SSRC) {
+                    self.asked.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
         self.read.push_back(message);
         Ok(())
