@@ -7,9 +7,11 @@ use super::route::Routes;
 use super::session::{Certificate, End, Session, SessionError};
 use crate::ingest::feed::{FedDatagram, Feed, KeyFrameWanted};
 use relay_node::clock::Clock;
+use soleil_protocol::Now;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
@@ -175,6 +177,32 @@ struct Entry {
     _place: OwnedSemaphorePermit,
 }
 
+impl Entry {
+    /// Sends and hands on what the session has.
+    fn flush(
+        &mut self,
+        at: Now,
+        socket: &UdpSocket,
+        counters: &Counters,
+        mut answered: impl FnMut(SocketAddr),
+    ) {
+        while let Some((to, datagram)) = self.session.poll_send() {
+            answered(to);
+            // What does not fit into the socket is lost like on any other part of the way.
+            let _ = socket.try_send_to(&datagram, outward(to, socket.local_addr().ok()));
+        }
+        while let Some(media) = self.session.poll_media() {
+            let datagram = FedDatagram { layer: media.layer, at, bytes: media.bytes };
+            if !self.feed.push(datagram) {
+                counters.overflow.add(1);
+            }
+        }
+        let lost = self.session.overflow();
+        counters.overflow.add(lost - self.lost);
+        self.lost = lost;
+    }
+}
+
 /// All sessions, ready to run.
 pub struct WhipTask {
     clock: Clock,
@@ -219,12 +247,8 @@ impl WhipTask {
             let earliest = self.clock.deadline(TICK);
             deadline = soonest.map(|at| at.max(earliest).into());
         }
-        let now = self.now();
         for key in self.sessions.keys().copied().collect::<Vec<_>>() {
-            if let Some(entry) = self.sessions.get_mut(&key) {
-                entry.session.close(now);
-            }
-            self.flush(key);
+            self.drive(key, Session::close);
         }
     }
 
@@ -247,11 +271,7 @@ impl WhipTask {
             Order::End(id, reply) => {
                 let found = self.find(&id);
                 if let Some(key) = found {
-                    let now = self.now();
-                    if let Some(entry) = self.sessions.get_mut(&key) {
-                        entry.session.close(now);
-                    }
-                    self.flush(key);
+                    self.drive(key, Session::close);
                 }
                 let _ = reply.send(found.is_some());
             }
@@ -268,7 +288,7 @@ impl WhipTask {
         self.sessions.insert(key, entry);
         self.counters.begun.add(1);
         self.counters.sessions.set(self.sessions.len() as u64);
-        self.flush(key);
+        self.drive(key, |_, _| {});
     }
 
     fn restart(
@@ -277,29 +297,28 @@ impl WhipTask {
         current: Option<String>,
         remote: Credentials,
     ) -> Restarted {
-        let now = self.now();
         let Some(key) = self.find(id) else { return Restarted::Gone };
-        let Some(entry) = self.sessions.get_mut(&key) else { return Restarted::Gone };
-        if current.is_some_and(|ufrag| ufrag != entry.session.local().ufrag) {
-            return Restarted::Changed;
-        }
-        match entry.session.restart(now, remote) {
-            Ok(local) => {
-                self.routes.add_ufrag(key, &local.ufrag);
-                self.flush(key);
-                Restarted::Done(local)
+        let mut became = Restarted::Gone;
+        self.drive(key, |session, now| {
+            if current.is_some_and(|ufrag| ufrag != session.local().ufrag) {
+                became = Restarted::Changed;
+                return;
             }
-            Err(error) => Restarted::Failed(error),
+            became = match session.restart(now, remote) {
+                Ok(local) => Restarted::Done(local),
+                Err(error) => Restarted::Failed(error),
+            };
+        });
+        if let Restarted::Done(local) = &became {
+            self.routes.add_ufrag(key, &local.ufrag);
         }
+        became
     }
 
     fn wish(&mut self, wish: KeyFrameWanted) {
-        let now = self.now();
-        let found = self.sessions.iter_mut().find(|(_, e)| e.feed.id() == wish.feed);
-        if let Some((key, entry)) = found {
-            let key = *key;
-            entry.session.request_key_frame(now, wish.layer);
-            self.flush(key);
+        let found = self.sessions.iter().find(|(_, e)| e.feed.id() == wish.feed);
+        if let Some(key) = found.map(|(key, _)| *key) {
+            self.drive(key, |session, now| session.request_key_frame(now, wish.layer));
         }
     }
 
@@ -320,11 +339,7 @@ impl WhipTask {
                 self.counters.strangers.add(1);
                 continue;
             };
-            let now = self.now();
-            if let Some(entry) = self.sessions.get_mut(&key) {
-                entry.session.handle_datagram(now, from, datagram);
-            }
-            self.flush(key);
+            self.drive(key, |session, now| session.handle_datagram(now, from, datagram));
         }
     }
 
@@ -334,32 +349,27 @@ impl WhipTask {
         let keys: Vec<Key> =
             self.sessions.iter_mut().filter_map(|(k, e)| due(e).then_some(*k)).collect();
         for key in keys {
-            if let Some(entry) = self.sessions.get_mut(&key) {
-                entry.session.handle_timeout(now);
-            }
-            self.flush(key);
+            self.drive(key, Session::handle_timeout);
         }
     }
 
-    /// Sends and hands on what a session has, and lets it go if it has ended.
-    fn flush(&mut self, key: Key) {
+    /// Does something with a session, sends and hands on what it then has, and lets it go if it has
+    /// ended. A panic of the library within ends that session alone: before SRTP has proved who
+    /// sent a packet, its parsers have read it.
+    fn drive(&mut self, key: Key, act: impl FnOnce(&mut Session, Instant)) {
+        let now = self.now();
         let Some(entry) = self.sessions.get_mut(&key) else { return };
-        while let Some((to, datagram)) = entry.session.poll_send() {
-            self.routes.add_address(key, to);
-            // What does not fit into the socket is lost like on any other part of the way.
-            let _ = self.socket.try_send_to(&datagram, outward(to, self.socket.local_addr().ok()));
-        }
+        let (socket, routes, counters) = (&self.socket, &mut self.routes, &self.counters);
         let at = self.clock.now();
-        while let Some(media) = entry.session.poll_media() {
-            let datagram = FedDatagram { layer: media.layer, at, bytes: media.bytes };
-            if !entry.feed.push(datagram) {
-                self.counters.overflow.add(1);
-            }
-        }
-        let lost = entry.session.overflow();
-        self.counters.overflow.add(lost - entry.lost);
-        entry.lost = lost;
-        let end = entry.session.ended();
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            act(&mut entry.session, now);
+            entry.flush(at, socket, counters, |to| routes.add_address(key, to));
+            entry.session.ended()
+        }));
+        let end = done.unwrap_or_else(|_| {
+            tracing::error!(stream = %entry.stream, "a session has failed within the library");
+            Some(End::Failed)
+        });
         let end = if entry.feed.is_closed() { end.or(Some(End::Closed)) } else { end };
         if let Some(end) = end {
             tracing::info!(stream = %entry.stream, reason = end.label(), "a broadcaster has gone");
@@ -396,4 +406,43 @@ fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&addr.into())?;
     UdpSocket::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::offer::Offer;
+    use super::super::plan::Plan;
+    use super::*;
+    use crate::ingest::FeedId;
+
+    #[tokio::test]
+    async fn a_panic_within_ends_one_session_alone() {
+        let clock = Clock::start();
+        let (whip, mut task) = Whip::bind(([127, 0, 0, 1], 0).into(), 4, clock).unwrap();
+        let text = super::super::tests::offer(&[]);
+        let offer = Offer::parse(&text).unwrap();
+        let plan = Plan::new(&offer, &super::super::tests::tracks()).unwrap();
+        let mut kept = Vec::new();
+        for n in 0..2 {
+            let now = task.now();
+            let session =
+                Session::new(now, &plan, &offer.ice, &offer.fingerprint, &whip.certificate)
+                    .unwrap();
+            let (sender, datagrams) = mpsc::channel(1);
+            kept.push(datagrams);
+            task.begin(NewSession {
+                id: SessionId(n.to_string()),
+                stream: n.to_string(),
+                session,
+                feed: Feed::new(FeedId(n), sender),
+                place: whip.place().unwrap(),
+            });
+        }
+        task.drive(0, |_, _| panic!("as a library might"));
+        assert_eq!((task.find(&SessionId("0".into())), whip.counters.sessions.get()), (None, 1));
+        task.drive(1, |_, _| {});
+        assert_eq!(task.find(&SessionId("1".into())), Some(1));
+        let gone = kept[0].try_recv();
+        assert_eq!(gone.err(), Some(mpsc::error::TryRecvError::Disconnected));
+    }
 }

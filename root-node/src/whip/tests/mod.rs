@@ -35,7 +35,7 @@ const TOKEN: &str = "north-of-the-river";
 const FIRST: u32 = 10;
 
 /// A stream of VP8 in three layers and Opus.
-fn tracks() -> Vec<TrackSpec> {
+pub(super) fn tracks() -> Vec<TrackSpec> {
     let track = |name: &str, codec, payload_type, clock_rate, channels, layers| TrackSpec {
         name: name.to_owned(),
         codec,
@@ -187,7 +187,7 @@ impl Answer {
 }
 
 /// An offer as browsers make it, with three layers if wanted.
-fn offer(layers: &[&str]) -> String {
+pub(super) fn offer(layers: &[&str]) -> String {
     let ice = "a=ice-ufrag:EsAw\r\na=ice-pwd:bP+XJMM09aR8AiX1jdukzR6Y\r\na=ice-options:trickle\r\n\
         a=fingerprint:sha-256 DA:7B:57:DC:28:CE:04:4F:31:79:85:C4:31:67:EB:27:58:29:ED:77:2A:0D:24:\
         AE:ED:AD:30:BC:BD:F1:9C:02\r\na=setup:actpass\r\n";
