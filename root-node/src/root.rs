@@ -149,10 +149,9 @@ impl Root {
         let ops = Ops::new("root-node", log);
         ops.register(Arc::new(IngestMetrics(ingest.clone())));
         ops.register(Arc::new(notes.clone()));
-        let stop = CancellationToken::new();
-        let whip = whip::start(&config, &ingest, clock, stop.clone())?;
-        if let Some(site) = &whip {
-            ops.register(site.whip.counters.clone());
+        let whip = whip::bind(&config, clock)?;
+        if let Some(bound) = &whip {
+            ops.register(bound.whip.counters.clone());
         }
         let options = NodeOptions {
             clock,
@@ -185,6 +184,7 @@ impl Root {
         };
         let (node, task) = Node::start(options, core, Box::new(NoSink)).await?;
 
+        let stop = CancellationToken::new();
         let (on_air_tx, on_air) = watch::channel(OnAir::default());
         let on_air_tx = Arc::new(on_air_tx);
         for stream in streams {
@@ -193,6 +193,9 @@ impl Root {
             let outlet = ToTree { node, on_air, notes: notes.clone(), clock };
             tokio::spawn(stream.task.run(outlet, stop.clone()));
         }
+        let whip = whip.map(|bound| {
+            bound.start(&config, whip::configured(&config, &ingest), clock, stop.clone())
+        });
         let state = HttpState {
             view: view.clone(),
             on_air,

@@ -28,4 +28,4 @@ pub mod tap;
 mod tests;
 
 pub use driver::Whip;
-pub use publish::{ConfiguredTokens, PublishCheck, Refused};
+pub use publish::{AnyOf, ConfiguredTokens, PublishCheck, Refused};

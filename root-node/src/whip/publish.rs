@@ -3,6 +3,7 @@
 
 use ring::digest;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Says whether a token is good for a stream.
 pub trait PublishCheck: Send + Sync + std::fmt::Debug {
@@ -44,6 +45,22 @@ impl PublishCheck for ConfiguredTokens {
     }
 }
 
+/// Several that are asked in turn: one that says yes is enough.
+#[derive(Debug)]
+pub struct AnyOf(pub Vec<Arc<dyn PublishCheck>>);
+
+impl PublishCheck for AnyOf {
+    fn check(&self, stream: &str, token: Option<&str>) -> Result<(), Refused> {
+        let mut all = self.0.iter().map(|check| check.check(stream, token));
+        all.try_fold(Refused::NotOpen, |worst, checked| match checked {
+            Ok(()) => Err(()),
+            Err(Refused::NotOpen) => Ok(worst),
+            Err(refused) => Ok(refused),
+        })
+        .map_or(Ok(()), Err)
+    }
+}
+
 fn hash(token: &str) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
@@ -63,5 +80,17 @@ mod tests {
         assert_eq!(tokens.check("a", None), Err(Refused::NoToken));
         assert_eq!(tokens.check("c", Some("north")), Err(Refused::NotOpen));
         assert!(!format!("{tokens:?}").contains("north"));
+    }
+
+    #[test]
+    fn one_that_knows_the_token_is_enough() {
+        let one = |stream, token| Arc::new(ConfiguredTokens::new([(stream, token)])) as _;
+        let both = AnyOf(vec![one("a", "north"), one("a", "south"), one("b", "west")]);
+        assert_eq!(both.check("a", Some("north")), Ok(()));
+        assert_eq!(both.check("a", Some("south")), Ok(()));
+        assert_eq!(both.check("a", Some("west")), Err(Refused::WrongToken));
+        assert_eq!(both.check("a", None), Err(Refused::NoToken));
+        assert_eq!(both.check("c", Some("west")), Err(Refused::NotOpen));
+        assert_eq!(AnyOf(Vec::new()).check("a", Some("west")), Err(Refused::NotOpen));
     }
 }
