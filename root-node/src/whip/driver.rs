@@ -373,6 +373,7 @@ impl WhipTask {
         let end = if entry.feed.is_closed() { end.or(Some(End::Closed)) } else { end };
         if let Some(end) = end {
             tracing::info!(stream = %entry.stream, reason = end.label(), "a broadcaster has gone");
+            self.counters.ended(end).add(1);
             self.sessions.remove(&key);
             self.routes.remove(key);
             self.counters.sessions.set(self.sessions.len() as u64);

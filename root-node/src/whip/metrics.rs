@@ -1,5 +1,6 @@
 //! Counters of WHIP for the operations endpoint.
 
+use super::session::End;
 use relay_node::ops::MetricsSource;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,15 @@ pub struct Counters {
     pub strangers: Count,
     /// Datagrams for which the ingest had no room.
     pub overflow: Count,
+    /// Sessions that ended, as [`End::ALL`] has the reasons.
+    ended: [Count; End::ALL.len()],
+}
+
+impl Counters {
+    /// How many sessions ended so.
+    pub fn ended(&self, end: End) -> &Count {
+        &self.ended[end as usize]
+    }
 }
 
 type Read = fn(&Counters) -> &Count;
@@ -56,6 +66,12 @@ impl MetricsSource for Counters {
         for (name, kind, help, read) in ALL {
             let (name, value) = (format!("soleil_whip_{name}"), read(self).get());
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        }
+        let name = "soleil_whip_sessions_ended_total";
+        let _ = writeln!(out, "# HELP {name} Broadcasters that have gone.\n# TYPE {name} counter");
+        for end in End::ALL {
+            let (label, value) = (end.label(), self.ended(end).get());
+            let _ = writeln!(out, "{name}{{reason=\"{label}\"}} {value}");
         }
     }
 }

@@ -98,6 +98,9 @@ pub enum End {
 }
 
 impl End {
+    /// All of them.
+    pub const ALL: [End; 4] = [End::Closed, End::Failed, End::NeverSent, End::Silent];
+
     /// In words, for the log and the metrics.
     pub fn label(self) -> &'static str {
         match self {

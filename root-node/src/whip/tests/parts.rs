@@ -219,7 +219,7 @@ fn h264_is_taken_in_the_profile_that_most_decode() {
 }
 
 #[test]
-fn the_order_of_the_simulcast_line_counts() {
+fn what_is_agreed_on_is_what_both_sides_have() {
     let text = offer(&["a", "b", "c"]).replace("simulcast:send a;b;c", "simulcast:send c;~a,b;zz");
     let plan = planned(&text).unwrap();
     assert_eq!(plan.lines[1].rids, ["c", "a"]);
@@ -227,6 +227,10 @@ fn the_order_of_the_simulcast_line_counts() {
     // rids alone are no simulcast.
     let alone = offer(&["a"]).replace("a=simulcast:send a\r\n", "");
     assert_eq!(planned(&alone).unwrap().lines[1].rids, [""; 0]);
+    // Feedback on numbers that nobody sends is not agreed on.
+    let unnumbered = offer(&[]).replace("transport-wide-cc", "something-else");
+    assert_eq!(planned(&unnumbered).unwrap().lines[1].feedback, ["nack", "nack pli", "ccm fir"]);
+    assert!(planned(&offer(&[])).unwrap().lines[1].feedback.contains(&"transport-cc"));
     let deaf = offer(&["a"]).replace("sdes:rtp-stream-id", "sdes:other");
     assert!(planned(&deaf).is_err());
 }

@@ -1,5 +1,6 @@
 //! A whole broadcaster: `rtc` as the offering side over real UDP.
 
+use super::super::session::End;
 use super::*;
 use bytes::BytesMut;
 use rtc::interceptor::{Interceptor, Packet, Registry, Slot, StreamInfo, TaggedPacket};
@@ -269,6 +270,8 @@ async fn a_broadcaster_that_closes_frees_the_stream_and_delete_closes_it() {
     first.pc.close().unwrap();
     let whip = site.whip.clone();
     first.until(|_| whip.counters.sessions.get() == 0).await;
+    // Not for its silence, which the root would have waited for.
+    assert_eq!(whip.counters.ended(End::Closed).get(), 1);
 
     let mut second = Peer::new().await;
     let answer = second.on_air(&mut site).await;
