@@ -28,6 +28,10 @@ impl<'a> Fragment<'a> {
         let (mut ufrag, mut pwd, mut media, mut section) = (None, None, None, None);
         let mut says = false;
         for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            // Parts of it go back; none of them may end a line.
+            if line.bytes().any(|b| b.is_ascii_control()) {
+                return Err(malformed("a line has a control character"));
+            }
             let (kind, value) = line.split_once('=').ok_or_else(|| malformed("no line of SDP"))?;
             match kind {
                 "m" => media = Some(value),

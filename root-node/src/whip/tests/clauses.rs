@@ -134,7 +134,8 @@ async fn section_4_3_1_a_patch_of_another_type_is_415_and_a_bad_one_400() {
     let patch =
         async |kind: &str, body: &str| site.ask("PATCH", &session, &[&matching, kind], body).await;
     patch("Content-Type: application/sdp", CANDIDATE).await.refuses(415, "trickle-ice-sdpfrag");
-    for body in ["", "nonsense", "a=foo:bar\r\n", "v=0\r\na=ice-ufrag:abcd\r\n"] {
+    let two = "m=audio 9 RTP/AVP 0\r\na=mid:0\ra=ice-lite\r\n";
+    for body in ["", "nonsense", "a=foo:bar\r\n", two, "v=0\r\na=ice-ufrag:abcd\r\n"] {
         patch(TRICKLE, body).await.refuses(400, "");
     }
     patch(TRICKLE, "a=ice-ufrag:ysXw\r\n").await.refuses(400, "ice-pwd");
