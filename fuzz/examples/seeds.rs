@@ -146,6 +146,32 @@ fn leaf() {
     save("leaf_rtcp", "report-nack-pli-fir", &compound);
 }
 
+/// An offer of three layers, as small as one can be.
+const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE a v\r\n\
+    a=ice-ufrag:EsAw\r\na=ice-pwd:bP+XJMM09aR8AiX1jdukzR6Y\r\na=fingerprint:sha-256 DA:7B:57:DC:28:CE:\
+    04:4F:31:79:85:C4:31:67:EB:27:58:29:ED:77:2A:0D:24:AE:ED:AD:30:BC:BD:F1:9C:02\r\n\
+    m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\na=sendonly\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 96 97 98\r\na=mid:v\r\na=sendonly\r\na=rtcp-mux\r\na=rtcp-rsize\r\n\
+    a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+    a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\na=rtpmap:96 VP8/90000\r\n\
+    a=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=rtpmap:98 H264/90000\r\n\
+    a=fmtp:98 packetization-mode=1;profile-level-id=42e01f\r\na=rid:h send\r\na=rid:m send\r\n\
+    a=simulcast:send h;~m\r\na=ssrc-group:FID 1 2\r\n";
+
+fn whip() {
+    let of = |what: u8, rest: &[u8]| [&[what], rest].concat();
+    save("root_whip", "offer-vp8", &of(2, OFFER.as_bytes()));
+    save("root_whip", "offer-h264", &of(3, OFFER.as_bytes()));
+    let fragment = "a=ice-ufrag:ysXw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\nm=audio 9 RTP/AVP 0\r\n\
+        a=mid:0\r\na=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\na=end-of-candidates\r\n";
+    save("root_whip", "fragment", &of(1, fragment.as_bytes()));
+    let mut request = vec![0, 1, 0, 16, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([7; 12]);
+    request.extend([0, 6, 0, 9]);
+    request.extend(b"ours:them\0\0\0");
+    save("root_whip", "request", &of(0, &request));
+}
+
 /// Transport-wide feedback: base number, chunks, deltas; the rest is filled in.
 fn twcc(base: u16, count: u16, serial: u8, chunks: &[u16], deltas: &[u8]) -> Vec<u8> {
     let mut out = vec![0x8f, 205, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
@@ -234,6 +260,7 @@ fn ingest() {
 fn main() {
     hop();
     leaf();
+    whip();
     estimator();
     ingest();
 }

@@ -5,6 +5,7 @@ use root_node::ingest::clock::ClockShift;
 use root_node::ingest::{LayerIngest, LayerSeed, LayerSpec, Port};
 use soleil_protocol::pipeline::Codec;
 use soleil_protocol::{Mono, Now, PacketIndex, Ssrc, Wall};
+use std::net::SocketAddr;
 
 /// The codecs by the first byte of an input.
 pub const CODECS: [Codec; 5] = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus];
@@ -43,7 +44,7 @@ pub fn root_ingest(mut data: &[u8]) {
             seq = seq.wrapping_add(1);
         }
         datagram.extend_from_slice(body);
-        let from = ([192, 0, 2, if how & 3 == 3 { 2 } else { 1 }], 40_000).into();
+        let from: SocketAddr = ([192, 0, 2, if how & 3 == 3 { 2 } else { 1 }], 40_000).into();
         let port = if how & 3 == 1 { Port::Rtcp } else { Port::Rtp };
         let _ = layer.handle_datagram(now, port, from, &datagram, &mut shift);
         while let Some(packet) = layer.poll_packet() {

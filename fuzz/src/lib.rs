@@ -7,6 +7,7 @@ mod ingest;
 mod leaf;
 mod message;
 pub mod plane;
+mod whip;
 
 pub use drawing::root_drawing;
 pub use hop::{hop_packet, hop_rtcp, hop_stun};
@@ -14,6 +15,7 @@ pub use ingest::root_ingest;
 pub use leaf::{leaf_rtcp, leaf_sdp, leaf_stun, leaf_twcc};
 pub use message::message_xml;
 pub use plane::hop_plane;
+pub use whip::root_whip;
 
 /// Takes `n` bytes off the front; fewer if there are fewer.
 fn take<'a>(data: &mut &'a [u8], n: usize) -> &'a [u8] {

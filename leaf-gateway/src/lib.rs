@@ -15,7 +15,7 @@ pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod occupancy;
-pub mod reach;
+pub use relay_node::config::candidates as reach;
 pub mod rewriter;
 pub mod ring;
 mod run;

@@ -62,12 +62,13 @@ pub fn start(section: &LogSection) -> LogControl {
     LogControl { filter: started.ok().map(|()| handle) }
 }
 
-/// The DTLS library warns three times of every browser's hello; it is heard only if it is named.
+/// The WebRTC libraries tell of each state of a broadcaster, and warn three times of every browser's
+/// hello; they are heard only if they are named.
 fn quieten(directives: &str) -> String {
-    if directives.contains("rtc_dtls") {
+    if directives.contains("rtc") {
         directives.to_owned()
     } else {
-        format!("{directives},rtc_dtls=error")
+        format!("{directives},rtc=warn,rtc_dtls=error,rtc_ice=error")
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_dtls_library_is_quiet_unless_it_is_named() {
-        assert_eq!(quieten("info"), "info,rtc_dtls=error");
+        assert_eq!(quieten("info"), "info,rtc=warn,rtc_dtls=error,rtc_ice=error");
         assert_eq!(quieten("info,rtc_dtls=debug"), "info,rtc_dtls=debug");
         for directives in ["info", "off", "relay_node=debug,info", "rtc_dtls=trace"] {
             check_level(&quieten(directives)).unwrap();

@@ -36,8 +36,8 @@ use std::time::Duration;
         The token commands work while the root runs; they need the same --config or --data-dir.\n\
         Every key of the file is also a variable: http.listen is SOLEIL_HTTP__LISTEN.\n\
         Flags go over variables, variables over the file.\n\n\
-        Open to nodes: TCP and UDP 7443. Open to viewers: TCP 8080. Not open: the operations \
-        address.\n\
+        Open to nodes: TCP and UDP 7443. Open to viewers: TCP 8080. Open to broadcasters: TCP \
+        8080, UDP 8189. Not open: the operations address.\n\
         Exit codes: 0 stopped as asked, 64 usage, 78 configuration, 1 anything else."
 )]
 pub struct Cli {

@@ -6,11 +6,13 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod webrtc;
 
 pub use ingest::{IngestSection, PortRange};
 pub use streams::{MAX_LAYERS, MAX_STREAMS, MAX_TRACKS, StreamSection, TrackSection};
 pub(crate) use streams::{check as check_streams, legal_name};
 pub use tree::TreeSection;
+pub use webrtc::{PublishToken, WebrtcSection};
 
 use crate::authority::CERTIFICATE_LIFETIME;
 use relay_node::config::sections::{
@@ -46,6 +48,8 @@ pub struct Config {
     pub log: LogSection,
     /// Pages, API and play redirects.
     pub http: HttpSection,
+    /// Broadcasters over WebRTC.
+    pub webrtc: WebrtcSection,
     /// Who hangs below whom.
     pub tree: TreeSection,
     /// Certificates that nodes get.
@@ -66,6 +70,7 @@ impl Default for Config {
             ops: OpsSection::default(),
             log: LogSection::default(),
             http: HttpSection::default(),
+            webrtc: WebrtcSection::default(),
             tree: TreeSection::default(),
             certificates: CertificatesSection::default(),
             ingest: IngestSection::default(),
@@ -156,6 +161,7 @@ impl Config {
             let message = "must begin with http:// or https://";
             return Err(ConfigError::at(path, "http.public_url", message));
         }
+        self.webrtc.check(path)?;
         self.tree
             .load(self.name())
             .map_err(|message| ConfigError::at(path, "tree.drawing", message))?;
@@ -172,6 +178,8 @@ impl Config {
         if self.ops.enabled {
             tcp.push(("ops.listen", self.ops.listen));
         }
+        let udp = [("media.listen", self.media.listen), ("webrtc.listen", self.webrtc.listen)];
+        listen::distinct(path, &udp)?;
         listen::distinct(path, &tcp)
     }
 

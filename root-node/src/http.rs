@@ -3,17 +3,21 @@
 //! something goes through `streams::Registry`. Sockets are in `relay_node::http_server`.
 
 mod api;
-mod headers;
+pub(crate) mod headers;
 mod pages;
 mod play;
 pub mod problem;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use api::no_stream;
+
 use crate::core::api::RootView;
 use crate::core::pick::LeafPicker;
 use crate::store::Store;
 use crate::streams::Registry;
+use crate::whip;
+use crate::whip::http::WhipSite;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -53,10 +57,13 @@ pub struct HttpState {
     pub streams: Arc<Registry>,
     /// Knows tokens.
     pub store: Arc<Store>,
+    /// Broadcasters over WebRTC, if they are taken.
+    pub whip: Option<Arc<WhipSite>>,
 }
 
 /// All routes.
 pub fn router(state: Arc<HttpState>) -> Router {
+    let whip = state.whip.clone().map(whip::http::router).unwrap_or_default();
     let open = Router::new()
         .route("/whep/{stream}", post(play::play).options(play::options))
         .layer(axum::middleware::map_response(problem::same_form))
@@ -68,9 +75,10 @@ pub fn router(state: Arc<HttpState>) -> Router {
         .merge(open)
         .merge(api::routes())
         .fallback(pages::other)
+        .with_state(state)
+        .merge(whip)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::map_response(problem::same_form))
         .layer(axum::middleware::map_response(headers::secure))
-        .with_state(state)
 }

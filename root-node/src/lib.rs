@@ -12,3 +12,4 @@ pub mod planner;
 pub mod root;
 pub mod store;
 pub mod streams;
+pub mod whip;

@@ -4,6 +4,7 @@
 mod tap;
 #[cfg(test)]
 mod tests;
+mod whip;
 
 use crate::authority::RootAuthority;
 use crate::config::Config;
@@ -110,6 +111,10 @@ impl Root {
         let ops = Ops::new("root-node", log);
         ops.register(Arc::new(IngestMetrics(table.clone())));
         ops.register(Arc::new(notes.clone()));
+        let whip = whip::bind(&config, clock)?;
+        if let Some(bound) = &whip {
+            ops.register(bound.whip.counters.clone());
+        }
         let options = NodeOptions {
             clock,
             seed: identity::random()?,
@@ -153,6 +158,10 @@ impl Root {
         };
         let started = Registry::start(store.clone(), around, view.clone(), config.ingest, known);
         let streams = Arc::new(started?);
+        let whip = whip.map(|bound| {
+            let tokens = whip::tokens(&config, store.clone(), clock);
+            bound.start(&config, (streams.clone(), tokens), clock, stop.clone())
+        });
         let state = HttpState {
             view: view.clone(),
             on_air,
@@ -161,6 +170,7 @@ impl Root {
             clock,
             streams: streams.clone(),
             store,
+            whip,
         };
         tokio::spawn(server.serve(http::router(Arc::new(state)), stop.clone()));
         let renewed = node.clone();

@@ -151,6 +151,84 @@ pub fn join(url: &str, joins: u64) -> Result<Joined, HarnessError> {
     Ok(joined)
 }
 
+/// Chromium that broadcasts over WHIP; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Publisher {
+    process: Process,
+    /// The session's URL.
+    pub location: String,
+}
+
+/// What one layer of a broadcast sent.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Sent {
+    /// `audio` or `video`.
+    pub kind: String,
+    /// The layer.
+    pub rid: Option<String>,
+    /// Its width.
+    pub frame_width: Option<u64>,
+    /// Frames.
+    pub frames_sent: Option<u64>,
+    /// Key-frame requests that came.
+    pub pli_count: Option<u64>,
+}
+
+/// What a publisher prints.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Published {
+    ok: bool,
+    location: Option<String>,
+    end: Option<String>,
+    sent: Vec<Sent>,
+    errors: Vec<String>,
+}
+
+/// Broadcasts to a WHIP address with further arguments of `publish.mjs`; media flow when this
+/// returns.
+///
+/// # Errors
+/// If the program does not run, or media do not flow.
+pub fn publish(url: &str, token: &str, more: &[&str]) -> Result<Publisher, HarnessError> {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("browser");
+    let mut command = Command::new("node");
+    command.current_dir(directory).args(["publish.mjs", url, "--token", token]).args(more);
+    let mut process = Process::start("publish.mjs", &mut command)?;
+    crate::wait::holds_within(OVERHEAD, || {
+        process.exit().is_some() || process.stdout().iter().any(|line| line.starts_with('{'))
+    });
+    let line = process.stdout().into_iter().find(|line| line.starts_with('{'));
+    let said: Published = parse(line.as_deref().unwrap_or("nothing"))?;
+    match said.location {
+        Some(location) if said.ok => Ok(Publisher { process, location }),
+        _ => Err(process.failed(format!("does not broadcast: {line:?}"))),
+    }
+}
+
+impl Publisher {
+    /// Stops (DELETE of the session); gives what was sent.
+    ///
+    /// # Errors
+    /// If it does not stop well, or had errors.
+    pub fn stop(mut self) -> Result<Vec<Sent>, HarnessError> {
+        self.process.terminate();
+        let ended = self.process.wait(OVERHEAD);
+        let mut lines = Vec::new();
+        crate::wait::holds_within(Duration::from_secs(2), || {
+            lines = self.process.stdout();
+            lines.iter().filter(|line| line.starts_with('{')).count() > 1
+        });
+        let line = lines.into_iter().rev().find(|line| line.starts_with('{'));
+        let said: Published = parse(line.as_deref().unwrap_or("nothing"))?;
+        if said.end.as_deref() == Some("stopped") && said.errors.is_empty() {
+            return Ok(said.sent);
+        }
+        Err(self.process.failed(format!("did not stop well ({ended:?}): {line:?}")))
+    }
+}
+
 fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, HarnessError> {
     serde_json::from_str(line).map_err(|error| HarnessError::Process {
         name: "browser".into(),

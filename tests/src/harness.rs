@@ -21,6 +21,7 @@ pub use broadcast::Broadcast;
 pub use holdings::Holdings;
 pub use node::{Metrics, Process, Running};
 pub use options::{Hop, Options, Stream};
+pub use plan::PUBLISH_TOKEN;
 pub use ports::Ports;
 pub use steering::{Order, Seen};
 pub use tree::Tree;

@@ -73,6 +73,7 @@ impl Small {
         config.overlay.listen = any();
         config.media.listen = any();
         config.http.listen = any();
+        config.webrtc.listen = any();
         config.ops.enabled = false;
         let mut stream = StreamSection::demo();
         stream.track.remove(0);
@@ -135,6 +136,7 @@ impl Small {
         config.root.address = Some(self.address.clone());
         config.root.token = Some(token.clone());
         config.http.listen = any();
+        config.webrtc.listen = any();
         config.webrtc.listen = any();
         config.webrtc.tcp = false;
         config.ops.enabled = false;

@@ -108,6 +108,7 @@ impl Scene {
         config.overlay.listen = any();
         config.media.listen = any();
         config.http.listen = any();
+        config.webrtc.listen = any();
         config.ops.enabled = false;
         let mut stream = StreamSection::demo();
         stream.track.remove(0);
@@ -146,6 +147,7 @@ impl Scene {
         config.root.address = Some(address);
         config.root.token = Some(token(Role::Leaf));
         config.http.listen = any();
+        config.webrtc.listen = any();
         config.webrtc.listen = any();
         config.ops.enabled = false;
         let leaf =

@@ -5,7 +5,7 @@
 mod change;
 pub mod counter;
 pub mod events;
-pub mod ice_servers;
+pub use relay_node::config::ice_servers;
 mod join;
 pub mod layers;
 mod problem;

@@ -35,6 +35,10 @@ impl<'a> Fragment<'a> {
         let (mut ice_ufrag, mut ice_pwd, mut media, mut section) = (None, None, None, None);
         let mut says = false;
         for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            // Parts of it go back; none of them may end a line.
+            if line.bytes().any(|b| b.is_ascii_control()) {
+                return Err(bad("a line has a control character"));
+            }
             let (kind, value) = line.split_once('=').ok_or_else(|| bad("a line is not SDP"))?;
             match kind {
                 "m" => media = media.or(Some(value)),
@@ -151,6 +155,7 @@ mod tests {
             "a=sendrecv\r\n",
             "v=0\r\na=mid:0\r\n",
             "a=ice-ufrag:abcd\r\na=ice-ufrag:efgh\r\n",
+            "m=audio 9 RTP/AVP 0\r\na=mid:0\ra=ice-lite\r\n",
         ] {
             assert!(Fragment::parse(text).is_err(), "{text}");
         }

@@ -5,7 +5,9 @@
 //! that each source can be checked by itself; what must be present is checked afterwards, with
 //! [`ConfigError::missing`] and [`ConfigError::at`].
 
+pub mod candidates;
 pub mod flags;
+pub mod ice_servers;
 pub mod listen;
 pub mod reach;
 pub mod sections;

@@ -1,5 +1,6 @@
 //! `[[stream]]`: which streams there are, and on which UDP ports a broadcaster sends them.
 
+use super::PublishToken;
 use crate::ingest::TrackSpec;
 use serde::Deserialize;
 use soleil_protocol::limits::MAX_FMTP;
@@ -25,6 +26,9 @@ pub struct StreamSection {
     /// Its number; default: given at its first start, and kept.
     #[serde(default)]
     pub id: Option<u32>,
+    /// Who has it may broadcast the stream over WHIP; default: nobody.
+    #[serde(default)]
+    pub publish_token: Option<PublishToken>,
     /// Its tracks.
     #[serde(default)]
     pub track: Vec<TrackSection>,
@@ -85,6 +89,7 @@ impl StreamSection {
         StreamSection {
             name: "demo".into(),
             id: None,
+            publish_token: None,
             track: vec![track(Codec::H264, 96, 5004), track(Codec::Opus, 111, 5006)],
         }
     }

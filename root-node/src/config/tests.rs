@@ -57,11 +57,22 @@ fn what_is_wrong_is_named() {
         (&format!("[[stream]]\nname = 'a'\n{}", track.replace("96", "72")), "payload_type"),
         (&format!("[[stream]]\nname = 'a'\n{}", track.replace("H264", "MPEG")), "MPEG"),
         (&format!("[[stream]]\nname = 'a'\nid = 0\n{track}"), "id 0"),
+        ("[webrtc]\nlisten = '0.0.0.0:7443'\n", "where media.listen listens already"),
+        ("[webrtc]\nannounce = ['0.0.0.0']\n", "webrtc.announce"),
+        ("[webrtc]\nannounce = ['root.example']\n", "names are not resolved"),
+        ("[[webrtc.ice_servers]]\nurl = 'http://a'\n", "webrtc.ice_servers"),
+        ("[[stream]]\nname = 'a'\npublish_token = 'north'\n", "16 to 256 characters"),
     ];
     for (text, word) in table {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains(word), "{text}: {error}");
+        assert!(!error.contains("north"), "a secret is shown: {error}");
     }
+    // Nor is it where a configuration is shown whole.
+    let track = format!("publish_token = 'north-of-the-river'\n{track}");
+    let config = read(&format!("[[stream]]\nname = 'a'\n{track}")).unwrap();
+    assert!(!format!("{config:?}").contains("north"));
+    assert_eq!(config.stream[0].publish_token.as_ref().unwrap().secret(), "north-of-the-river");
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub struct RootCore {
     tree: Tree,
     pipelines: BTreeMap<PipelineId, RootPipeline>,
     /// Pipelines that are over, and since when: a node that was away meanwhile has to hear of it.
-    removed: BTreeMap<PipelineId, Mono>,
+    ended: BTreeMap<PipelineId, Mono>,
     timers: Timers<RootTimer>,
     outputs: VecDeque<RootOutput>,
     next_link: u64,
@@ -124,7 +124,7 @@ impl RootCore {
             started: false,
             tree,
             pipelines: BTreeMap::new(),
-            removed: BTreeMap::new(),
+            ended: BTreeMap::new(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
             next_link,

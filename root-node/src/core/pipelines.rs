@@ -55,7 +55,7 @@ impl RootCore {
             }
             return;
         }
-        self.removed.remove(&id);
+        self.ended.remove(&id);
         let current = self.new_epoch(None);
         let key = self.new_key();
         self.node.add_key(id, current, key.clone());
@@ -98,10 +98,10 @@ impl RootCore {
             self.timers.clear(&RootTimer::DropKeys(id));
             self.node.remove_pipeline(id);
             self.node.broadcast(Body::RemovePipeline(RemovePipeline { pipeline: id, reason }));
-            self.removed.insert(id, self.now.mono);
-            let oldest = self.removed.iter().min_by_key(|(_, since)| **since).map(|(id, _)| *id);
-            if let Some(oldest) = oldest.filter(|_| self.removed.len() > MAX_REMOVED) {
-                self.removed.remove(&oldest);
+            self.ended.insert(id, self.now.mono);
+            let oldest = self.ended.iter().min_by_key(|(_, since)| **since).map(|(id, _)| *id);
+            if let Some(oldest) = oldest.filter(|_| self.ended.len() > MAX_REMOVED) {
+                self.ended.remove(&oldest);
             }
             self.touch();
         }
@@ -186,8 +186,8 @@ impl RootCore {
         // It may have been between two parents when others heard of these. Who is away longer is
         // forgotten, joins anew and says what it has.
         let now = self.now.mono;
-        self.removed.retain(|_, since| now.since(*since) < FORGET_AFTER);
-        for id in self.removed.keys().filter(|id| !stale.contains(id)) {
+        self.ended.retain(|_, since| now.since(*since) < FORGET_AFTER);
+        for id in self.ended.keys().filter(|id| !stale.contains(id)) {
             self.node.send_to(node, over(*id));
         }
     }

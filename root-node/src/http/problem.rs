@@ -46,6 +46,11 @@ impl Problem {
         self.challenge = Some(challenge);
         self
     }
+
+    /// What it is.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
 }
 
 impl IntoResponse for Problem {

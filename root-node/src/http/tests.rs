@@ -63,6 +63,7 @@ async fn site(limits: Limits) -> Site {
         clock,
         streams: bench.registry.clone(),
         store: bench.store.clone(),
+        whip: None,
     };
     let server = HttpServer::bind(([127, 0, 0, 1], 0).into(), None).await.unwrap();
     let server = server.with_limits(limits);

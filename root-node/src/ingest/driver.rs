@@ -1,8 +1,10 @@
 //! The thin driver of one stream's ingest: its UDP sockets and its timer. It moves datagrams into
 //! the core, seals what comes out and hands it on.
 
+use super::feed::{Claim, FedDatagram, Feed, KeyFrameWanted, MAX_FED, Refused};
 use super::layer::Port;
 use super::reason::{Counters, DropReason};
+use super::source::{FeedId, Source};
 use super::stream::{StreamEvent, StreamIngest};
 use bytes::Bytes;
 use relay_node::clock::Clock;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The largest datagram that is taken: a jumbo frame's.
@@ -39,6 +41,8 @@ pub enum Order {
     Key(Epoch, PipelineKey),
     /// Viewers of a layer need a key frame.
     KeyFrame(Ssrc),
+    /// A source within this process wants to send.
+    Claim(Claim),
 }
 
 /// Where sealed packets and events go.
@@ -71,6 +75,18 @@ impl IngestHandle {
         self.orders.try_send(order).is_ok()
     }
 
+    /// Takes the stream for a source within this process. Key frames that are wanted of it go to
+    /// `wanted`. The stream is free again when the [`Feed`] is dropped.
+    ///
+    /// # Errors
+    /// If somebody sends already, or the ingest has ended or is swamped.
+    pub async fn feed(&self, wanted: mpsc::Sender<KeyFrameWanted>) -> Result<Feed, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let claim = Claim { id: Feed::next_id(), wanted, reply };
+        self.orders.send(Order::Claim(claim)).await.map_err(|_| Refused::Ended)?;
+        answer.await.map_err(|_| Refused::Ended)?
+    }
+
     /// What has been counted, as of the last half second.
     pub fn counters(&self) -> Arc<Vec<LayerCounters>> {
         self.counters.borrow().clone()
@@ -92,6 +108,14 @@ pub struct IngestTask {
     sealer: Option<Sealer>,
     orders: mpsc::Receiver<Order>,
     counters: watch::Sender<Arc<Vec<LayerCounters>>>,
+    fed: Option<Fed>,
+}
+
+/// The source within this process that feeds the stream.
+struct Fed {
+    id: FeedId,
+    datagrams: mpsc::Receiver<FedDatagram>,
+    wanted: mpsc::Sender<KeyFrameWanted>,
 }
 
 impl IngestTask {
@@ -135,7 +159,8 @@ impl IngestTask {
             orders,
             counters: counters_rx,
         };
-        let task = IngestTask { core, clock, sockets, sealer: None, orders: orders_rx, counters };
+        let orders = orders_rx;
+        let task = IngestTask { core, clock, sockets, sealer: None, orders, counters, fed: None };
         Ok((handle, task))
     }
 
@@ -159,6 +184,7 @@ impl IngestTask {
                     None => break,
                 },
                 () = readable(&self.sockets) => self.receive(&mut buffer),
+                datagram = fed(&mut self.fed) => self.take(datagram),
                 () = timer => self.core.handle_timeout(self.clock.now()),
                 _ = publish.tick() => {
                     let _ = self.counters.send_replace(Arc::new(self.core.counters()));
@@ -172,6 +198,37 @@ impl IngestTask {
         match order {
             Order::Key(epoch, key) => self.sealer = Some(Sealer::new(&key, epoch)),
             Order::KeyFrame(ssrc) => self.core.request_key_frame(self.clock.now(), ssrc),
+            Order::Claim(claim) => self.claim(claim),
+        }
+    }
+
+    fn claim(&mut self, claim: Claim) {
+        let Claim { id, wanted, reply } = claim;
+        if !self.core.claim(self.clock.now().mono, id) {
+            // Who asked may have gone: then nobody waits for the answer.
+            let _ = reply.send(Err(Refused::Busy));
+            return;
+        }
+        let (sender, datagrams) = mpsc::channel(MAX_FED);
+        self.fed = Some(Fed { id, datagrams, wanted });
+        // If who asked has gone, the feed is dropped with the answer, and the stream is free again.
+        let _ = reply.send(Ok(Feed::new(id, sender)));
+    }
+
+    /// A datagram of the source within this process; `None`: it has gone.
+    fn take(&mut self, first: Option<FedDatagram>) {
+        let Some(id) = self.fed.as_ref().map(|fed| fed.id) else { return };
+        let Some(first) = first else {
+            self.fed = None;
+            return self.core.leave(id);
+        };
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            let Some(FedDatagram { layer, at, bytes }) = next else { break };
+            if let Err(reason) = self.core.handle_datagram(at, layer, Port::Rtp, id, &bytes) {
+                tracing::trace!(?id, layer, reason = reason.label(), "dropped");
+            }
+            next = self.fed.as_mut().and_then(|fed| fed.datagrams.try_recv().ok());
         }
     }
 
@@ -228,11 +285,24 @@ impl IngestTask {
         if !sealed.is_empty() {
             outlet.packets(sealed);
         }
-        while let Some((layer, port, to, bytes)) = self.core.poll_send() {
-            let socket = self.sockets.iter().find(|s| s.layer == layer && s.port == port);
-            if let Some(socket) = socket {
-                // RTCP that does not fit into the socket is worth nothing later.
-                let _ = socket.udp.try_send_to(&bytes, to);
+        while let Some((layer, packet)) = self.core.poll_send() {
+            match packet.to {
+                Source::Socket(to) => {
+                    let (port, bytes) = (packet.port, &packet.bytes);
+                    let socket = self.sockets.iter().find(|s| s.layer == layer && s.port == port);
+                    if let Some(socket) = socket {
+                        // RTCP that does not fit into the socket is worth nothing later.
+                        let _ = socket.udp.try_send_to(bytes, to);
+                    }
+                }
+                // Reports are made by whoever speaks with the sender; only the wish goes there.
+                Source::Fed(id) => {
+                    let fed = self.fed.as_ref().filter(|f| f.id == id && packet.key_frame);
+                    if let Some(fed) = fed {
+                        // A wish that does not fit is merged with those that wait.
+                        let _ = fed.wanted.try_send(KeyFrameWanted { feed: id, layer });
+                    }
+                }
             }
         }
     }
@@ -247,6 +317,14 @@ fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&addr.into())?;
     UdpSocket::from_std(socket.into())
+}
+
+/// The next datagram of the source within this process; waits for ever if there is none.
+async fn fed(fed: &mut Option<Fed>) -> Option<FedDatagram> {
+    match fed {
+        Some(fed) => fed.datagrams.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Any of the sockets has something.

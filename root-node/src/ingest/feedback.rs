@@ -3,9 +3,9 @@
 
 use super::layer::Port;
 use super::rtcp::{self, ReportBlock};
+use super::source::{Source, ToSender};
 use soleil_protocol::Mono;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How often the sender hears how its packets fare.
@@ -22,14 +22,14 @@ pub struct Feedback {
     next_report: Mono,
     wanted: bool,
     last_pli: Option<Mono>,
-    queue: VecDeque<(Port, SocketAddr, Vec<u8>)>,
+    queue: VecDeque<ToSender>,
 }
 
 /// Where the sender's RTCP comes from, which is where ours goes (RFC 4961).
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     port: Port,
-    addr: SocketAddr,
+    addr: Source,
     report: Option<(u32, Mono)>,
 }
 
@@ -53,7 +53,7 @@ impl Feedback {
     }
 
     /// The sender's RTCP came, with the NTP time of a Sender Report.
-    pub fn sender_shows(&mut self, now: Mono, port: Port, addr: SocketAddr, ntp: Option<u64>) {
+    pub fn sender_shows(&mut self, now: Mono, port: Port, addr: Source, ntp: Option<u64>) {
         if self.peer.is_none() {
             self.next_report = now.after(REPORT_INTERVAL);
         }
@@ -85,7 +85,12 @@ impl Feedback {
             block.last_report = ntp;
             block.delay = (now.since(at).as_micros() * 65_536 / 1_000_000) as u32;
         }
-        self.queue.push_back((peer.port, peer.addr, rtcp::write(self.own, block, pli)));
+        self.queue.push_back(ToSender {
+            port: peer.port,
+            to: peer.addr,
+            key_frame: pli,
+            bytes: rtcp::write(self.own, block, pli),
+        });
         self.next_report = now.after(REPORT_INTERVAL);
         if pli {
             self.wanted = false;
@@ -101,7 +106,7 @@ impl Feedback {
     }
 
     /// The next packet for the sender.
-    pub fn poll_send(&mut self) -> Option<(Port, SocketAddr, Vec<u8>)> {
+    pub fn poll_send(&mut self) -> Option<ToSender> {
         self.queue.pop_front()
     }
 

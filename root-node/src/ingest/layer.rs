@@ -12,12 +12,12 @@ use super::reason::{Counters, DropReason};
 use super::rtcp::{self, Reception};
 use super::rtp::{self, RtpView};
 use super::sequence::{Extender, Placed, Push, Reorder};
+use super::source::{Patience, Source, ToSender};
 use bytes::Bytes;
 use relay_node::media::api::FrameMarks;
 use release::{Meta, Outlet};
 use soleil_protocol::pipeline::{Codec, MediaKind};
 use soleil_protocol::{Mono, Now, PacketIndex, Ssrc};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A port belongs to its sender until it was silent for this long (PROTOCOL "Plain RTP").
@@ -98,7 +98,7 @@ pub struct Packet {
 /// Whom the port belongs to.
 #[derive(Debug, Clone, Copy)]
 struct Lock {
-    from: SocketAddr,
+    from: Source,
     ssrc: u32,
     heard: Mono,
     since: Mono,
@@ -121,7 +121,7 @@ pub struct LayerIngest {
     /// Whether the lock had run out when time was last looked at.
     silent: bool,
     /// The last source, also after its lock has gone.
-    source: Option<(SocketAddr, u32)>,
+    source: Option<(Source, u32)>,
     extender: Extender,
     reorder: Reorder<Held>,
     timeline: Timeline,
@@ -143,8 +143,8 @@ impl LayerIngest {
             lock: None,
             silent: true,
             source: None,
-            extender: Extender::default(),
-            reorder: Reorder::default(),
+            extender: Extender::new(Patience::PLAIN),
+            reorder: Reorder::new(Patience::PLAIN),
             timeline: Timeline::new(spec.clock_rate, seed.timestamp),
             clock: CaptureClock::new(spec.clock_rate),
             reception: Reception::default(),
@@ -165,10 +165,11 @@ impl LayerIngest {
         &mut self,
         now: Now,
         port: Port,
-        from: SocketAddr,
+        from: impl Into<Source>,
         datagram: &[u8],
         shift: &mut ClockShift,
     ) -> Result<(), DropReason> {
+        let from = from.into();
         let taken = if port == Port::Rtcp || rtp::is_rtcp(datagram) {
             self.handle_rtcp(now, port, from, datagram)
         } else {
@@ -213,8 +214,21 @@ impl LayerIngest {
         self.outlet.poll_reserve()
     }
 
-    /// The next RTCP packet for the sender, and the socket to send it from.
-    pub fn poll_send(&mut self) -> Option<(Port, SocketAddr, Vec<u8>)> {
+    /// The source has gone: the port is free for the next one at once.
+    pub fn leave(&mut self, source: Source) {
+        if self.lock.is_some_and(|lock| lock.from == source) {
+            self.lock = None;
+            self.silent = true;
+        }
+    }
+
+    /// Who sends, if anybody has lately.
+    pub fn sender(&self, now: Mono) -> Option<Source> {
+        self.lock.filter(|lock| now.since(lock.heard) < LOCK_TIME).map(|lock| lock.from)
+    }
+
+    /// The next RTCP packet for the sender.
+    pub fn poll_send(&mut self) -> Option<ToSender> {
         self.feedback.poll_send()
     }
 
@@ -258,7 +272,7 @@ impl LayerIngest {
     fn handle_rtp(
         &mut self,
         now: Now,
-        from: SocketAddr,
+        from: Source,
         datagram: &[u8],
         shift: &mut ClockShift,
     ) -> Result<(), DropReason> {
@@ -304,7 +318,7 @@ impl LayerIngest {
     fn admit(
         &mut self,
         now: Now,
-        from: SocketAddr,
+        from: Source,
         packet: &RtpView<'_>,
         info: &Result<Info, DropReason>,
         shift: &mut ClockShift,
@@ -329,7 +343,12 @@ impl LayerIngest {
             }
             self.source = Some((from, packet.ssrc));
             self.outlet.counters.sources += 1;
-            self.extender = Extender::default();
+            self.extender = Extender::new(from.patience());
+            self.reorder = Reorder::new(from.patience());
+            if let Source::Fed(_) = from {
+                // It has shown elsewhere that it takes feedback.
+                self.feedback.sender_shows(now.mono, Port::Rtp, from, None);
+            }
             self.request_key_frame();
         }
         self.lock = Some(Lock { from, ssrc: packet.ssrc, heard: now.mono, since: now.mono });
@@ -342,7 +361,7 @@ impl LayerIngest {
         while let Some((held, lost)) = self.reorder.flush() {
             self.release(held, lost, shift);
         }
-        self.reorder = Reorder::default();
+        self.reorder = Reorder::new(self.source.map_or(Patience::PLAIN, |s| s.0.patience()));
         self.fragmenter.abandon();
         self.timeline.change_source();
         self.clock.change_source();
@@ -356,12 +375,12 @@ impl LayerIngest {
         &mut self,
         now: Now,
         port: Port,
-        from: SocketAddr,
+        from: Source,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         let said = rtcp::parse(datagram).ok_or(DropReason::Rtcp)?;
         let lock = self.lock.ok_or(DropReason::Rtcp)?;
-        if lock.from.ip() != from.ip() || lock.ssrc != said.ssrc {
+        if !lock.from.same_host(&from) || lock.ssrc != said.ssrc {
             return Err(DropReason::Rtcp);
         }
         self.outlet.counters.rtcp += 1;

@@ -1,20 +1,12 @@
 //! Sequence numbers without their wrap, and a small reorder buffer in front of sealing. Pure;
 //! payloads are whatever the caller puts in.
 
+use super::source::Patience;
 use soleil_protocol::Mono;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// The largest forward jump that is loss and not a restart (RFC 3550 appendix A.1).
 const MAX_DROPOUT: u64 = 3000;
-/// The largest backward jump that is reordering and not a restart (RFC 3550 appendix A.1).
-const MAX_MISORDER: u64 = 100;
-/// How long a packet waits for an earlier one. A broadcaster's network reorders within a few
-/// milliseconds; whatever is later than this is lost, and every viewer would wait with it.
-pub const REORDER_TIME: Duration = Duration::from_millis(40);
-/// How many packets may wait. 128 packets of 1,400 bytes are 40 ms of 36 Mbit/s.
-pub const REORDER_PACKETS: usize = 128;
-
 /// What a sequence number means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
@@ -27,13 +19,19 @@ pub enum Placed {
 }
 
 /// Extends 16-bit sequence numbers (RFC 3550 appendix A.1).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Extender {
     highest: Option<u64>,
     doubtful: Option<u16>,
+    misorder: u64,
 }
 
 impl Extender {
+    /// For a source that has sent nothing yet.
+    pub fn new(patience: Patience) -> Self {
+        Self { highest: None, doubtful: None, misorder: patience.misorder }
+    }
+
     /// Places a sequence number; the first one is always taken.
     pub fn place(&mut self, seq: u16) -> Placed {
         let Some(highest) = self.highest else {
@@ -49,7 +47,7 @@ impl Extender {
             return Placed::At(highest + ahead);
         }
         let behind = 0x1_0000 - ahead;
-        if behind <= MAX_MISORDER {
+        if behind <= self.misorder {
             return Placed::At(highest - behind);
         }
         if self.doubtful == Some(seq) {
@@ -79,15 +77,15 @@ pub enum Push {
 pub struct Reorder<T> {
     next: Option<u64>,
     held: BTreeMap<u64, (Mono, T)>,
-}
-
-impl<T> Default for Reorder<T> {
-    fn default() -> Self {
-        Self { next: None, held: BTreeMap::new() }
-    }
+    patience: Patience,
 }
 
 impl<T> Reorder<T> {
+    /// Waits for holes as the source deserves.
+    pub fn new(patience: Patience) -> Self {
+        Self { next: None, held: BTreeMap::new(), patience }
+    }
+
     /// Puts a packet in.
     pub fn push(&mut self, now: Mono, at: u64, item: T) -> Push {
         if self.next.is_some_and(|next| at < next) {
@@ -101,12 +99,12 @@ impl<T> Reorder<T> {
     }
 
     /// The next packet whose turn has come, and how many were given up before it. Packets behind
-    /// a hole wait for [`REORDER_TIME`], or until there are more than [`REORDER_PACKETS`].
+    /// a hole wait for the patience's time, or until there are more than its packets.
     pub fn pop(&mut self, now: Mono) -> Option<(T, u64)> {
         let (&first, _) = self.held.first_key_value()?;
         let next = self.next.unwrap_or(first);
         let waited = self.deadline().is_some_and(|d| d <= now);
-        if first != next && !waited && self.held.len() <= REORDER_PACKETS {
+        if first != next && !waited && self.held.len() <= self.patience.packets {
             return None;
         }
         self.take_first(next)
@@ -122,7 +120,7 @@ impl<T> Reorder<T> {
     /// When [`Reorder::pop`] gives up a hole.
     pub fn deadline(&self) -> Option<Mono> {
         let oldest = self.held.values().map(|(at, _)| *at).min()?;
-        Some(oldest.after(REORDER_TIME))
+        Some(oldest.after(self.patience.time))
     }
 
     fn take_first(&mut self, next: u64) -> Option<(T, u64)> {

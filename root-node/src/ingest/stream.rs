@@ -4,9 +4,9 @@
 use super::clock::ClockShift;
 use super::layer::{LayerIngest, LayerSeed, LayerSpec, LayerStart, Packet, Port};
 use super::reason::{Counters, DropReason};
+use super::source::{FeedId, Source, ToSender};
 use soleil_protocol::pipeline::{Codec, Layer, PipelineDef, Track};
 use soleil_protocol::{Mono, Now, PacketIndex, PipelineId, Ssrc};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A stream without packets on any port for this long is off air: new viewers are told to come
@@ -55,6 +55,8 @@ pub struct StreamIngest {
     shift: ClockShift,
     live: bool,
     heard: Option<Mono>,
+    /// The one source that may send, if it is within this process: all ports are kept for it.
+    feed: Option<FeedId>,
     defined: PipelineDef,
     events: std::collections::VecDeque<StreamEvent>,
 }
@@ -102,6 +104,7 @@ impl StreamIngest {
             shift: ClockShift::default(),
             live: false,
             heard: None,
+            feed: None,
             defined,
             events: std::collections::VecDeque::new(),
         };
@@ -128,10 +131,15 @@ impl StreamIngest {
         now: Now,
         layer: usize,
         port: Port,
-        from: SocketAddr,
+        from: impl Into<Source>,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
+        let from = from.into();
         let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
+        if self.feed.is_some_and(|feed| Source::Fed(feed) != from) {
+            ingest.count_drop(DropReason::SecondSender);
+            return Err(DropReason::SecondSender);
+        }
         let before = (ingest.size(), ingest.profile(), ingest.counters().accepted);
         let taken = ingest.handle_datagram(now, port, from, datagram, &mut self.shift);
         if ingest.counters().accepted != before.2 {
@@ -168,12 +176,37 @@ impl StreamIngest {
         self.layers.iter_mut().find_map(LayerIngest::poll_packet)
     }
 
-    /// The next RTCP packet to a sender: layer, socket, destination, bytes.
-    pub fn poll_send(&mut self) -> Option<(usize, Port, SocketAddr, Vec<u8>)> {
-        self.layers
-            .iter_mut()
-            .enumerate()
-            .find_map(|(i, layer)| layer.poll_send().map(|(port, to, bytes)| (i, port, to, bytes)))
+    /// Keeps all ports for a source within this process until it [leaves](Self::leave); `false` if
+    /// somebody else sends.
+    pub fn claim(&mut self, now: Mono, feed: FeedId) -> bool {
+        let free =
+            self.feed.is_none() && self.layers.iter().all(|layer| layer.sender(now).is_none());
+        if free {
+            self.feed = Some(feed);
+        }
+        free
+    }
+
+    /// Who sends now, or may alone.
+    pub fn sender(&self, now: Mono) -> Option<Source> {
+        let feed = self.feed.map(Source::Fed);
+        feed.or_else(|| self.layers.iter().find_map(|layer| layer.sender(now)))
+    }
+
+    /// A source within this process has gone: its ports are free at once.
+    pub fn leave(&mut self, feed: FeedId) {
+        if self.feed == Some(feed) {
+            self.feed = None;
+            for layer in &mut self.layers {
+                layer.leave(Source::Fed(feed));
+            }
+        }
+    }
+
+    /// The next RTCP packet to a sender, and its layer.
+    pub fn poll_send(&mut self) -> Option<(usize, ToSender)> {
+        let mut layers = self.layers.iter_mut().enumerate();
+        layers.find_map(|(i, layer)| layer.poll_send().map(|packet| (i, packet)))
     }
 
     /// The next thing that the root has to know.

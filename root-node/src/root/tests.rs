@@ -27,6 +27,7 @@ async fn a_root_starts_takes_a_stream_in_and_stops() {
     config.media.listen = any;
     config.ops.listen = any;
     config.http.listen = any;
+    config.webrtc.listen = any;
     let mut demo = StreamSection::demo();
     demo.track[0].ports = vec![free_port().await];
     demo.track[1].ports = vec![free_port().await];

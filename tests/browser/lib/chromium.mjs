@@ -40,12 +40,13 @@ const FLAGS = [
 ];
 
 /** Launches headless Chromium with a profile of its own, removed when it is closed. */
-export function launch({ args = [] } = {}) {
+export function launch({ args = [], ...more } = {}) {
   return chromium.launch({
     executablePath: EXECUTABLE,
     headless: true,
     // Playwright mutes headless browsers; here the sound is part of what is looked at.
     ignoreDefaultArgs: ['--mute-audio'],
     args: [...FLAGS, ...args],
+    ...more,
   });
 }

@@ -8,6 +8,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { launch } from './chromium.mjs';
+import { drawing } from './drawing.mjs';
 import { crc12, encodeBlocks } from './picture.mjs';
 
 const DIST = fileURLToPath(new URL('../../../web/dist/', import.meta.url));
@@ -159,7 +160,7 @@ async function startSource(options) {
   await page.evaluate(`(() => {
     const crc12 = ${crc12};
     const encodeBlocks = ${encodeBlocks};
-    (${draw})(encodeBlocks, ${JSON.stringify(options)});
+    (${draw})(${drawing}, encodeBlocks, ${JSON.stringify(options)});
   })()`);
   return {
     answer: (id, offer) => page.evaluate(([i, o]) => window.answer(i, o), [id, offer]),
@@ -173,51 +174,8 @@ async function startSource(options) {
 }
 
 // Runs in the source's page.
-function draw(encodeBlocks, { width, height, fps }) {
-  const canvas = document.createElement('canvas');
-  canvas.width = width;
-  canvas.height = height;
-  const pen = canvas.getContext('2d');
-  let frame = 0;
-  const block = width / 80;
-  const row = (height * 32) / 720;
-  setInterval(() => {
-    if (window.still) return;
-    frame += 1;
-    const now = Date.now();
-    pen.fillStyle = `hsl(${(frame * 2) % 360} 40% 35%)`;
-    pen.fillRect(0, 0, width, height);
-    encodeBlocks(frame, now).forEach((bit, i) => {
-      pen.fillStyle = bit ? '#fff' : '#000';
-      pen.fillRect(i * block, 0, block, row);
-    });
-    pen.fillStyle = '#fff';
-    pen.font = `${height / 8}px monospace`;
-    pen.fillText(new Date(now).toISOString().slice(11, 23), width / 8, height / 2);
-    pen.fillRect(((frame * 7) % width) - 10, height * 0.8, 20, 20);
-  }, 1000 / fps);
-
-  const context = new AudioContext();
-  const tone = new OscillatorNode(context, { frequency: 1000 });
-  const key = new GainNode(context, { gain: 0 });
-  const out = context.createMediaStreamDestination();
-  tone.connect(key).connect(out);
-  tone.start();
-  let planned = 0;
-  setInterval(() => {
-    const now = Date.now();
-    const second = Math.ceil((now + 200) / 1000);
-    if (second === planned) return;
-    planned = second;
-    const at = context.currentTime + (second * 1000 - now) / 1000;
-    key.gain.setValueAtTime(0.5, at);
-    key.gain.setValueAtTime(0, at + 0.1);
-  }, 100);
-
-  const stream = new MediaStream([
-    ...canvas.captureStream(fps).getVideoTracks(),
-    ...out.stream.getAudioTracks(),
-  ]);
+function draw(drawing, encodeBlocks, options) {
+  const stream = drawing(encodeBlocks, options);
   window.peers = {};
   window.answer = async (id, offer) => {
     const peer = new RTCPeerConnection();

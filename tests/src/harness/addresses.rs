@@ -24,6 +24,12 @@ impl Tree {
         format!("{}/whep/{stream}", self.http())
     }
 
+    /// The root's WHIP address of a stream.
+    #[must_use]
+    pub fn whip_url(&self, stream: &str) -> String {
+        format!("{}/whip/{stream}", self.http())
+    }
+
     /// A leaf's HTTP address.
     #[must_use]
     pub fn leaf_http(&self, leaf: usize) -> String {

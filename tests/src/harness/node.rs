@@ -171,7 +171,7 @@ impl Process {
         self.child.stdin.as_mut()
     }
 
-    pub(super) fn failed(&self, why: impl Into<String>) -> HarnessError {
+    pub(crate) fn failed(&self, why: impl Into<String>) -> HarnessError {
         HarnessError::Process { name: self.name.clone(), why: why.into(), log: self.log_tail() }
     }
 }

@@ -37,6 +37,8 @@ pub struct Options {
     pub relay_hop: Hop,
     /// Between leaves and their viewers.
     pub viewer_hop: Option<LinkConfig>,
+    /// Between broadcasters over WHIP and the root.
+    pub whip_hop: Option<LinkConfig>,
     /// Streams; each has ports of its own.
     pub streams: Vec<Stream>,
     /// Layers of each stream's picture.
@@ -75,6 +77,7 @@ impl Default for Options {
             relay_hop: Hop::default(),
             viewer_hop: None,
             viewer_host: "127.0.0.1",
+            whip_hop: None,
             streams: vec![Stream { name: "demo".into(), codec: "H264" }],
             layers: 1,
             steered: false,

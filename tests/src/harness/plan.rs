@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) root: NodePorts,
     pub(super) root_hop_media: u16,
     pub(super) root_hop_overlay: u16,
+    /// What the root announces to broadcasters over WHIP.
+    pub(super) whip_hop: u16,
     pub(super) relays: Vec<NodePorts>,
     /// What relays announce for media and overlay.
     pub(super) relay_hops: Vec<(u16, u16)>,
@@ -53,13 +55,23 @@ impl Plan {
         let (root_hop_media, root_hop_overlay) = hop(&options.root_hop, root)?;
         let relay_hops =
             relays.iter().map(|p| hop(&options.relay_hop, *p)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, root_hop_media, root_hop_overlay, relays, relay_hops, leaves, streams })
+        let whip_hop = if options.whip_hop.is_some() { free.take(1)? } else { root.viewers };
+        Ok(Self {
+            root,
+            root_hop_media,
+            root_hop_overlay,
+            whip_hop,
+            relays,
+            relay_hops,
+            leaves,
+            streams,
+        })
     }
 
     /// INTERFACE "Demo ports". Leaves have no children, but hops and links of their own all the
     /// same: 7461 and following.
     fn demo(options: &Options) -> Result<Self, HarnessError> {
-        let root = NodePorts { overlay: 7443, media: 7443, ops: 9100, http: 8080, viewers: 0 };
+        let root = NodePorts { overlay: 7443, media: 7443, ops: 9100, http: 8080, viewers: 8189 };
         let numbered = |count: usize, make: fn(u16) -> NodePorts| -> Vec<NodePorts> {
             (1..=count as u16).map(make).collect()
         };
@@ -94,6 +106,7 @@ impl Plan {
             root,
             root_hop_media: root.media,
             root_hop_overlay: root.overlay,
+            whip_hop: root.viewers,
             relays,
             relay_hops,
             leaves,
@@ -102,6 +115,9 @@ impl Plan {
     }
 }
 
+/// With this all streams can be broadcast over WHIP.
+pub const PUBLISH_TOKEN: &str = "anybody-on-this-machine";
+
 pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> String {
     let p = plan.root;
     let mut config = format!(
@@ -109,6 +125,7 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
          [overlay]\nlisten = \"127.0.0.1:{}\"\nannounce = \"127.0.0.1:{}\"\n\
          [media]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
          [capacity]\nchildren = {}\n[http]\nlisten = \"127.0.0.1:{}\"\n\
+         [webrtc]\nlisten = \"127.0.0.1:{}\"\nannounce = [\"127.0.0.1:{}\"]\n\
          [ops]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{}\"\nformat = \"text\"\n{}",
         directory.join("root").display(),
         p.overlay,
@@ -117,6 +134,8 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
         plan.root_hop_media,
         options.root_children,
         p.http,
+        p.viewers,
+        plan.whip_hop,
         p.ops,
         options.log,
         options.root_extra,
@@ -126,7 +145,7 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
             (0..options.layers.max(1)).map(|n| layer_port(*port, n).to_string()).collect();
         let _ = write!(
             config,
-            "\n[[stream]]\nname = \"{}\"\n\
+            "\n[[stream]]\nname = \"{}\"\npublish_token = \"{PUBLISH_TOKEN}\"\n\
              [[stream.track]]\nname = \"video\"\ncodec = \"{}\"\npayload_type = 96\nports = [{}]\n\
              [[stream.track]]\nname = \"audio\"\ncodec = \"opus\"\npayload_type = 111\nports = [{}]\n",
             stream.name,

@@ -31,6 +31,8 @@ pub struct Tree {
     pub root: Running,
     /// Emulators between root and relays (one for all), and before each relay's children.
     pub root_emulator: Option<UdpEmulator>,
+    /// Between broadcasters over WHIP and the root.
+    pub whip_emulator: Option<UdpEmulator>,
     /// One for each relay.
     pub relay_emulators: Vec<UdpEmulator>,
     /// Taps likewise.
@@ -60,6 +62,8 @@ impl Tree {
         let plan = Plan::new(options)?;
         let root = plan.root;
         let root_emulator = emulator(&options.root_hop, plan.root_hop_media, root.media)?;
+        let whip_hop = Hop { emulate: options.whip_hop, tap: false };
+        let whip_emulator = emulator(&whip_hop, plan.whip_hop, root.viewers)?;
         let root_tap = tap(&options.root_hop, plan.root_hop_overlay, root.overlay)?;
         let config = root_config(options, &plan, directory.path());
         let root_file = write(directory.path(), "root", &config)?;
@@ -71,6 +75,7 @@ impl Tree {
             relays: Vec::new(),
             root: root_node,
             root_emulator,
+            whip_emulator,
             relay_emulators: Vec::new(),
             root_tap,
             relay_taps: Vec::new(),

@@ -2,7 +2,7 @@
 //! rise. Whatever the bytes: nothing panics and everything is bounded.
 
 use super::super::codec::{Cut, cut, inspect};
-use super::super::sequence::REORDER_PACKETS;
+use super::super::source::Patience;
 use super::super::{rtcp, rtp};
 use super::*;
 use bytes::Bytes;
@@ -204,4 +204,4 @@ proptest! {
 }
 
 // The step tests hold back more packets than fit.
-const _: () = assert!(REORDER_PACKETS < 200);
+const _: () = assert!(Patience::PLAIN.packets < 200);

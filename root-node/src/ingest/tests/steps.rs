@@ -2,6 +2,7 @@
 
 use super::super::clock::{CaptureClock, ClockShift, Timeline};
 use super::super::layer::LayerStart;
+use super::super::source::{FeedId, Source};
 use super::super::stream::{StreamEvent, StreamIngest, TrackSpec};
 use super::*;
 use soleil_protocol::PipelineId;
@@ -192,16 +193,16 @@ fn key_frames_are_asked_of_a_sender_that_shows_rtcp_and_merged() {
     };
     assert_eq!(rtcp(&mut bench, at(2), other()), Err(DropReason::Rtcp), "not the sender");
     rtcp(&mut bench, at(2), peer).unwrap();
-    let (port, to, bytes) = bench.layer.poll_send().unwrap();
-    assert_eq!((port, to), (Port::Rtcp, peer));
-    assert!(is_pli(&bytes, 1));
+    let sent = bench.layer.poll_send().unwrap();
+    assert_eq!((sent.port, sent.to, sent.key_frame), (Port::Rtcp, peer.into(), true));
+    assert!(is_pli(&sent.bytes, 1));
     for now in [100, 200, 300, 501] {
         bench.layer.request_key_frame();
         bench.timeout(at(now));
         assert_eq!(bench.layer.poll_send(), None);
     }
     bench.timeout(at(502));
-    assert!(is_pli(&bench.layer.poll_send().unwrap().2, 1));
+    assert!(is_pli(&bench.layer.poll_send().unwrap().bytes, 1));
     // A key frame answers whoever waited.
     bench.layer.request_key_frame();
     bench.rtp(at(600), sender(), &packet(1, 11, 3000, true, IDR)).unwrap();
@@ -209,7 +210,7 @@ fn key_frames_are_asked_of_a_sender_that_shows_rtcp_and_merged() {
     assert_eq!(bench.layer.poll_send(), None);
     // A second after the last one there is a Receiver Report.
     bench.timeout(at(1502));
-    let (_, _, bytes) = bench.layer.poll_send().unwrap();
+    let bytes = bench.layer.poll_send().unwrap().bytes;
     assert!(!is_pli(&bytes, 1));
     assert_eq!(bytes[..2], [0x81, 201]);
     assert_eq!(bytes[24..28], ((at(0).wall.ntp() >> 16) as u32).to_be_bytes());
@@ -218,7 +219,7 @@ fn key_frames_are_asked_of_a_sender_that_shows_rtcp_and_merged() {
     // A loss that can't be repaired asks by itself.
     bench.rtp(at(1510), sender(), &packet(1, 13, 6000, true, SLICE)).unwrap();
     bench.timeout(at(1550));
-    assert!(is_pli(&bench.layer.poll_send().unwrap().2, 1));
+    assert!(is_pli(&bench.layer.poll_send().unwrap().bytes, 1));
 }
 
 fn is_pli(compound: &[u8], ssrc: u32) -> bool {
@@ -381,4 +382,52 @@ fn a_sender_that_showed_rtcp_and_went_away_leaves_nothing_due() {
         .handle_datagram(at(9_000), 0, Port::Rtp, sender(), &packet(1, 2, 0, true, SLICE))
         .unwrap();
     assert!(stream.poll_timeout().is_some());
+}
+
+#[test]
+fn a_source_in_the_process_has_the_stream_for_itself() {
+    let mut stream = demo();
+    let (feed, next) = (FeedId(1), FeedId(2));
+    assert!(stream.claim(at(0).mono, feed));
+    assert!(!stream.claim(at(0).mono, next), "a second one");
+    let first = packet(1, 1, 0, true, SLICE);
+    let refused = stream.handle_datagram(at(0), 0, Port::Rtp, sender(), &first);
+    assert_eq!(refused, Err(DropReason::SecondSender), "before it has sent anything, too");
+    stream.handle_datagram(at(1), 0, Port::Rtp, feed, &first).unwrap();
+    // It is asked for a key frame although it has shown no RTCP here.
+    let (layer, asked) = stream.poll_send().unwrap();
+    assert_eq!((layer, asked.to, asked.key_frame), (0, Source::Fed(feed), true));
+    stream.leave(next);
+    assert_eq!(stream.sender(at(2).mono), Some(Source::Fed(feed)), "only its own hold");
+    stream.leave(feed);
+    assert_eq!(stream.sender(at(2).mono), None);
+    // The port is free at once, for whoever comes; then the source waits.
+    stream.handle_datagram(at(3), 0, Port::Rtp, sender(), &packet(9, 1, 0, true, SLICE)).unwrap();
+    assert!(!stream.claim(at(4).mono, next));
+    assert!(stream.claim(at(2_003).mono, next), "when the lock has run out");
+}
+
+#[test]
+fn a_source_that_repairs_is_waited_for() {
+    let mut bench = Bench::new(Codec::H264);
+    let feed = FeedId(1);
+    let give = |bench: &mut Bench, now, seq: u16| {
+        let Bench { layer, shift } = bench;
+        let datagram = packet(1, seq, u32::from(seq) * 3000, true, SLICE);
+        layer.handle_datagram(at(now), Port::Rtp, feed, &datagram, shift)
+    };
+    give(&mut bench, 0, 10).unwrap();
+    for seq in 12..=160 {
+        give(&mut bench, u64::from(seq), seq).unwrap();
+    }
+    assert_eq!(bench.drain().len(), 1, "149 packets wait for number 11");
+    // Far behind as it is, it is no restart.
+    give(&mut bench, 170, 11).unwrap();
+    assert_eq!(bench.drain().len(), 150);
+    give(&mut bench, 180, 162).unwrap();
+    bench.timeout(at(379));
+    assert_eq!(bench.drain().len(), 0);
+    bench.timeout(at(380));
+    assert_eq!(bench.drain().len(), 1);
+    assert_eq!((bench.layer.counters().lost, bench.layer.counters().sources), (1, 1));
 }

@@ -1,7 +1,8 @@
-//! Where viewers reach this leaf: the addresses that are configured (behind NAT), or those of the
-//! listener and the machine's interfaces, as candidates of its answers (RFC 8839, RFC 6544).
+//! Where browsers reach a WebRTC port (viewers a leaf's, broadcasters the root's): the addresses that
+//! are configured (behind NAT), or those of the listener and the machine's interfaces, as candidates
+//! of answers (RFC 8839, RFC 6544).
 
-use relay_node::config::reach;
+use super::reach;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! STUN and TURN servers for viewers, as `Link` headers (RFC 9725 section 4.6).
+//! STUN and TURN servers for viewers and broadcasters, as `Link` headers (RFC 9725 section 4.6).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,0 +1,98 @@
+//! WHIP's part in the root: which streams there are to broadcast, by whom, and where.
+
+use crate::config::{Config, TrackSection};
+use crate::store::Store;
+use crate::streams::Registry;
+use crate::whip::driver::WhipTask;
+use crate::whip::http::{Streams, Target, WhipSite};
+use crate::whip::{AnyOf, ConfiguredTokens, PublishCheck, Refused, Whip};
+use anyhow::Context;
+use relay_node::clock::Clock;
+use relay_node::config::candidates::Reach;
+use relay_node::config::reach;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+impl Streams for Registry {
+    fn find(&self, name: &str) -> Option<Target> {
+        let info = self.get(name)?;
+        let section = info.definition.section(name).ok()?;
+        let tracks = section.track.iter().map(TrackSection::spec).collect();
+        Some(Target { ingest: info.ingest?, tracks })
+    }
+}
+
+/// Publish tokens that were made by command or over the API.
+#[derive(Debug)]
+struct Stored {
+    store: Arc<Store>,
+    clock: Clock,
+}
+
+impl PublishCheck for Stored {
+    fn check(&self, stream: &str, token: Option<&str>) -> Result<(), Refused> {
+        let token = token.ok_or(Refused::NoToken)?;
+        let checked = self.store.check_publish(self.clock.now().wall, stream, token);
+        checked.map_err(|error| {
+            tracing::debug!(stream, %error, "a publish token");
+            Refused::WrongToken
+        })
+    }
+}
+
+/// Who may broadcast: tokens of the configuration, and of the store.
+pub fn tokens(config: &Config, store: Arc<Store>, clock: Clock) -> Arc<dyn PublishCheck> {
+    let configured = config
+        .stream
+        .iter()
+        .filter_map(|stream| Some((stream.name.as_str(), stream.publish_token.as_ref()?.secret())));
+    let configured = Arc::new(ConfiguredTokens::new(configured));
+    Arc::new(AnyOf(vec![configured, Arc::new(Stored { store, clock })]))
+}
+
+/// WHIP with its port bound.
+pub struct Bound {
+    /// Its outside.
+    pub whip: Whip,
+    task: WhipTask,
+}
+
+/// Binds the port; `None` if WHIP is off.
+///
+/// # Errors
+/// If the port can't be bound.
+pub fn bind(config: &Config, clock: Clock) -> anyhow::Result<Option<Bound>> {
+    let section = &config.webrtc;
+    if section.sessions == 0 {
+        return Ok(None);
+    }
+    let (whip, task) = Whip::bind(section.listen, section.sessions, clock)
+        .with_context(|| format!("webrtc.listen {}", section.listen))?;
+    tracing::info!(port = %whip.bound, "takes broadcasters over WHIP");
+    Ok(Some(Bound { whip, task }))
+}
+
+impl Bound {
+    /// Starts what serves the port; gives what the handlers need.
+    pub fn start(
+        self,
+        config: &Config,
+        (streams, tokens): (Arc<dyn Streams>, Arc<dyn PublishCheck>),
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> Arc<WhipSite> {
+        let section = &config.webrtc;
+        let reach = Reach::new(&section.announce, self.whip.bound, &reach::guess(None), false);
+        tokio::spawn(self.task.run(stop));
+        Arc::new(WhipSite {
+            whip: self.whip,
+            streams,
+            tokens,
+            reach,
+            ice_servers: section.ice_servers.clone(),
+            public_url: config.http.public_url.clone(),
+            https: config.http.tls.cert.is_some(),
+            clock,
+        })
+    }
+}

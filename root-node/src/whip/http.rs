@@ -1,0 +1,340 @@
+//! WHIP over HTTP (RFC 9725): the endpoint that takes offers, and the resource of each session. Section
+//! numbers are those of the RFC.
+
+use super::answer::{Ours, answer};
+use super::driver::{NewSession, Restarted, SessionId, Whip};
+use super::fragment::{Fragment, MAX_FRAGMENT};
+use super::offer::{MAX_OFFER, Offer, OfferError};
+use super::plan::Plan;
+use super::publish::{PublishCheck, Refused};
+use super::session::Session;
+use crate::http::headers;
+use crate::http::problem::{self, Problem};
+use crate::ingest::TrackSpec;
+use crate::ingest::driver::IngestHandle;
+use crate::ingest::feed;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{patch, post};
+use axum::{Extension, Router};
+use relay_node::clock::Clock;
+use relay_node::config::candidates::Reach;
+use relay_node::config::ice_servers::IceServer;
+use relay_node::http_server::ClientAddr;
+use relay_node::identity;
+use std::sync::Arc;
+
+/// The type of offers and answers.
+const SDP: &str = "application/sdp";
+/// The type of fragments.
+const TRICKLE: &str = "application/trickle-ice-sdpfrag";
+/// When to come back if all places are taken, in seconds.
+const RETRY_FULL: u32 = 10;
+/// How long a preflight's answer is good for, in seconds (browsers allow two hours).
+const PREFLIGHT_SECONDS: &str = "7200";
+/// Length of a session's name in hexadecimal digits.
+const ID_LENGTH: usize = 32;
+
+/// A stream that may be broadcast.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where media goes.
+    pub ingest: IngestHandle,
+    /// What the stream is defined for.
+    pub tracks: Vec<TrackSpec>,
+}
+
+/// Finds streams by name.
+pub trait Streams: Send + Sync + std::fmt::Debug {
+    /// The stream of this name.
+    fn find(&self, name: &str) -> Option<Target>;
+}
+
+/// What the handlers need.
+#[derive(Debug)]
+pub struct WhipSite {
+    /// Where sessions go.
+    pub whip: Whip,
+    /// What there is to broadcast.
+    pub streams: Arc<dyn Streams>,
+    /// Who may.
+    pub tokens: Arc<dyn PublishCheck>,
+    /// Where the port is reached.
+    pub reach: Reach,
+    /// STUN and TURN servers for broadcasters.
+    pub ice_servers: Vec<IceServer>,
+    /// The base of Location; `None`: as the client calls us.
+    pub public_url: Option<String>,
+    /// Whether we speak HTTPS ourselves.
+    pub https: bool,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// All routes.
+pub fn router(site: Arc<WhipSite>) -> Router {
+    Router::new()
+        .route("/whip/{stream}", post(publish).options(endpoint_options))
+        .route("/whip/{stream}/{session}", patch(change).delete(end).options(session_options))
+        .layer(DefaultBodyLimit::max(MAX_OFFER))
+        .layer(axum::middleware::map_response(problem::same_form))
+        .layer(axum::middleware::map_response(headers::open_to_all))
+        .with_state(site)
+}
+
+/// `OPTIONS` of the endpoint (section 4.2): what may be posted, and a browser's preflight.
+async fn endpoint_options() -> Response {
+    options("POST, OPTIONS", header::HeaderName::from_static("accept-post"), SDP)
+}
+
+/// `OPTIONS` of a session.
+async fn session_options() -> Response {
+    options("PATCH, DELETE, OPTIONS", header::HeaderName::from_static("accept-patch"), TRICKLE)
+}
+
+fn options(allow: &'static str, accept: header::HeaderName, kind: &'static str) -> Response {
+    let headers = [
+        (header::ALLOW, allow),
+        (accept, kind),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization, If-Match"),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS),
+    ];
+    (StatusCode::OK, headers).into_response()
+}
+
+/// `POST`: an offer (section 4.2).
+async fn publish(
+    State(site): State<Arc<WhipSite>>,
+    Extension(ClientAddr(client)): Extension<ClientAddr>,
+    Path(stream): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let published = begin(&site, client, &stream, &headers, &body).await;
+    published.unwrap_or_else(|problem| {
+        site.whip.counters.refused.add(1);
+        tracing::debug!(%client, status = %problem.status(), "a broadcaster is refused");
+        problem.into_response()
+    })
+}
+
+async fn begin(
+    site: &WhipSite,
+    client: std::net::SocketAddr,
+    stream: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, Problem> {
+    let target = authorize(site, stream, headers)?;
+    need_type(headers, SDP)?;
+    let text = std::str::from_utf8(body).map_err(|_| bad("the body is not text"))?;
+    let offer = Offer::parse(text).map_err(refused_offer)?;
+    let plan = Plan::new(&offer, &target.tracks).map_err(refused_offer)?;
+    let place = site.whip.place().ok_or_else(|| {
+        let text = "all places for broadcasters are taken";
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, text);
+        problem.retry_after(RETRY_FULL)
+    })?;
+    let feed = target.ingest.feed(site.whip.wishes()).await.map_err(|refused| {
+        let status = match refused {
+            feed::Refused::Busy => StatusCode::CONFLICT,
+            feed::Refused::Ended => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Problem::new(status, refused.to_string())
+    })?;
+    let now = site.clock.instant(site.clock.now().mono);
+    let certificate = &site.whip.certificate;
+    let session = Session::new(now, &plan, &offer.ice, &offer.fingerprint, certificate)
+        .map_err(|error| internal(&error.to_string()))?;
+    let random: [u8; 20] = identity::random().map_err(|error| internal(&error.to_string()))?;
+    let (name, number) = random.split_at(ID_LENGTH / 2);
+    let id = SessionId(name.iter().map(|b| format!("{b:02x}")).collect());
+    let local = session.local().clone();
+    let addresses: Vec<_> = site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
+    let ours = Ours {
+        ice: &local,
+        fingerprint: certificate.fingerprint(),
+        addresses: &addresses,
+        session: number.iter().fold(0, |sum, b| (sum << 8) | u32::from(*b)) >> 1,
+    };
+    let sdp = answer(&plan, &ours).map_err(|error| internal(&error.to_string()))?;
+    let location = format!("{}/whip/{stream}/{}", base(site, headers), id.0);
+    let stream = stream.to_owned();
+    if !site.whip.begin(NewSession { id, stream, session, feed, place }).await {
+        let text = "the root is stopping";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    let mut response = (StatusCode::CREATED, sdp).into_response();
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
+    out.insert(header::LOCATION, value(&location)?);
+    out.insert(header::ETAG, value(&etag(&local.ufrag))?);
+    out.insert("accept-patch", HeaderValue::from_static(TRICKLE));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Section 4.6.
+    for server in &site.ice_servers {
+        out.append(header::LINK, value(&server.link(site.clock.now().wall))?);
+    }
+    Ok(response)
+}
+
+/// The stream, if the bearer of the request may broadcast it (section 4.7.1).
+fn authorize(site: &WhipSite, stream: &str, headers: &HeaderMap) -> Result<Target, Problem> {
+    let token = bearer(headers);
+    // Without a token nobody learns more than that one is needed.
+    let target = site.streams.find(stream).filter(|_| token.is_some());
+    match (site.tokens.check(stream, token), target) {
+        (Ok(()), Some(target)) => Ok(target),
+        (Err(Refused::NoToken), _) => {
+            Err(unauthorized("a publish token is needed: send it as Authorization: Bearer", false))
+        }
+        (_, None) => Err(crate::http::no_stream()),
+        (Err(Refused::WrongToken), _) => {
+            Err(unauthorized("the publish token is not this stream's", true))
+        }
+        (Err(Refused::NotOpen), _) => Err(unauthorized(
+            "the stream has no publish token yet: set publish_token for it at the root",
+            true,
+        )),
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// RFC 6750 section 3.
+fn unauthorized(text: &str, invalid: bool) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, text).challenge(match invalid {
+        true => "Bearer realm=\"whip\", error=\"invalid_token\"",
+        false => "Bearer realm=\"whip\"",
+    })
+}
+
+/// `PATCH`: candidates, or a restart of ICE (section 4.3).
+async fn change(
+    State(site): State<Arc<WhipSite>>,
+    Extension(ClientAddr(client)): Extension<ClientAddr>,
+    Path((_, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let id = session_id(session)?;
+    let (local, remote) = site.whip.look(id.clone()).await.ok_or_else(no_session)?;
+    need_type(&headers, TRICKLE)?;
+    let matching = headers.get(header::IF_MATCH).ok_or_else(|| {
+        let text = "If-Match with the session's ETag is needed";
+        Problem::new(StatusCode::PRECONDITION_REQUIRED, text)
+    })?;
+    // `*` is any session (RFC 9110 section 13.1.1); the example of section 4.3.3 quotes it.
+    let list = matching.to_str().unwrap_or("");
+    let any = matches!(list.trim(), "*" | "\"*\"");
+    if !any && !list.split(',').any(|tag| tag.trim() == etag(&local.ufrag)) {
+        return Err(changed());
+    }
+    if body.len() > MAX_FRAGMENT {
+        let text = format!("the fragment is larger than {MAX_FRAGMENT} bytes");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    let text = std::str::from_utf8(&body).map_err(|_| bad("the body is not text"))?;
+    let fragment = Fragment::parse(text).map_err(refused_offer)?;
+    if fragment.ufrag.is_none_or(|ufrag| ufrag == remote.ufrag) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let credentials = fragment.credentials().map_err(refused_offer)?;
+    let current = (!any).then_some(local.ufrag);
+    let ours = match site.whip.restart(id, current, credentials).await {
+        Restarted::Done(ours) => ours,
+        Restarted::Gone => return Err(no_session()),
+        Restarted::Changed => return Err(changed()),
+        Restarted::Failed(error) => {
+            let text = format!("ICE can't be restarted: {error}");
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+        }
+    };
+    let addresses: Vec<_> = site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
+    let answer =
+        fragment.answer(&ours, &addresses).map_err(|error| internal(&error.to_string()))?;
+    let mut response = answer.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(TRICKLE));
+    response.headers_mut().insert(header::ETAG, value(&etag(&ours.ufrag))?);
+    Ok(response)
+}
+
+/// `DELETE`: the broadcaster goes (section 4.2). Conditions are not looked at (section 4.3.1).
+async fn end(
+    State(site): State<Arc<WhipSite>>,
+    Path((_, session)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let id = session_id(session)?;
+    if site.whip.end(id).await { Ok(StatusCode::OK) } else { Err(no_session()) }
+}
+
+/// Whether the body says that it is of the type; parameters do not count.
+fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)) {
+        return Ok(());
+    }
+    let text = format!("the body must be {wanted}");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+}
+
+fn refused_offer(error: OfferError) -> Problem {
+    let status = match error {
+        OfferError::Malformed(_) => StatusCode::BAD_REQUEST,
+        OfferError::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Problem::new(status, error.to_string())
+}
+
+fn bad(text: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, text)
+}
+
+fn changed() -> Problem {
+    let text = "the ETag is not that of the present ICE session";
+    Problem::new(StatusCode::PRECONDITION_FAILED, text)
+}
+
+/// The name of a session in a path; what can't be one is one that there is not.
+fn session_id(text: String) -> Result<SessionId, Problem> {
+    let legal = text.len() == ID_LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if legal { Ok(SessionId(text)) } else { Err(no_session()) }
+}
+
+fn no_session() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such session")
+}
+
+fn internal(error: &str) -> Problem {
+    tracing::error!(%error, "a broadcaster can't be let in");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the root has failed")
+}
+
+/// The tag of an ICE session: our name fragment, which no other has.
+fn etag(ufrag: &str) -> String {
+    format!("\"{ufrag}\"")
+}
+
+fn value(text: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::try_from(text).map_err(|_| internal("a header can't be written"))
+}
+
+/// The absolute beginning of our URLs: configured, or as the client calls us.
+fn base(site: &WhipSite, headers: &HeaderMap) -> String {
+    if let Some(url) = &site.public_url {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let legal = |h: &&str| {
+        h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) && !h.is_empty()
+    };
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(legal);
+    let scheme = if site.https { "https" } else { "http" };
+    format!("{scheme}://{}", host.unwrap_or("localhost"))
+}

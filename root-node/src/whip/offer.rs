@@ -1,0 +1,383 @@
+//! Reads a broadcaster's offer into what is needed of it, within limits, and refuses what RFC 9725
+//! section 4.4 does not allow.
+
+use rtc_sdp::SessionDescription;
+use rtc_sdp::description::common::Attribute;
+use rtc_sdp::description::media::MediaDescription;
+use soleil_protocol::pipeline::MediaKind;
+use std::io::Cursor;
+
+/// The longest offer in bytes: one of a browser with three layers has 8 KB.
+pub const MAX_OFFER: usize = 32 * 1024;
+/// The most lines of an offer.
+const MAX_LINES: usize = 2_000;
+/// The longest token that is echoed (a mid, a rid, a codec's name).
+const MAX_TOKEN: usize = 64;
+/// The longest `fmtp` that is looked at.
+const MAX_FMTP: usize = 512;
+/// Codecs of a section: there are 128 payload types.
+const MAX_CODECS: usize = 128;
+/// Simulcast layers that are looked at.
+const MAX_RIDS: usize = 16;
+
+/// What is wrong with an offer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// It is no offer.
+    #[error("{0}")]
+    Malformed(String),
+    /// It is one that is not taken.
+    #[error("{0}")]
+    Unacceptable(String),
+}
+
+pub(super) fn malformed(text: impl Into<String>) -> OfferError {
+    OfferError::Malformed(text.into())
+}
+
+pub(super) fn unacceptable(text: impl Into<String>) -> OfferError {
+    OfferError::Unacceptable(text.into())
+}
+
+/// Header extensions that are of use here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 9143).
+    Mid,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id` (RFC 8852).
+    Rid,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id` (RFC 8852).
+    RepairedRid,
+    /// The transport-wide number of draft-holmer-rmcat-transport-wide-cc-extensions-01.
+    TransportCc,
+}
+
+impl Extension {
+    const ALL: [Extension; 4] =
+        [Extension::Mid, Extension::Rid, Extension::RepairedRid, Extension::TransportCc];
+
+    /// Its URI.
+    pub fn uri(self) -> &'static str {
+        match self {
+            Extension::Mid => "urn:ietf:params:rtp-hdrext:sdes:mid",
+            Extension::Rid => "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+            Extension::RepairedRid => "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+            Extension::TransportCc => {
+                "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+            }
+        }
+    }
+}
+
+/// ICE credentials of one side.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name fragment.
+    pub ufrag: String,
+    /// The password.
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// Checks the form (RFC 8839 section 5.4).
+    ///
+    /// # Errors
+    /// [`OfferError::Malformed`].
+    pub fn new(ufrag: &str, pwd: &str) -> Result<Self, OfferError> {
+        let ice_char = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+        let good = (4..=256).contains(&ufrag.len())
+            && (22..=256).contains(&pwd.len())
+            && ufrag.bytes().chain(pwd.bytes()).all(|b| ice_char(b) || b"-_=".contains(&b));
+        if !good {
+            return Err(malformed("ice-ufrag or ice-pwd has a wrong length or form"));
+        }
+        Ok(Self { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() })
+    }
+}
+
+/// What an offer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The broadcaster's ICE credentials.
+    pub ice: Credentials,
+    /// Hash function and fingerprint of its certificate, as written.
+    pub fingerprint: String,
+    /// Its sections in order: at most one of a kind.
+    pub sections: Vec<Section>,
+}
+
+/// One media section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// Its name.
+    pub mid: String,
+    /// Codecs in the broadcaster's order.
+    pub codecs: Vec<OfferedCodec>,
+    /// Header extensions that are of use, and their ids.
+    pub extensions: Vec<(Extension, u8)>,
+    /// Simulcast layers in the order of `a=simulcast` (RFC 8853).
+    pub rids: Vec<String>,
+    /// Reduced-size RTCP.
+    pub rtcp_rsize: bool,
+    /// Which SSRC repairs which, where the offer says it (RFC 5576 `FID`): media, repair.
+    pub repairs: Vec<(u32, u32)>,
+}
+
+/// One payload type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedCodec {
+    /// Its number.
+    pub payload_type: u8,
+    /// Encoding name.
+    pub name: String,
+    /// Clock rate in Hz.
+    pub clock_rate: u32,
+    /// The rest of the `rtpmap` (channels), as written.
+    pub channels: Option<String>,
+    /// Its `fmtp`; may be empty.
+    pub fmtp: String,
+    /// RTCP feedback that was offered for it.
+    pub feedback: Vec<String>,
+}
+
+impl OfferedCodec {
+    /// A parameter of the `fmtp`.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        parameter(&self.fmtp, name)
+    }
+}
+
+/// A parameter of an `fmtp` line.
+pub fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+    fmtp.split(';').find_map(|p| {
+        let (key, value) = p.split_once('=').unwrap_or((p, ""));
+        key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+impl Offer {
+    /// Reads an offer.
+    ///
+    /// # Errors
+    /// A sentence for whoever made it, and whether it is malformed (400) or not acceptable (422).
+    pub fn parse(text: &str) -> Result<Self, OfferError> {
+        if text.len() > MAX_OFFER || text.lines().count() > MAX_LINES {
+            return Err(malformed("the offer is too long"));
+        }
+        let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
+            .map_err(|_| malformed("the body is not an SDP offer"))?;
+        let media = &sdp.media_descriptions;
+        let Some(first) = media.first() else {
+            return Err(malformed("the offer has no media section"));
+        };
+        let find = |name| value(&first.attributes, name).or_else(|| value(&sdp.attributes, name));
+        let need = |name: &'static str| find(name).ok_or_else(|| malformed(format!("no a={name}")));
+        let ice = Credentials::new(need("ice-ufrag")?, need("ice-pwd")?)?;
+        let fingerprint = fingerprint(need("fingerprint")?)?;
+        let setup = find("setup").unwrap_or("actpass");
+        if !["actpass", "active"].contains(&setup) {
+            return Err(unacceptable("a=setup must be actpass or active: the root is passive"));
+        }
+        if sdp.attributes.iter().chain(&first.attributes).any(|a| a.key == "ice-lite") {
+            return Err(unacceptable("the broadcaster must do full ICE, the root does ICE-lite"));
+        }
+        let mut sections: Vec<Section> = Vec::new();
+        for description in media {
+            let section = section(description)?;
+            if sections.iter().any(|s| s.kind == section.kind) {
+                let kind = if section.kind == MediaKind::Audio { "audio" } else { "video" };
+                return Err(unacceptable(format!("more than one {kind} section")));
+            }
+            if sections.iter().any(|s| s.mid == section.mid) {
+                return Err(malformed("two sections have the same mid"));
+            }
+            sections.push(section);
+        }
+        check_bundle(&sdp, &sections)?;
+        check_media_stream(media)?;
+        Ok(Self { ice, fingerprint, sections })
+    }
+}
+
+/// All sections are of one bundle (RFC 9725 section 4.4.1).
+fn check_bundle(sdp: &SessionDescription, sections: &[Section]) -> Result<(), OfferError> {
+    if sections.len() < 2 {
+        return Ok(());
+    }
+    let groups = sdp.attributes.iter().filter(|a| a.key == "group");
+    let mut bundles = groups.filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE "));
+    let bundled: Vec<&str> = bundles.next().unwrap_or("").split_whitespace().collect();
+    if sections.iter().all(|s| bundled.contains(&s.mid.as_str())) {
+        Ok(())
+    } else {
+        Err(unacceptable("all sections must be in one BUNDLE group"))
+    }
+}
+
+/// All sections are of one MediaStream (RFC 9725 section 4.4.2).
+fn check_media_stream(media: &[MediaDescription]) -> Result<(), OfferError> {
+    let of = |m: &MediaDescription| {
+        let words = value(&m.attributes, "msid")?.split_whitespace().next()?.to_owned();
+        Some(words)
+    };
+    let mut streams: Vec<String> = media.iter().filter_map(of).collect();
+    streams.dedup();
+    if streams.len() > 1 {
+        return Err(unacceptable("all sections must be of one MediaStream (a=msid)"));
+    }
+    Ok(())
+}
+
+fn section(md: &MediaDescription) -> Result<Section, OfferError> {
+    let name = &md.media_name;
+    let kind = match name.media.as_str() {
+        "audio" => MediaKind::Audio,
+        "video" => MediaKind::Video,
+        _ => return Err(unacceptable("only audio and video sections are taken")),
+    };
+    if name.protos.join("/") != "UDP/TLS/RTP/SAVPF" {
+        return Err(unacceptable("every section must be UDP/TLS/RTP/SAVPF"));
+    }
+    if name.port.value == 0 && !md.has_attribute("bundle-only") {
+        return Err(unacceptable("a section is rejected (port 0)"));
+    }
+    let direction = ["sendrecv", "recvonly", "inactive", "sendonly"]
+        .into_iter()
+        .find(|d| md.has_attribute(d))
+        .unwrap_or("sendrecv");
+    if direction != "sendonly" {
+        let text = format!("every section must be sendonly: one is {direction}");
+        return Err(unacceptable(text));
+    }
+    if !md.has_attribute("rtcp-mux") {
+        return Err(unacceptable("every section must have a=rtcp-mux"));
+    }
+    let mid = value(&md.attributes, "mid").and_then(token);
+    Ok(Section {
+        kind,
+        mid: mid.ok_or_else(|| malformed("a section has no a=mid"))?.to_owned(),
+        codecs: codecs(md),
+        extensions: extensions(&md.attributes),
+        rids: rids(&md.attributes),
+        rtcp_rsize: md.has_attribute("rtcp-rsize"),
+        repairs: repairs(&md.attributes),
+    })
+}
+
+fn codecs(md: &MediaDescription) -> Vec<OfferedCodec> {
+    let lines = |key: &'static str| {
+        md.attributes.iter().filter(move |a| a.key == key).filter_map(|a| {
+            let (pt, rest) = a.value.as_deref()?.split_once(' ')?;
+            Some((pt, rest.trim()))
+        })
+    };
+    let mut codecs = Vec::new();
+    for format in md.media_name.formats.iter().take(MAX_CODECS) {
+        let Some(payload_type) = format.parse::<u8>().ok().filter(|pt| *pt < 128) else { continue };
+        let Some((_, map)) = lines("rtpmap").find(|(pt, _)| pt == format) else { continue };
+        let mut parts = map.split('/');
+        let Some(name) = parts.next().and_then(token) else { continue };
+        let Some(clock_rate) = parts.next().and_then(|c| c.parse().ok()) else { continue };
+        let fmtp = lines("fmtp").find(|(pt, _)| pt == format).map_or("", |(_, f)| f);
+        let usable = fmtp.len() <= MAX_FMTP && fmtp.bytes().all(|b| (0x20..0x7f).contains(&b));
+        let feedback = lines("rtcp-fb")
+            .filter(|(pt, _)| pt == format || *pt == "*")
+            .map(|(_, f)| f.split_whitespace().collect::<Vec<_>>().join(" "));
+        codecs.push(OfferedCodec {
+            payload_type,
+            name: name.to_owned(),
+            clock_rate,
+            channels: parts.next().and_then(token).map(str::to_owned),
+            fmtp: if usable { fmtp.to_owned() } else { String::new() },
+            feedback: feedback.collect(),
+        });
+    }
+    codecs
+}
+
+/// Those with an id that one-byte headers can carry (RFC 8285: 1 to 14).
+fn extensions(attributes: &[Attribute]) -> Vec<(Extension, u8)> {
+    let mut found: Vec<(Extension, u8)> = Vec::new();
+    for attribute in attributes.iter().filter(|a| a.key == "extmap") {
+        let mut words = attribute.value.as_deref().unwrap_or_default().split_whitespace();
+        let id = words.next().and_then(|id| id.split('/').next()?.parse::<u8>().ok());
+        let uri = words.next();
+        let known = Extension::ALL.into_iter().find(|e| Some(e.uri()) == uri);
+        if let (Some(id), Some(extension)) = (id.filter(|id| (1..=14).contains(id)), known)
+            && !found.iter().any(|(e, i)| *e == extension || *i == id)
+        {
+            found.push((extension, id));
+        }
+    }
+    found
+}
+
+/// The rids of `a=simulcast:send`, in its order; of alternatives the first (RFC 8853 section 5.1).
+/// Without such a line there is no simulcast.
+fn rids(attributes: &[Attribute]) -> Vec<String> {
+    let Some(line) = value(attributes, "simulcast") else { return Vec::new() };
+    let mut words = line.split_whitespace();
+    while let Some(direction) = words.next() {
+        let list = words.next().unwrap_or("");
+        if direction != "send" {
+            continue;
+        }
+        let declared: Vec<&str> = attributes
+            .iter()
+            .filter(|a| a.key == "rid")
+            .filter_map(|a| {
+                let mut words = a.value.as_deref()?.split_whitespace();
+                let id = words.next()?;
+                (words.next()? == "send").then_some(id)
+            })
+            .collect();
+        let mut rids: Vec<String> = Vec::new();
+        for layer in list.split(';').take(MAX_RIDS) {
+            let rid = layer.split(',').next().unwrap_or("").trim_start_matches('~');
+            let legal = rid.len() <= MAX_TOKEN && rid.bytes().all(|b| b.is_ascii_alphanumeric());
+            if legal && declared.contains(&rid) && !rids.iter().any(|r| r == rid) {
+                rids.push(rid.to_owned());
+            }
+        }
+        return rids;
+    }
+    Vec::new()
+}
+
+fn repairs(attributes: &[Attribute]) -> Vec<(u32, u32)> {
+    let groups = attributes.iter().filter(|a| a.key == "ssrc-group");
+    let pair = |a: &Attribute| {
+        let mut words = a.value.as_deref()?.strip_prefix("FID ")?.split_whitespace();
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    };
+    groups.filter_map(pair).take(MAX_RIDS).collect()
+}
+
+fn value<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
+    attributes.iter().find(|a| a.key == key)?.value.as_deref().map(str::trim)
+}
+
+/// A token that may be echoed.
+fn token(text: &str) -> Option<&str> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&b);
+    (!text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(legal)).then_some(text)
+}
+
+/// RFC 8122 section 5.
+fn fingerprint(value: &str) -> Result<String, OfferError> {
+    let mut words = value.split_whitespace();
+    let (hash, hex) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let legal = hex.len() == 95 && hex.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+    if !hash.eq_ignore_ascii_case("sha-256") || !legal {
+        return Err(malformed("a=fingerprint must be one of SHA-256"));
+    }
+    Ok(format!("sha-256 {hex}"))
+}

@@ -1,0 +1,96 @@
+//! Who may broadcast: a bearer token for each stream (RFC 9725 section 4.7.1). The handlers ask through a
+//! trait, so that tokens may come from the configuration or from a store.
+
+use ring::digest;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Says whether a token is good for a stream.
+pub trait PublishCheck: Send + Sync + std::fmt::Debug {
+    /// # Errors
+    /// Why it is not.
+    fn check(&self, stream: &str, token: Option<&str>) -> Result<(), Refused>;
+}
+
+/// Why somebody may not broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No token was sent.
+    NoToken,
+    /// The token is not this stream's.
+    WrongToken,
+    /// The stream has no token at all: nobody may.
+    NotOpen,
+}
+
+/// Tokens of the configuration. Only their hashes are kept.
+#[derive(Debug, Default)]
+pub struct ConfiguredTokens(BTreeMap<String, [u8; 32]>);
+
+impl ConfiguredTokens {
+    /// Stream names with their tokens.
+    pub fn new<'a>(tokens: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(tokens.into_iter().map(|(name, token)| (name.to_owned(), hash(token))).collect())
+    }
+}
+
+impl PublishCheck for ConfiguredTokens {
+    fn check(&self, stream: &str, token: Option<&str>) -> Result<(), Refused> {
+        let token = token.ok_or(Refused::NoToken)?;
+        let stored = self.0.get(stream).ok_or(Refused::NotOpen)?;
+        let given = hash(token);
+        // Every byte is looked at, whatever the ones before it were.
+        let different = stored.iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
+        if different == 0 { Ok(()) } else { Err(Refused::WrongToken) }
+    }
+}
+
+/// Several that are asked in turn: one that says yes is enough.
+#[derive(Debug)]
+pub struct AnyOf(pub Vec<Arc<dyn PublishCheck>>);
+
+impl PublishCheck for AnyOf {
+    fn check(&self, stream: &str, token: Option<&str>) -> Result<(), Refused> {
+        let mut all = self.0.iter().map(|check| check.check(stream, token));
+        all.try_fold(Refused::NotOpen, |worst, checked| match checked {
+            Ok(()) => Err(()),
+            Err(Refused::NotOpen) => Ok(worst),
+            Err(refused) => Ok(refused),
+        })
+        .map_or(Ok(()), Err)
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_good_for_its_stream_only() {
+        let tokens = ConfiguredTokens::new([("a", "north"), ("b", "south")]);
+        assert_eq!(tokens.check("a", Some("north")), Ok(()));
+        assert_eq!(tokens.check("b", Some("north")), Err(Refused::WrongToken));
+        assert_eq!(tokens.check("a", Some("")), Err(Refused::WrongToken));
+        assert_eq!(tokens.check("a", None), Err(Refused::NoToken));
+        assert_eq!(tokens.check("c", Some("north")), Err(Refused::NotOpen));
+        assert!(!format!("{tokens:?}").contains("north"));
+    }
+
+    #[test]
+    fn one_that_knows_the_token_is_enough() {
+        let one = |stream, token| Arc::new(ConfiguredTokens::new([(stream, token)])) as _;
+        let both = AnyOf(vec![one("a", "north"), one("a", "south"), one("b", "west")]);
+        assert_eq!(both.check("a", Some("north")), Ok(()));
+        assert_eq!(both.check("a", Some("south")), Ok(()));
+        assert_eq!(both.check("a", Some("west")), Err(Refused::WrongToken));
+        assert_eq!(both.check("a", None), Err(Refused::NoToken));
+        assert_eq!(both.check("c", Some("west")), Err(Refused::NotOpen));
+        assert_eq!(AnyOf(Vec::new()).check("a", Some("west")), Err(Refused::NotOpen));
+    }
+}
