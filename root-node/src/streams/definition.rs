@@ -290,6 +290,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<Definition>(&text).unwrap(), a);
         let section = a.section("a").unwrap();
         assert_eq!(Definition::of(&section), a);
-        assert_eq!(a.addresses(), ["[::1]:6000".parse().unwrap()]);
+        assert_eq!(a.addresses(), [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 6000))]);
     }
 }
