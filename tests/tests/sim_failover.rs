@@ -25,6 +25,15 @@ const PLACES: u32 = 16;
 /// Everybody has a backup, and the root knows the truth, within this time.
 const CALM: Duration = Duration::from_secs(30);
 
+/// Links of the machines' own speed, that lose nothing.
+const WEATHER: Weather = Weather {
+    delay: Duration::from_millis(8),
+    jitter: Duration::from_millis(4),
+    loss: 0.0,
+    rate: None,
+    queue: Duration::from_millis(100),
+};
+
 struct Scene {
     sim: Sim,
     pipeline: PipelineId,
@@ -37,7 +46,10 @@ struct Scene {
 impl Scene {
     /// Two layers of relays, and leaves that all play.
     fn new(seed: u64) -> Self {
-        let weather = Weather { delay: 8 * MS, jitter: 4 * MS, loss: 0.01 };
+        Self::over(Weather { loss: 0.01, ..WEATHER }, seed)
+    }
+
+    fn over(weather: Weather, seed: u64) -> Self {
         let mut sim = Sim::new(Setup { seed, weather, media: true, root_children: 3 });
         for n in 0..RELAYS {
             sim.start(Role::Relay, &format!("relay-{n}"), PLACES, 0);
@@ -79,6 +91,16 @@ impl Scene {
         }
     }
 
+    /// The same with one layer, of 2.5 Mbit/s on the wire.
+    fn picture(&mut self, time: Duration) {
+        let end = self.sim.elapsed() + time;
+        while self.sim.elapsed() < end {
+            self.sim.send_media(self.pipeline, VIDEO, PacketIndex(self.next));
+            self.next += 1;
+            self.sim.run(Duration::from_micros(870));
+        }
+    }
+
     /// A live relay that a leaf hangs below, or one above that.
     fn victim(&self, rng: &mut StdRng) -> usize {
         let edges = self.sim.edges();
@@ -97,10 +119,14 @@ impl Scene {
 
     /// Every packet since the beginning came to each leaf once.
     fn complete(&self) {
+        self.complete_in(&[VIDEO, AUDIO]);
+    }
+
+    fn complete_in(&self, layers: &[Ssrc]) {
         for leaf in &self.leaves {
             let node = &self.sim.nodes[*leaf];
             assert_eq!(node.sink.wrong, 0, "payloads as they were sent");
-            for ssrc in [VIDEO, AUDIO] {
+            for ssrc in layers.iter().copied() {
                 let mut got = node.sink.got.get(&ssrc).cloned().unwrap_or_default();
                 got.sort();
                 let expected: Vec<PacketIndex> = (1_000..self.next).map(PacketIndex).collect();
@@ -176,5 +202,29 @@ fn both_parents_die_at_once() {
             let lately = got.iter().filter(|i| i.0 >= since).count();
             assert_eq!(lately, 200, "seed {seed}");
         }
+    }
+}
+
+/// The picture takes 2.5 of a hop's 4 Mbit/s: what the new parent sends again must not push out what
+/// comes behind it.
+#[test]
+fn a_narrow_hop_is_not_drowned_in_what_it_missed() {
+    for (seed, dies) in [(20, true), (21, false), (22, false)] {
+        let narrow = Weather { rate: Some(4_000_000), ..WEATHER };
+        let mut scene = Scene::over(narrow, seed);
+        scene.calm();
+        scene.picture(1_000 * MS);
+        assert_eq!(scene.sim.drowned, 0, "the picture alone fits");
+        let victim = scene.victim(&mut StdRng::seed_from_u64(seed));
+        match dies {
+            true => scene.sim.kill(victim),
+            false => drop(scene.cut.borrow_mut().insert(victim)),
+        }
+        scene.picture(3_000 * MS);
+        scene.sim.run(2_000 * MS);
+        let failovers: u32 = scene.sim.nodes.iter().map(|n| n.failovers).sum();
+        println!("seed {seed}: {failovers} failed over, {} datagrams drowned", scene.sim.drowned);
+        assert!(failovers > 0);
+        scene.complete_in(&[VIDEO]);
     }
 }

@@ -18,7 +18,7 @@ const AUDIO: Ssrc = Ssrc(11);
 const FIRST: u64 = 0xffff - 200;
 
 fn weather(loss: f64) -> Weather {
-    Weather { delay: 8 * MS, jitter: 4 * MS, loss }
+    Weather { delay: 8 * MS, jitter: 4 * MS, loss, ..Weather::default() }
 }
 
 /// Root, two relays in a row, `leaves` leaves: three hops. Everybody plays.

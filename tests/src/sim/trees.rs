@@ -9,8 +9,12 @@ pub const SECOND: Duration = Duration::from_secs(1);
 
 /// Links with delay, jitter and a little loss; control alone; a root for five children.
 pub fn setup(seed: u64) -> Setup {
-    let weather =
-        Weather { delay: Duration::from_millis(15), jitter: Duration::from_millis(10), loss: 0.01 };
+    let weather = Weather {
+        delay: Duration::from_millis(15),
+        jitter: Duration::from_millis(10),
+        loss: 0.01,
+        ..Weather::default()
+    };
     Setup { seed, weather, media: false, root_children: 5 }
 }
 

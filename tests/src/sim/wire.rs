@@ -13,6 +13,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// practice).
 const RETRANSMISSION: u64 = 200_000;
 
+/// What a datagram has around it on the way: IPv4 and UDP headers.
+const HEADERS: usize = 28;
+
 /// After which time a driver gives up a dial that nobody answers
 /// (`relay_node::io::limits::DIAL_TIMEOUT`).
 const DIAL_TIMEOUT: u64 = 5_000_000;
@@ -48,11 +51,30 @@ impl Sim {
         for (address, bytes) in out {
             let Some(to) = node_at(address).filter(|n| *n < self.nodes.len()) else { continue };
             let passes = self.filter.as_mut().is_none_or(|filter| filter(node, to, &bytes));
-            if passes && !self.lost() {
-                let at = self.now + self.flight(node, to);
+            if !passes || self.lost() {
+                continue;
+            }
+            let most = self.setup.weather.queue.as_micros() as u64;
+            if let Some(wait) = self.wait(node, to, bytes.len(), most) {
+                let at = self.now + wait + self.flight(node, to);
                 self.push(at, What::Datagram { to, from: media_address(node), bytes });
             }
         }
+    }
+
+    /// How long it takes until something that is sent now has left, on the way from one node to
+    /// another; `None` if it would have to wait longer than `most` for what was sent before.
+    fn wait(&mut self, from: usize, to: usize, bytes: usize, most: u64) -> Option<u64> {
+        let Some(rate) = self.setup.weather.rate else { return Some(0) };
+        let bits = 8 * (bytes + HEADERS) as u64;
+        let busy = self.busy.entry((from, to)).or_default();
+        let begins = self.now.max(*busy);
+        if begins - self.now > most {
+            self.drowned += 1;
+            return None;
+        }
+        *busy = begins + bits * 1_000_000 / rate.max(1);
+        Some(*busy - self.now)
     }
 
     /// TCP and TLS take a round trip and a half each way of the handshake.
@@ -150,11 +172,12 @@ impl Sim {
         if self.lost() {
             at += RETRANSMISSION;
         }
+        let xml = message.to_xml();
+        at += self.wait(node, peer, xml.len(), u64::MAX).unwrap_or_default();
         let Some(end) = self.ends.get_mut(&(node, conn)) else { return };
         at = at.max(end.last);
         end.last = at;
         let (to, conn) = (end.peer, end.peer_conn);
-        let xml = message.to_xml();
         self.nodes[node].traffic.count(&xml);
         self.push(at, What::Message { to, conn, xml });
     }

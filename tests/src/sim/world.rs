@@ -32,11 +32,22 @@ pub struct Weather {
     pub jitter: Duration,
     /// Share of datagrams that are lost; a message is late by a retransmission instead.
     pub loss: f64,
+    /// Bits a second that go from one node to another; `None`: whatever is sent.
+    pub rate: Option<u64>,
+    /// How long a datagram waits for that at most: what would have to wait longer is dropped.
+    /// Messages wait as long as it takes, and make others wait.
+    pub queue: Duration,
 }
 
 impl Default for Weather {
     fn default() -> Self {
-        Self { delay: Duration::from_millis(10), jitter: Duration::from_millis(4), loss: 0.0 }
+        Self {
+            delay: Duration::from_millis(10),
+            jitter: Duration::from_millis(4),
+            loss: 0.0,
+            rate: None,
+            queue: Duration::from_millis(100),
+        }
     }
 }
 
@@ -76,6 +87,10 @@ pub struct Sim {
     /// All nodes.
     pub nodes: Vec<SimNode>,
     pub(super) ends: BTreeMap<(usize, ConnId), End>,
+    /// Until when the way from one node to another is taken, where links have a rate.
+    pub(super) busy: BTreeMap<(usize, usize), u64>,
+    /// Datagrams that found such a way's queue full.
+    pub drowned: u64,
     /// What waits for frozen nodes.
     pub(super) parked: BTreeMap<usize, Vec<What>>,
     pub(super) next_conn: u64,
@@ -134,6 +149,8 @@ impl Sim {
             queue: BinaryHeap::new(),
             nodes: Vec::new(),
             ends: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            drowned: 0,
             parked: BTreeMap::new(),
             next_conn: 0,
             rng: StdRng::seed_from_u64(setup.seed),

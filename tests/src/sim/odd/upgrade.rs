@@ -76,7 +76,7 @@ fn run(size: Size, seed: u64) -> Outcome {
         Size::Small => (3, 4),
         Size::Full => (6, 16),
     };
-    let weather = Weather { delay: 8 * MS, jitter: 4 * MS, loss: 0.002 };
+    let weather = Weather { delay: 8 * MS, jitter: 4 * MS, loss: 0.002, ..Weather::default() };
     let setup = Setup { seed, weather, media: true, root_children: 4 };
     let sim = Sim::of_version(setup, VERSION - 1);
     let bounds = Bounds { routing: Some(20 * SECOND), ..Bounds::default() };

@@ -19,7 +19,7 @@ const SETTLES: Duration = Duration::from_secs(60);
 /// then).
 pub fn weather() -> Weather {
     let ms = Duration::from_millis;
-    Weather { delay: ms(10), jitter: ms(10), loss: 0.001 }
+    Weather { delay: ms(10), jitter: ms(10), loss: 0.001, ..Weather::default() }
 }
 
 /// What a tree is made of.
