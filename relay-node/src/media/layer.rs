@@ -2,6 +2,7 @@
 
 use super::api::LayerSpec;
 use super::keyframe::KeyFrameRequests;
+use super::pace::Meter;
 use super::packet::HopHeader;
 use super::repair::{MAX_MISSING, Repair};
 use super::replay::ReplayWindow;
@@ -39,6 +40,8 @@ pub(super) struct Layer {
     pub feedback_from: Option<PacketIndex>,
     pub reported: Reported,
     pub stats: LayerStats,
+    /// What comes of it, for those who catch up.
+    pub meter: Meter,
     /// Jitter in 1/16 units of the RTP clock (RFC 3550 appendix A.8).
     jitter: u64,
     transit: Option<u32>,
@@ -66,6 +69,7 @@ impl Layer {
             feedback_from: None,
             reported: Reported::default(),
             stats: LayerStats { pipeline, ssrc: spec.ssrc, ..LayerStats::default() },
+            meter: Meter::default(),
             jitter: 0,
             transit: None,
         }

@@ -2,6 +2,7 @@
 //! queued for it. What it does is decided in [`super::plane`].
 
 use super::api::{HopLink, PeerSide};
+use super::pace::Pace;
 use super::srtp::{SrtcpOpener, SrtcpSealer, SrtpKeys};
 use super::stats::LinkStats;
 use super::stun::{self, Transaction};
@@ -58,6 +59,8 @@ pub(super) struct LinkRoute {
     pub layer: usize,
     /// Next index to take from the ring while the link catches up; `None` when it is live.
     pub cursor: Option<PacketIndex>,
+    /// What it may be given while it catches up.
+    pub pace: Pace,
 }
 
 /// A token bucket for packets that are sent again.

@@ -4,6 +4,7 @@ pub mod api;
 pub mod keyframe;
 mod layer;
 mod link;
+mod pace;
 pub mod packet;
 pub mod plane;
 pub mod repair;

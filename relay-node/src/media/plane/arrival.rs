@@ -139,6 +139,7 @@ impl Plane {
         layer.ring.store(now, index, sealed);
         layer.stats.packets += 1;
         layer.stats.bytes += sealed.len() as u64;
+        layer.meter.count(now, sealed.len() as u64);
         match layer.repair.arrived(now, index) {
             Arrival::Newest => layer.measure_jitter(now, header),
             Arrival::Repaired { asked } => layer.stats.repaired += u64::from(asked),

@@ -7,6 +7,7 @@ use crate::media::api::{
 };
 use crate::media::layer::Layer;
 use crate::media::link::{Link, LinkRoute, rtcp_ssrc, secrets};
+use crate::media::pace::Pace;
 use crate::media::packet::{HopPacket, Opener};
 use crate::media::repair::Repair;
 use crate::media::replay::ReplayWindow;
@@ -209,7 +210,11 @@ impl Plane {
                 match link.route_mut(layer_key) {
                     Some(route) => route.cursor = cursor.or(route.cursor),
                     None => {
-                        link.routes.push(LinkRoute { layer: layer_key, cursor });
+                        link.routes.push(LinkRoute {
+                            layer: layer_key,
+                            cursor,
+                            pace: Pace::default(),
+                        });
                         layer.links.push(key);
                     }
                 }

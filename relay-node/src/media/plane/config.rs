@@ -30,8 +30,10 @@ pub struct PlaneConfig {
     pub resend_rate: u64,
     /// Packets for one link in one flush.
     pub queue_limit: usize,
-    /// Packets from the ring that a link which catches up gets per step of a millisecond.
-    pub catch_up: usize,
+    /// A link that catches up gets a layer out of the ring so many times as fast as it comes.
+    pub catch_up: u64,
+    /// But so many bits a second at least.
+    pub catch_up_least: u64,
 }
 
 impl Default for PlaneConfig {
@@ -54,8 +56,9 @@ impl Default for PlaneConfig {
             // More than a ring holds: even a child that lost everything is served within 2 s.
             resend_rate: 4096,
             queue_limit: 8192,
-            // 64,000 packets a second: far above real time, and no burst that fills buffers.
-            catch_up: 64,
+            // A gap of 250 ms is filled in 125, and a hop that has little to spare is not drowned.
+            catch_up: 3,
+            catch_up_least: 2_000_000,
         }
     }
 }

@@ -82,7 +82,7 @@ impl Plane {
         })
     }
 
-    /// Gives links that catch up the next packets of the rings.
+    /// Gives links that catch up the next packets of the rings, each layer at its pace.
     pub(super) fn pump(&mut self, now: Mono) {
         let config = &self.config;
         let mut more = false;
@@ -93,15 +93,18 @@ impl Plane {
             for i in 0..link.routes.len() {
                 let layer_key = link.routes[i].layer;
                 let Some(layer) = self.layers.get_mut(layer_key) else { continue };
-                for _ in 0..config.catch_up {
-                    let Some(cursor) = link.routes[i].cursor else { break };
+                let rate = layer.meter.rate(now).saturating_mul(config.catch_up);
+                link.routes[i].pace.refill(now, rate.max(config.catch_up_least / 8));
+                while let Some(cursor) = link.routes[i].cursor {
                     let next = layer.ring.next_from(now, cursor);
                     let packet = next.and_then(|n| Some((n, layer.ring.peek(n)?.len())));
                     let Some((index, len)) = packet else {
                         link.routes[i].cursor = None;
                         break;
                     };
-                    if !link.enqueue(layer_key, index, len, config.queue_limit) {
+                    if !link.routes[i].pace.take(len)
+                        || !link.enqueue(layer_key, index, len, config.queue_limit)
+                    {
                         break;
                     }
                     layer.stats.forwarded += 1;

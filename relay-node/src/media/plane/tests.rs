@@ -1,6 +1,7 @@
 //! Planes on a virtual network: time, loss, reordering and duplication come from a seed.
 
 mod abuse;
+mod catchup;
 mod keyframes;
 mod lossy;
 mod opening;
