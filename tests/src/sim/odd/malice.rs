@@ -143,7 +143,10 @@ fn run(size: Size, seed: u64) -> Outcome {
         Size::Full => (20, 300),
     };
     let stage = Stage::new(seed, (relays, leaves), (24, 6));
-    let bounds = Bounds { routing: Some(20 * SECOND), statistics: None, ..Bounds::default() };
+    // The flood is control, too; and of so few nodes 99 % are all.
+    let bytes_each = Some(40_000.0);
+    let routing = Some(20 * SECOND);
+    let bounds = Bounds { routing, statistics: None, bytes_each, ..Bounds::default() };
     let (sim, pipeline, places) = stage.build();
     let mut watch = Watch::new(SCENARIO.name, size, sim, bounds);
     let mut crowd = Crowd::new(seed, pipeline);

@@ -50,6 +50,9 @@ pub struct Sample {
     /// Their bytes for each node of the node's burden: what passes through a relay grows with what is
     /// below it, and with the nodes whose backup it is.
     pub bytes_each: Quantiles,
+    /// The most of any node, for each node of its burden at the beginning or at the end of the second,
+    /// whichever was larger: who has just lost its children has had their messages.
+    pub bytes_most: f64,
     /// Bytes of control that the root sent and got.
     pub root_bytes: f64,
     /// Moves that the root has ordered so far.
@@ -70,10 +73,14 @@ pub struct Happening {
     /// Seconds until the root's statistics were the truth, since it happened or since the last move that
     /// the root ordered thereafter.
     pub statistics: Option<f64>,
+    /// Seconds from the event itself until then, moves or not.
+    pub settled: Option<f64>,
     /// What is promised of the former, in seconds.
     pub routing_bound: Option<f64>,
     /// And of the latter.
     pub statistics_bound: Option<f64>,
+    /// And of the time from the event itself.
+    pub settled_bound: Option<f64>,
 }
 
 /// An invariant with what was found.

@@ -4,7 +4,7 @@
 
 use super::Size;
 use super::outcome::{Check, Figure, Happening, Outcome, Quantiles, Sample};
-use crate::sim::{Sim, Traffic};
+use crate::sim::{Sim, SimNode, Traffic};
 use soleil_protocol::PipelineId;
 use std::time::Duration;
 
@@ -13,6 +13,19 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// How long the last move of the planner may keep beliefs wrong.
 const SETTLED: Duration = Duration::from_secs(3);
+
+/// How much longer the statistics may take from the event itself, with the planner's moves. (With those
+/// alone the clock could be put back for ever.)
+const MOVES_TAKE: Duration = Duration::from_secs(12);
+
+/// What the busiest node may have, as a multiple of what 99 of 100 may.
+const BUSIEST: f64 = 3.0;
+
+/// Control of the root for each node, in peace and in any second of a tree that is not small: there
+/// a join or a REDIRECT with backups for everybody at once, some kilobytes each.
+const ROOT_IN_PEACE: f64 = 1_000.0;
+const ROOT_IN_STORM: f64 = 8_000.0;
+const NOT_SMALL: usize = 20;
 
 /// Time between two samples.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -35,7 +48,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { routing: None, statistics: None, moves_per_minute: Some(92), bytes_each: None }
+        Self { routing: None, statistics: None, ..PROMISED }
     }
 }
 
@@ -70,6 +83,8 @@ pub struct Watch {
     next_sample: Duration,
     /// Traffic at the last sample.
     before: Vec<Traffic>,
+    /// Burdens then.
+    burdens: Vec<usize>,
     happenings: Vec<Happening>,
     /// Which of them the tree has not got over yet, and what was wrong last.
     pending: Vec<usize>,
@@ -85,6 +100,7 @@ impl Watch {
         Self {
             next_sample: sim.elapsed() + SAMPLE,
             before: sim.nodes.iter().map(|n| n.traffic).collect(),
+            burdens: sim.nodes.iter().map(SimNode::burden).collect(),
             sim,
             bounds,
             name,
@@ -115,6 +131,8 @@ impl Watch {
             what: what.into(),
             routing: None,
             statistics: None,
+            settled: None,
+            settled_bound: self.bounds.statistics.map(|d| (d + MOVES_TAKE).as_secs_f64()),
             routing_bound: self.bounds.routing.map(|d| d.as_secs_f64()),
             statistics_bound: self.bounds.statistics.map(|d| d.as_secs_f64()),
         });
@@ -129,6 +147,7 @@ impl Watch {
             before.routing_bound = before.routing_bound.filter(|_| before.routing.is_some());
             before.statistics_bound =
                 before.statistics_bound.filter(|_| before.statistics.is_some());
+            before.settled_bound = before.settled_bound.filter(|_| before.settled.is_some());
         }
         let bounds = self.bounds;
         self.bounds.routing = bounds.routing.map(|d| d + UNSEEN);
@@ -146,6 +165,17 @@ impl Watch {
             self.sim.run(step);
             self.look();
         }
+    }
+
+    /// Time has passed that nobody looked at: it is in no sample.
+    pub fn looks_again(&mut self) {
+        self.next_sample = self.sim.elapsed() + SAMPLE;
+        self.remember();
+    }
+
+    fn remember(&mut self) {
+        self.before = self.sim.nodes.iter().map(|n| n.traffic).collect();
+        self.burdens = self.sim.nodes.iter().map(SimNode::burden).collect();
     }
 
     /// Lets time pass until the tree has got over everything that happened; `false` if it has not
@@ -259,6 +289,7 @@ impl Watch {
             }
             if statistics.is_none() {
                 happening.statistics.get_or_insert(now - happening.at.max(self.moved.1));
+                happening.settled.get_or_insert(now - happening.at);
             }
         }
         let happenings = &self.happenings;
@@ -275,6 +306,9 @@ impl Watch {
             let each = (0..nodes.len()).filter(live);
             Quantiles::of(each.map(|i| pick(i, nodes[i].traffic.since(before(i)))).collect())
         };
+        let burden = |i: usize| nodes[i].burden().max(self.burdens.get(i).copied().unwrap_or(1));
+        let most = |i: usize| nodes[i].traffic.since(before(i)).bytes as f64 / burden(i) as f64;
+        let bytes_most = (0..nodes.len()).filter(live).map(most).fold(0.0, f64::max);
         let (viewers_at_root, viewers) =
             self.pipeline.map_or((0.0, 0.0), |pipeline| self.sim.viewers(pipeline));
         let root = nodes.first().map_or(0, |root| root.traffic.bytes);
@@ -288,11 +322,12 @@ impl Watch {
             messages: share(&|_, t| t.messages as f64),
             bytes: share(&|_, t| t.bytes as f64),
             bytes_each: share(&|i, t| t.bytes as f64 / nodes[i].burden() as f64),
+            bytes_most,
             root_bytes: root.saturating_sub(before(0).bytes) as f64,
             moves: self.sim.moves,
             errors: self.sim.kinds.get("error").copied().unwrap_or_default(),
         };
-        self.before = nodes.iter().map(|n| n.traffic).collect();
+        self.remember();
         self.samples.push(sample);
     }
 
@@ -340,17 +375,32 @@ impl Watch {
         self.check_times("until the root's statistics are the truth", |h| {
             (h.statistics, h.statistics_bound)
         });
+        let what = "until they are, from the event itself";
+        self.check_times(what, |h| (h.settled, h.settled_bound));
         if let Some(bound) = self.bounds.moves_per_minute {
             let moves = self.moves_in_a_minute() as f64;
             self.check("moves in any minute", moves, bound as f64, "moves", None);
         }
         let most = |pick: fn(&Sample) -> f64| self.samples.iter().map(pick).fold(0.0, f64::max);
         let (each, all) = (most(|s| s.bytes_each.p99), most(|s| s.bytes.max));
+        let busiest = most(|s| s.bytes_most);
         let (last_median, last_root) =
             self.samples.last().map_or((0.0, 0.0), |s| (s.bytes.median, s.root_bytes));
         if let Some(bound) = self.bounds.bytes_each {
             let what = "control for each node of the burden, any second, p99";
             self.check(what, each, bound, "bytes", None);
+            let what = "control for each node of the burden, any second, the busiest";
+            self.check(what, busiest, bound * BUSIEST, "bytes", None);
+            let grown = self.samples.iter().filter(|s| s.nodes >= NOT_SMALL);
+            let for_each = |s: &Sample| s.root_bytes / s.nodes.max(1) as f64;
+            let (storm, peace) = (
+                grown.map(for_each).fold(0.0, f64::max),
+                self.samples.last().map_or(0.0, for_each),
+            );
+            let what = "control of the root for each node, any second";
+            self.check(what, storm, ROOT_IN_STORM, "bytes", None);
+            let what = "control of the root for each node, in peace";
+            self.check(what, peace, ROOT_IN_PEACE, "bytes", None);
         }
         self.figure("control of a node in the last second, median", last_median, "bytes");
         self.figure("control of a node in any second, largest", all, "bytes");
