@@ -62,7 +62,8 @@ fn describe(text: &str, codec: Codec) {
     let Ok(plan) = Plan::new(&offer, &tracks) else { return };
     for line in &plan.lines {
         assert!(line.rids.len() <= 3 && line.first_layer <= 3);
-        assert!(line.rids.iter().all(|rid| line.layer(rid).is_some_and(|layer| layer < 3)));
+        // Three of the picture, and the sound.
+        assert!(line.rids.iter().all(|rid| line.layer(rid).is_some_and(|layer| layer < 4)));
     }
     let ours = Ours { ice: &ours(), fingerprint: "sha-256 00", addresses: &at(), session: 1 };
     check_lines(&answer(&plan, &ours).expect("memory"));
