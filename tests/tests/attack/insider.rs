@@ -189,7 +189,9 @@ fn floods_and_children_that_do_not_read_or_never_greet() {
     let mut evil = runtime.block_on(Evil::join(&scene.tree));
     let relay = &scene.tree.relays[0];
     runtime.block_on(async {
-        // More than a leaf has reason to say, to the relay itself and through it to the root.
+        // More than a leaf has reason to say, to the relay itself and to the root. (What a child says
+        // to the root before its media path is open goes nowhere; what one may say that is in the
+        // tree is tested in `sim::odd::malice`.)
         for through in [false, true] {
             let mut socket = evil.attach().await;
             let mut said = 0;

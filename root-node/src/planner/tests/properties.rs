@@ -163,11 +163,12 @@ proptest! {
     #[test]
     fn coming_and_going_keeps_all_rules(
         kinds in kinds(50),
-        steps in prop::collection::vec((0..50_usize, 0..6_u8), 0..120),
+        steps in prop::collection::vec((0..50_usize, 0..8_u8), 0..120),
         slots in 1..6_u32,
     ) {
         let mut planner = Planner::new(&root(slots));
         planner.set_demand(DEMAND);
+        let mut under_way = Vec::new();
         let nodes: Vec<NodeInput> = kinds.iter().enumerate().map(|(n, k)| input_of(k, n)).collect();
         for (n, what) in steps {
             let Some(node) = nodes.get(n) else { continue };
@@ -181,12 +182,30 @@ proptest! {
                         planner.place(&m.node, &Place { parent: Some(&m.to), leg: None, attached: true });
                     }
                 }
+                // Moves that have begun: each node holds a slot at both parents, until it is there.
+                6 => {
+                    let moves = planner.improve(100, 3);
+                    prop_assert!(moves.len() <= 3);
+                    under_way.extend(moves.into_iter().map(|m| (m.node, m.to)));
+                }
+                7 => {
+                    for (node, to) in std::mem::take(&mut under_way) {
+                        // Whoever has left or joined elsewhere meanwhile is not moved.
+                        if planner.parent(&node) == Some(&to) {
+                            planner.place(&node, &Place { parent: Some(&to), leg: None, attached: true });
+                        }
+                    }
+                }
                 _ => {
                     planner.put(node);
                     planner.place(&node.id, &Place::default());
                     if let Some(parent) = planner.choose(&node.id, None) {
-                        let place = Place { parent: Some(&parent), leg: None, attached: true };
-                        planner.place(&node.id, &place);
+                        // On its way first, then there.
+                        for attached in [false, true] {
+                            let place = Place { parent: Some(&parent), leg: None, attached };
+                            planner.place(&node.id, &place);
+                            prop_assert!(nodes.iter().all(|n| planner.used(&n.id) <= slots_of(n)));
+                        }
                     }
                     let after = everything(&planner, &nodes);
                     let moved = before.iter().filter(|(id, a)| {
@@ -203,6 +222,8 @@ proptest! {
             check(&root(slots), &nodes, &plan);
             check_reserve(&planner, &nodes, &plan);
             check_sums(&planner);
+            let full = |n: &NodeInput| planner.used(&n.id) <= slots_of(n);
+            prop_assert!(nodes.iter().all(full), "both places of a move count");
         }
     }
 }

@@ -261,6 +261,13 @@ impl Scene {
         }
         let after = self.watch()?;
         match event {
+            Event::Uplink => {
+                self.tree.cut_off(relay, false);
+                // Below the first relay, which has no backup of its own.
+                for leaf in (1..=LEAVES).map(|n| format!("leaf-{n}")) {
+                    self.tree.move_node(&leaf, "relay-1", DEADLINE)?;
+                }
+            }
             Event::Stop => self.tree.relays[relay].process.freeze(false),
             Event::Blackhole => self.tree.black_hole(relay, false),
             Event::Uplink => self.tree.cut_off(relay, false),
