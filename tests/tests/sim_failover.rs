@@ -126,8 +126,8 @@ impl Scene {
         for leaf in &self.leaves {
             let node = &self.sim.nodes[*leaf];
             assert_eq!(node.sink.wrong, 0, "payloads as they were sent");
-            for ssrc in layers.iter().copied() {
-                let mut got = node.sink.got.get(&ssrc).cloned().unwrap_or_default();
+            for ssrc in layers {
+                let mut got = node.sink.got.get(ssrc).cloned().unwrap_or_default();
                 got.sort();
                 let expected: Vec<PacketIndex> = (1_000..self.next).map(PacketIndex).collect();
                 let lack: Vec<_> = expected.iter().filter(|i| !got.contains(i)).take(5).collect();

@@ -48,7 +48,8 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { routing: None, statistics: None, ..PROMISED }
+        let Bounds { moves_per_minute, bytes_each, .. } = PROMISED;
+        Self { routing: None, statistics: None, moves_per_minute, bytes_each }
     }
 }
 
