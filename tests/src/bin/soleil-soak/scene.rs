@@ -270,7 +270,6 @@ impl Scene {
             }
             Event::Stop => self.tree.relays[relay].process.freeze(false),
             Event::Blackhole => self.tree.black_hole(relay, false),
-            Event::Uplink => self.tree.cut_off(relay, false),
             Event::Kill | Event::Drain => {
                 let ended = self.tree.relays[relay].process.wait(DEADLINE).is_some();
                 ensure!(ended, "relay-{} does not end", relay + 1);
