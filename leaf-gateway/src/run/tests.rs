@@ -28,6 +28,7 @@ async fn root_with(data: &Path, change: fn(&mut Config)) -> Root {
     config.overlay.listen = any();
     config.media.listen = any();
     config.http.listen = any();
+    config.webrtc.listen = any();
     config.ops.enabled = false;
     config.stream.clear();
     change(&mut config);
