@@ -90,7 +90,8 @@ mod tests {
             }
             let mut measure = |noise: &f64| demand.measure((rate as f64 * noise) as u64);
             let settling = noise[..300].iter().filter(|n| measure(n)).count();
-            prop_assert!(settling < 20, "{settling} changes");
+            // From the highest mean to the lowest it is some twenty steps of two fifths.
+            prop_assert!(settling < 30, "{settling} changes");
             let changes = noise[300..].iter().filter(|n| measure(n)).count();
             // Once there it is still: only a mean above all that was before can raise it, a little.
             prop_assert!(changes <= 3, "{changes} changes");
