@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 pub(super) struct CutOff {
     /// Media links to parents and backups that say that they are cut off.
     links: BTreeSet<LinkId>,
-    /// The parent has said so for long enough.
+    /// The parent has said so, and the backup has not, for long enough.
     borne: bool,
     /// What we have told our children.
     said: bool,
@@ -67,12 +67,14 @@ impl NodeCore {
         }
         let says = |links: &BTreeSet<LinkId>, media| links.contains(media);
         let parent = self.up.parent.as_ref().filter(|p| says(&self.up.cut_off.links, &p.media));
-        if parent.is_none() {
+        // When ways come back, the backup's may be known a hop sooner than the parent's: the time begins
+        // anew, or all would go to whoever has one first.
+        if parent.is_none() || !self.has_another_way() {
             self.up.cut_off.borne = false;
             self.timers.clear(&Timer::CutOff);
         } else if !self.up.cut_off.borne {
             self.timers.set_if_idle(Timer::CutOff, self.now.mono.after(CUT_OFF_BORNE));
-        } else if self.has_another_way() && self.fail_over("the parent has no way to the root") {
+        } else if self.fail_over("the parent has no way to the root") {
             self.up.cut_off.borne = false;
         }
         let cut_off = self.is_cut_off();

@@ -407,10 +407,18 @@ fn where_the_backup_is_cut_off_too_everybody_stays_and_says_so() {
     assert!(rig.cut_off, "at once: nobody below shall come here");
     assert_eq!(Rig::quiet(rig.wait(SEC)), [""; 0]);
     assert_eq!((rig.core.parent(), rig.core.backup()), (Some(&id("p")), Some(&id("q"))));
-    // The backup has a way again before the parent has.
-    let said = rig.step(cut_off(6, false));
-    assert_eq!(said[..2], ["3 hello me>q", "promote link 6"]);
+    // The backup's way back is known a moment before the parent's: everybody stays.
+    assert_eq!(rig.step(cut_off(6, false)), [""; 0]);
     assert!(!rig.cut_off);
+    assert_eq!(Rig::quiet(rig.wait(60 * MS)), [""; 0]);
+    rig.step(cut_off(5, false));
+    assert_eq!(Rig::quiet(rig.wait(SEC)), [""; 0]);
+    // The parent's does not come back.
+    rig.step(cut_off(6, true));
+    rig.step(cut_off(5, true));
+    rig.step(cut_off(6, false));
+    let said = Rig::quiet(rig.wait(100 * MS));
+    assert_eq!(said[..2], ["3 hello me>q", "promote link 6"]);
 }
 
 #[test]
