@@ -268,6 +268,10 @@ impl RootCore {
             }
             let killed = node.killed;
             let joined = matches!(node.place, Place::Pending { .. });
+            let gone = match node.place {
+                Place::Away { since } | Place::Pending { since } => since,
+                Place::Attached => self.now.mono,
+            };
             self.tree.change(&child.id, |node| {
                 node.incarnation = child.incarnation;
                 node.place = Place::Attached;
@@ -288,7 +292,7 @@ impl RootCore {
                 // What it was told on its old way may not have come.
                 self.tree.planner_mut().forget_told(&child.id);
             }
-            self.send_pipelines(&child.id);
+            self.send_pipelines(&child.id, gone);
         }
         self.try_waiting();
         self.touch();

@@ -7,7 +7,7 @@ use relay_node::control::api::pipeline_key_context;
 use relay_node::media::api::PipelineKey;
 use soleil_protocol::message::{PipeDef, RemovePipeline};
 use soleil_protocol::pipeline::{EpochKey, PipelineDef};
-use soleil_protocol::{Body, Epoch, Incarnation, NodeId, PipelineId, Role};
+use soleil_protocol::{Body, Epoch, Incarnation, Mono, NodeId, PipelineId, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use zeroize::Zeroize;
@@ -22,6 +22,9 @@ const KEY_TAIL: Duration = Duration::from_secs(30);
 
 /// Removed pipelines that are kept in mind, the latest: as many as there may be of those that are not.
 const MAX_REMOVED: usize = 64;
+
+/// How late the loss of a node may be noticed: three PINGs, and more than that.
+const NOTICED_LATE: Duration = Duration::from_secs(20);
 
 /// One pipeline.
 pub(super) struct RootPipeline {
@@ -168,8 +171,8 @@ impl RootCore {
         }
     }
 
-    /// Sends every pipeline to a node that has come.
-    pub(super) fn send_pipelines(&mut self, node: &NodeId) {
+    /// Sends every pipeline to a node that has come, and which are over since it was gone.
+    pub(super) fn send_pipelines(&mut self, node: &NodeId, gone: Mono) {
         let ids: Vec<PipelineId> = self.pipelines.keys().copied().collect();
         let removed = self.removed();
         for id in ids {
@@ -187,7 +190,10 @@ impl RootCore {
         // forgotten, joins anew and says what it has.
         let now = self.now.mono;
         self.ended.retain(|_, since| now.since(*since) < FORGET_AFTER);
-        for id in self.ended.keys().filter(|id| !stale.contains(id)) {
+        // Its loss may have been noticed late.
+        let missed = |since: Mono| now.since(gone) >= now.since(since).saturating_sub(NOTICED_LATE);
+        let ended = self.ended.iter().filter(|(_, since)| missed(**since)).map(|(id, _)| id);
+        for id in ended.filter(|id| !stale.contains(id)) {
             self.node.send_to(node, over(*id));
         }
     }
@@ -217,8 +223,10 @@ impl RootCore {
             }
         }
         let def = entry.def.clone();
-        // Nobody has a link below a leaf.
-        let removed = if node.role == Role::Leaf { Vec::new() } else { removed.to_vec() };
+        // Nobody has a link below a leaf. The list belongs to no pipeline: it goes with one of them.
+        let is_first = self.pipelines.keys().next() == Some(&pipeline);
+        let names = is_first && node.role != Role::Leaf;
+        let removed = if names { removed.to_vec() } else { Vec::new() };
         self.node.send_to(id, Body::PipeDef(PipeDef { def, keys, removed }));
     }
 }
