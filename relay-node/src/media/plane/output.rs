@@ -102,7 +102,10 @@ impl Plane {
                         link.routes[i].cursor = None;
                         break;
                     };
-                    if !link.routes[i].pace.take(len)
+                    // What would soon be too old is not held back.
+                    let age = layer.ring.arrival(index).map(|at| now.since(at));
+                    let late = age.is_some_and(|age| age > config.ring_time / 2);
+                    if !(late || link.routes[i].pace.take(len))
                         || !link.enqueue(layer_key, index, len, config.queue_limit)
                     {
                         break;
