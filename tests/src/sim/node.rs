@@ -199,6 +199,8 @@ pub struct SimNode {
     /// What its plane was told.
     pub shadow: Shadow,
     pub(super) identity: Option<Identity>,
+    /// The root was told to remove it.
+    pub(super) removed: bool,
     /// Whether the process runs.
     pub alive: bool,
     /// Whether it runs but nothing comes or goes.
@@ -251,6 +253,7 @@ impl SimNode {
             alive: true,
             frozen: false,
             stopped: false,
+            removed: false,
             attaches: 0,
             failovers: 0,
             refused: BTreeMap::new(),
@@ -281,9 +284,11 @@ impl SimNode {
         self.alive && !self.stopped
     }
 
-    /// Whether it runs on the root's side of a partition.
+    /// Whether it runs on the root's side of a partition. A node that was removed and has not heard
+    /// of it finds every door shut.
     pub fn takes_part(&self) -> bool {
-        self.runs() && self.side == 0
+        let shut_out = self.removed && self.core().parent().is_none();
+        self.runs() && self.side == 0 && !shut_out
     }
 
     /// The node's core.

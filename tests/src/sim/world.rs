@@ -408,6 +408,11 @@ impl Sim {
 
     /// A command to the root.
     pub fn root(&mut self, command: RootCommand) {
+        if let RootCommand::Kill { node, .. } = &command
+            && let Some(place) = self.place(node)
+        {
+            self.nodes[place].removed = true;
+        }
         let now = self.clock(0);
         self.nodes[0].core.command(now, command);
         self.after(0);
