@@ -2,6 +2,7 @@
 //! so that one too many is found like one too few.
 
 mod clock;
+mod cutoff;
 mod expiry;
 mod failover;
 mod media;
