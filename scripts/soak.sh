@@ -7,7 +7,7 @@
 #   SOAK_DRAINS relays that are told to leave      (50)
 #   SOAK_ROOTS  roots that are killed and started again (25)
 #   SOAK_MOVES  moves: half of them single leaves, half of them a relay with all leaves (100)
-# 0 leaves it out. One event takes about ten seconds, so all of it takes an hour and a half.
+# 0 leaves it out. One event takes six to seven seconds, so all of it takes about an hour.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
