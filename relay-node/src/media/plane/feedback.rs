@@ -72,7 +72,14 @@ impl Plane {
         let Some(link) = self.links.get_mut(key) else { return };
         let is_child = link.peer == PeerSide::Child;
         match item {
-            Item::SenderReport { ntp, .. } => link.last_sr = Some((middle(ntp), now.mono)),
+            Item::SenderReport { ntp, .. } => {
+                link.last_sr = Some((middle(ntp), now.mono));
+                if !is_child {
+                    // Again and again: an event may be dropped where too many wait.
+                    let (id, cut_off) = (link.id, link.cut_off);
+                    self.event(PlaneEvent::CutOff(id, cut_off));
+                }
+            }
             Item::Report(block) => {
                 link.keep_report(block);
                 if block.last_sr != 0 {
