@@ -86,8 +86,15 @@ impl NodeCore {
 
     /// Goes to the root, unless we are attached, on the way, or about to stop.
     pub(super) fn seek(&mut self) {
-        let up = &self.up;
-        let busy = up.join.is_some() || up.attempt.is_some() || up.parent.is_some();
+        if self.up.parent.is_none() {
+            self.ask_root();
+        }
+    }
+
+    /// Asks the root for a place, unless that is under way; a node that has a parent stays with it
+    /// until it has another one.
+    pub(super) fn ask_root(&mut self) {
+        let busy = self.up.join.is_some() || self.up.attempt.is_some();
         if self.is_root() || busy || self.stopping.is_some() {
             return;
         }
@@ -239,7 +246,8 @@ impl NodeCore {
             return;
         };
         let backups = parents.collect();
-        if self.parent() == Some(&first.id) {
+        // A root that was asked counts on the ticket of its answer, even for the parent that is there.
+        if self.parent() == Some(&first.id) && !joining {
             self.set_backups(backups, ranked);
             return self.keep_warm();
         }

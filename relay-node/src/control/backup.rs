@@ -270,6 +270,13 @@ impl NodeCore {
         }
     }
 
+    /// The backup is of no use just now: the next one, if there is one.
+    pub(super) fn try_another_backup(&mut self, why: &str) {
+        if self.up.reserve.offers.len() > 1 {
+            self.backup_failed(why);
+        }
+    }
+
     fn next_turn(&mut self) {
         let reserve = &mut self.up.reserve;
         reserve.turn = (reserve.turn + 1) % reserve.offers.len().max(1);

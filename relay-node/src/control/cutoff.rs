@@ -2,12 +2,17 @@
 //! source is idle: its heartbeats go on. So it says with each of them that it is cut off
 //! ([`crate::media::rtcp::CUT_OFF_NAME`]), and a child whose backup does not say so goes there. When
 //! the root itself is gone everybody says it, and everybody stays.
+//!
+//! Where neither has a way the node stays, too, but looks for one: at its other backups, one after the
+//! other, and at last at the root itself. It does so ever more seldom, for most often it is the root
+//! that is gone.
 
 use super::NodeCore;
 use super::api::Action;
-use super::limits::CUT_OFF_BORNE;
+use super::limits::{CUT_OFF_BORNE, CUT_OFF_LOOK, CUT_OFF_LOOK_MAX, CUT_OFF_LOOKS};
 use super::timers::Timer;
 use crate::media::api::PlaneCommand;
+use rand::Rng;
 use soleil_protocol::LinkId;
 use std::collections::BTreeSet;
 
@@ -18,6 +23,8 @@ pub(super) struct CutOff {
     links: BTreeSet<LinkId>,
     /// The parent has said so, and the backup has not, for long enough.
     borne: bool,
+    /// How often another way has been looked for since nobody has had one.
+    looks: u32,
     /// What we have told our children.
     said: bool,
 }
@@ -41,10 +48,23 @@ impl NodeCore {
         self.up.cut_off.borne = true;
     }
 
+    fn says_cut_off(&self, media: LinkId) -> bool {
+        self.up.cut_off.links.contains(&media)
+    }
+
+    /// Whether the parent that is being left still serves and has a way to the root.
+    fn old_has_a_way(&self) -> bool {
+        self.up.old.as_ref().is_some_and(|old| old.open && !self.says_cut_off(old.media))
+    }
+
     /// Whether the backup could take over and has a way to the root.
-    fn has_another_way(&self) -> bool {
+    fn backup_has_a_way(&self) -> bool {
         let link = self.backup().and_then(|_| self.backup_link());
-        link.is_some_and(|(_, media)| !self.up.cut_off.links.contains(&media))
+        link.is_some_and(|(_, media)| !self.says_cut_off(media))
+    }
+
+    fn parent_is_cut_off(&self) -> bool {
+        self.up.parent.as_ref().is_some_and(|p| self.says_cut_off(p.media))
     }
 
     /// Whether nothing can come from the root just now, as far as this node knows.
@@ -53,33 +73,64 @@ impl NodeCore {
         match &self.up.parent {
             None => true,
             Some(parent) if !parent.open => !served,
-            Some(parent) => {
-                self.up.cut_off.links.contains(&parent.media) && !self.has_another_way()
-            }
+            Some(_) => self.parent_is_cut_off() && !self.backup_has_a_way(),
         }
     }
 
-    /// Leaves a parent that is cut off if the backup is not, and tells the children if there is no
-    /// way, or one again.
+    /// Leaves a parent that is cut off for one that is not, and tells the children if there is no way,
+    /// or one again.
     pub(super) fn mind_the_way(&mut self) {
         if self.is_root() || self.stopped {
             return;
         }
-        let says = |links: &BTreeSet<LinkId>, media| links.contains(media);
-        let parent = self.up.parent.as_ref().filter(|p| says(&self.up.cut_off.links, &p.media));
-        // When ways come back, the backup's may be known a hop sooner than the parent's: the time begins
-        // anew, or all would go to whoever has one first.
-        if parent.is_none() || !self.has_another_way() {
+        let cut_off = self.parent_is_cut_off();
+        if cut_off && self.old_has_a_way() {
+            // The root has sent us here before it knew.
+            self.go_back("the new parent has no way to the root");
+        } else if cut_off && self.backup_has_a_way() {
+            self.leave_without_a_way();
+        } else {
+            // When ways come back, the backup's may be known a hop sooner than the parent's: the time
+            // begins anew, or all would go to whoever has one first.
             self.up.cut_off.borne = false;
             self.timers.clear(&Timer::CutOff);
-        } else if !self.up.cut_off.borne {
-            self.timers.set_if_idle(Timer::CutOff, self.now.mono.after(CUT_OFF_BORNE));
-        } else if self.fail_over("the parent has no way to the root") {
-            self.up.cut_off.borne = false;
+        }
+        if !self.parent_is_cut_off() {
+            self.up.cut_off.looks = 0;
+            self.timers.clear(&Timer::Look);
+        } else if !self.timers.is_set(&Timer::Look) {
+            let pause = CUT_OFF_LOOK.saturating_mul(1 << self.up.cut_off.looks.min(8));
+            let share = self.rng.random_range(750..1_250_u32);
+            let pause = pause.min(CUT_OFF_LOOK_MAX).saturating_mul(share) / 1_000;
+            self.timers.set(Timer::Look, self.now.mono.after(pause));
         }
         let cut_off = self.is_cut_off();
         if std::mem::replace(&mut self.up.cut_off.said, cut_off) != cut_off {
             self.act(Action::Plane(PlaneCommand::SayCutOff(cut_off)));
+        }
+    }
+
+    fn leave_without_a_way(&mut self) {
+        if !self.up.cut_off.borne {
+            self.timers.set_if_idle(Timer::CutOff, self.now.mono.after(CUT_OFF_BORNE));
+        } else if self.fail_over("the parent has no way to the root") {
+            self.up.cut_off.borne = false;
+        }
+    }
+
+    /// The parent has had no way for a while: another backup may have one, or the root takes us.
+    pub(super) fn on_look_timeout(&mut self) {
+        if !self.parent_is_cut_off() || self.backup_has_a_way() {
+            return;
+        }
+        let looks = &mut self.up.cut_off.looks;
+        *looks = looks.saturating_add(1);
+        let ask = *looks >= CUT_OFF_LOOKS;
+        if self.backup_link().is_some_and(|(_, media)| self.says_cut_off(media)) {
+            self.try_another_backup("it has no way to the root either");
+        }
+        if ask {
+            self.ask_root();
         }
     }
 }

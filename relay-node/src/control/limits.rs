@@ -154,6 +154,16 @@ pub const WARM_PAUSE: Duration = Duration::from_secs(30);
 /// one. When the root dies all say so, and find it out within this time of each other.
 pub const CUT_OFF_BORNE: Duration = Duration::from_millis(100);
 
+/// When a node whose parent and backup both have no way to the root first looks for another one, and how
+/// long it waits between looks at most: the pause is doubled each time.
+pub const CUT_OFF_LOOK: Duration = Duration::from_secs(2);
+/// See [`CUT_OFF_LOOK`].
+pub const CUT_OFF_LOOK_MAX: Duration = Duration::from_secs(60);
+
+/// From which look on the root itself is asked: after some ten seconds. If it was the root that was
+/// gone, nodes that come back to it in good order come before those that ask.
+pub const CUT_OFF_LOOKS: u32 = 3;
+
 /// How long the forwarding plane may take to tell the positions that a new parent is asked for;
 /// then those of its last report have to do.
 pub const POSITIONS_TIMEOUT: Duration = Duration::from_millis(20);

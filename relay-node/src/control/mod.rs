@@ -341,6 +341,7 @@ impl NodeCore {
             Timer::Silence => self.on_silence_timeout(),
             Timer::Unheard => self.up.unheard = true,
             Timer::CutOff => self.on_cut_off_timeout(),
+            Timer::Look => self.on_look_timeout(),
             Timer::Grace => self.stop(),
             Timer::Certificate(conn) => self.on_certificate_end(conn),
             Timer::Evict(conn) => self.evict(conn),

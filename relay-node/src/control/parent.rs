@@ -158,9 +158,9 @@ impl NodeCore {
         }
     }
 
-    /// A move has failed before the new parent's media path was open: the old parent, which serves
-    /// on and knows all that is below, is the parent again.
-    fn go_back(&mut self, why: &str) {
+    /// A move has failed: the old parent, which serves on and knows all that is below, is the parent
+    /// again.
+    pub(super) fn go_back(&mut self, why: &str) {
         let Some(old) = self.up.old.take() else { return };
         self.timers.clear(&Timer::Overlap);
         self.timers.clear(&Timer::Silence);
@@ -230,7 +230,10 @@ impl NodeCore {
             }
             Use::Parent => {
                 let served = self.up.old.as_ref().is_some_and(|old| old.open);
-                if served && self.up.parent.as_ref().is_some_and(|p| !p.opened) {
+                // Those above may know of a new parent that has opened: the backup's ticket is believed
+                // then, the old parent's perhaps not.
+                let opened = self.up.parent.as_ref().is_some_and(|p| p.opened);
+                if served && !(opened && self.backup().is_some()) {
                     return self.go_back("the new parent is gone");
                 }
                 if let Some(parent) = self.up.parent.take() {

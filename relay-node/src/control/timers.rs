@@ -40,6 +40,8 @@ pub enum Timer {
     Unheard,
     /// The parent has said for a while that it has no way to the root.
     CutOff,
+    /// Neither parent nor backup has had a way to the root for a while: look for another one.
+    Look,
     /// The grace of a KILL or a drain is over.
     Grace,
     /// The certificate of this child runs out.

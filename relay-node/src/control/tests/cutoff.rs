@@ -1,9 +1,10 @@
 //! A parent that has lost its way to the root: who says so, who leaves it, and who stays.
 
-use super::failover::{silent, with_backup};
+use super::failover::{WARM, silent, with_backup};
 use super::rig::*;
 use crate::control::api::*;
 use crate::media::api::PlaneEvent;
+use soleil_protocol::message::*;
 use soleil_protocol::*;
 
 fn cut_off(link: u64, cut_off: bool) -> Event<NodeCommand> {
@@ -69,4 +70,102 @@ fn who_has_lost_its_way_says_so_until_it_has_one_again() {
     assert!(!rig.cut_off);
     rig.step(Event::Closed(PARENT));
     assert!(rig.cut_off);
+}
+
+#[test]
+fn a_backup_that_has_no_room_after_all_is_left_for_the_parent_that_still_serves() {
+    let mut rig = with_backup();
+    rig.step(cut_off(5, true));
+    rig.wait(100 * MS);
+    assert_eq!(rig.core.parent(), Some(&id("q")));
+    rig.step(cut_off(5, false));
+    let said = Rig::quiet(rig.step(Event::Closed(WARM)));
+    assert_eq!(said, ["remove link 6", "2 error me>^ internal redirect"]);
+    assert_eq!((rig.core.parent(), rig.lack), (Some(&id("p")), None));
+}
+
+#[test]
+fn a_move_to_a_parent_that_is_cut_off_is_undone_at_once() {
+    let mut rig = with_backup();
+    rig.step(Event::Closed(PARENT));
+    assert_eq!(rig.core.parent(), Some(&id("q")), "over link 6");
+    rig.step(Event::DialFailed { dial: DialId(4), error: "down".into(), refused: false });
+    // The root does not know yet that `p` has lost its way.
+    let body = Redirect {
+        rank: Rank(9),
+        mode: MoveMode::Overlap,
+        identity: None,
+        parents: vec![offer("p", 8)],
+    };
+    let back = from_root(Some("me"), Body::Redirect(Box::new(body)));
+    assert_eq!(rig.message(WARM, back), ["dial 5 p"]);
+    let new = ConnId(4);
+    rig.dialed(5, new);
+    rig.message(new, greeting("p", "me"));
+    rig.open(8);
+    assert_eq!(rig.core.parent(), Some(&id("p")));
+    assert_eq!(
+        rig.step(cut_off(8, true)),
+        ["remove link 8", "close 4", "3 error me>^ internal redirect"]
+    );
+    assert_eq!((rig.core.parent(), rig.cut_off), (Some(&id("q")), false));
+}
+
+#[test]
+fn another_backup_is_looked_for_where_the_first_is_cut_off_too() {
+    let mut rig = with_backup();
+    rig.step(cut_off(5, true));
+    rig.step(cut_off(6, true));
+    assert_eq!(pass(&mut rig, 1_400 * MS), [""; 0], "2 s, a quarter more or less");
+    assert_eq!(pass(&mut rig, 2_000 * MS), ["remove link 6", "close 3", "dial 4 r"]);
+    let warm = ConnId(4);
+    rig.dialed(4, warm);
+    let mut hello = Hello::new(id("r"));
+    hello.nonce = Some(vec![3; 16]);
+    hello.warm = true;
+    rig.message(warm, message(Some("r"), Some("me"), Body::Hello(Box::new(hello))));
+    rig.open(7);
+    assert!(!rig.cut_off, "it has a way");
+    let said = Rig::quiet(rig.wait(100 * MS));
+    assert_eq!(said[..2], ["4 hello me>r", "promote link 7"]);
+}
+
+#[test]
+fn at_last_the_root_is_asked_and_the_parent_kept_until_it_answers() {
+    let mut rig = Rig::with_child();
+    rig.step(cut_off(5, true));
+    assert!(rig.cut_off);
+    // 2, 4 and 8 seconds, each a quarter more or less.
+    assert_eq!(pass(&mut rig, 10_400 * MS), [""; 0]);
+    assert_eq!(pass(&mut rig, 7_200 * MS), ["dial 3 root"]);
+    assert_eq!(rig.core.parent(), Some(&id("p")));
+    // Of no avail: ever more seldom.
+    let failed =
+        |dial| Event::DialFailed { dial: DialId(dial), error: "down".into(), refused: false };
+    assert_eq!(rig.step(failed(3)), [""; 0]);
+    assert_eq!(pass(&mut rig, 11_900 * MS), [""; 0]);
+    assert_eq!(pass(&mut rig, 8_200 * MS), ["dial 4 root"]);
+    let join = ConnId(9);
+    rig.dialed(4, join);
+    // Its answer is followed, even where it names the parent that is there.
+    let said = rig.message(join, from_root(None, redirect(u64::MAX, vec![offer("p", 8)])));
+    assert!(said.contains(&"dial 5 p".to_owned()), "{said:?}");
+    // Whoever has a way again asks nobody.
+    let mut rig = Rig::with_child();
+    rig.step(cut_off(5, true));
+    pass(&mut rig, 10_000 * MS);
+    rig.step(cut_off(5, false));
+    assert_eq!(pass(&mut rig, 30_000 * MS), [""; 0]);
+}
+
+/// Waits in small steps; everybody answers PING.
+fn pass(rig: &mut Rig, micros: u64) -> Vec<String> {
+    let mut said = Vec::new();
+    for _ in 0..micros / (100 * MS) {
+        for conn in [PARENT, WARM, CHILD, ConnId(4)] {
+            rig.answer_ping(conn);
+        }
+        said.extend(Rig::quiet(rig.wait(100 * MS)));
+    }
+    said
 }
