@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use relay_node::control::api::NodeCommand;
-use soleil_protocol::{PacketIndex, PipelineId, Role, Ssrc};
+use soleil_protocol::{NodeId, PacketIndex, PipelineId, Role, Ssrc};
 use soleil_tests::sim::{Setup, Sim, Weather};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -229,5 +229,37 @@ fn a_narrow_hop_is_not_drowned_in_what_it_missed() {
         // once would drown 750 and more.
         assert!(scene.sim.drowned < 500, "seed {seed}: {} drowned", scene.sim.drowned);
         scene.complete_in(&[VIDEO]);
+    }
+}
+
+/// Two relays lose their way up and keep that to the leaves: those that have one as the parent and the
+/// other as the backup find a third, or the root.
+#[test]
+fn whoever_has_lost_both_ways_finds_another() {
+    for seed in 30..34 {
+        let mut scene = Scene::new(seed);
+        scene.calm();
+        scene.broadcast(100);
+        let above = |id: Option<&NodeId>| id.and_then(|id| scene.sim.place(id));
+        let both = |leaf: &usize| {
+            let core = scene.sim.nodes[*leaf].core();
+            Some([above(core.parent())?, above(core.backup())?])
+        };
+        let lost = scene.leaves.iter().filter_map(both).find(|both| !both.contains(&0));
+        let lost = lost.expect("a leaf that has relays as parent and backup");
+        let leaves = scene.leaves.clone();
+        scene.sim.filter = Some(Box::new(move |from, to, _| {
+            let up = |a, b| lost.contains(&a) && !leaves.contains(&b);
+            !up(from, to) && !up(to, from)
+        }));
+        scene.broadcast(6_000);
+        let since = scene.next;
+        scene.broadcast(200);
+        scene.sim.run(500 * MS);
+        for leaf in &scene.leaves {
+            let node = &scene.sim.nodes[*leaf];
+            let lately = node.sink.got[&VIDEO].iter().filter(|i| i.0 >= since).count();
+            assert_eq!(lately, 200, "seed {seed}: {} at {:?}", node.id(), node.core().parent());
+        }
     }
 }
