@@ -63,6 +63,10 @@ impl NodeCore {
         link.is_some_and(|(_, media)| !self.says_cut_off(media))
     }
 
+    fn has_another_way(&self) -> bool {
+        self.old_has_a_way() || self.backup_has_a_way()
+    }
+
     fn parent_is_cut_off(&self) -> bool {
         self.up.parent.as_ref().is_some_and(|p| self.says_cut_off(p.media))
     }
@@ -73,7 +77,7 @@ impl NodeCore {
         match &self.up.parent {
             None => true,
             Some(parent) if !parent.open => !served,
-            Some(_) => self.parent_is_cut_off() && !self.backup_has_a_way(),
+            Some(_) => self.parent_is_cut_off() && !self.has_another_way(),
         }
     }
 
@@ -83,11 +87,7 @@ impl NodeCore {
         if self.is_root() || self.stopped {
             return;
         }
-        let cut_off = self.parent_is_cut_off();
-        if cut_off && self.old_has_a_way() {
-            // The root has sent us here before it knew.
-            self.go_back("the new parent has no way to the root");
-        } else if cut_off && self.backup_has_a_way() {
+        if self.parent_is_cut_off() && self.has_another_way() {
             self.leave_without_a_way();
         } else {
             // When ways come back, the backup's may be known a hop sooner than the parent's: the time
@@ -113,6 +113,10 @@ impl NodeCore {
     fn leave_without_a_way(&mut self) {
         if !self.up.cut_off.borne {
             self.timers.set_if_idle(Timer::CutOff, self.now.mono.after(CUT_OFF_BORNE));
+        } else if self.old_has_a_way() {
+            // The root has sent us here before it knew.
+            self.up.cut_off.borne = false;
+            self.go_back("the new parent has no way to the root");
         } else if self.fail_over("the parent has no way to the root") {
             self.up.cut_off.borne = false;
         }
@@ -120,7 +124,7 @@ impl NodeCore {
 
     /// The parent has had no way for a while: another backup may have one, or the root takes us.
     pub(super) fn on_look_timeout(&mut self) {
-        if !self.parent_is_cut_off() || self.backup_has_a_way() {
+        if !self.parent_is_cut_off() || self.has_another_way() {
             return;
         }
         let looks = &mut self.up.cut_off.looks;

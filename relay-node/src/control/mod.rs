@@ -330,7 +330,7 @@ impl NodeCore {
             Timer::Attach => self.attempt_failed("the parent did not answer"),
             Timer::Renew => self.renew(),
             Timer::Overlap => self.on_overlap_timeout(),
-            Timer::Return => self.rejoin("the root does not hear of us since a move has failed"),
+            Timer::Return => self.on_return_timeout(),
             Timer::Warm => self.on_warm_timer(),
             Timer::Positions => self.on_positions(None),
             Timer::Stats => self.send_stats(),

@@ -179,6 +179,14 @@ impl NodeCore {
         self.keep_warm();
     }
 
+    /// The root has not answered to a move that failed, so it does not find us any more: it is asked for
+    /// a place.
+    pub(super) fn on_return_timeout(&mut self) {
+        tracing::warn!("the root does not hear of us since a move has failed");
+        self.ask_root();
+        self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
+    }
+
     /// The next parent has answered before the last move was over: of the two parents the one stays that
     /// serves.
     pub(super) fn leave_for_the_next(&mut self) {

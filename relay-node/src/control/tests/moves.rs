@@ -69,12 +69,12 @@ fn a_new_parent_that_dies_before_it_serves_is_left_for_the_old_one() {
     assert_eq!(rig.core.parent(), Some(&id("p")));
     // It may have told of us that we are gone: without an answer the root does not find us.
     assert_eq!(pass(&mut rig, 9_900 * MS), [""; 0]);
-    let said = pass(&mut rig, 500 * MS);
-    assert_eq!(
-        said,
-        ["2 bye me>-", "close 2", "remove link 5", "attached false", "dial 4 root"]
-            .map(String::from)
-    );
+    assert_eq!(pass(&mut rig, 500 * MS), ["dial 4 root"]);
+    assert_eq!(rig.core.parent(), Some(&id("p")), "it serves until there is another place");
+    let failed = Event::DialFailed { dial: DialId(4), error: "down".into(), refused: false };
+    assert_eq!(rig.step(failed), [""; 0]);
+    assert_eq!(pass(&mut rig, 9_500 * MS), [""; 0]);
+    assert_eq!(pass(&mut rig, 500 * MS), ["dial 5 root"]);
 }
 
 #[test]
