@@ -55,3 +55,25 @@ fn what_hardly_flows_is_caught_up_with_all_the_same() {
     net.run(40);
     assert_eq!(net.got(2, VIDEO), (0..30).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_is_about_to_leave_the_ring_is_not_held_back() {
+    let mut net = two_children();
+    // Much at once, then nothing, so that only the least pace is left.
+    const MUCH: u64 = 1_500;
+    for i in 0..MUCH {
+        net.send(VIDEO, i);
+    }
+    net.run(900);
+    net.route(2, VIDEO, NextHop::Local, Some(0));
+    net.route(0, VIDEO, LATE, Some(0));
+    net.run(80);
+    let early = net.sent(0, 2).len() as u64;
+    assert!((10..MUCH / 2).contains(&early), "{early} at their pace");
+    // At half of the time that the ring holds it, the rest goes at once.
+    net.run(30);
+    let all: Vec<u64> = (0..MUCH).collect();
+    assert!(net.sent(0, 2) == all, "{} sent", net.sent(0, 2).len());
+    net.run(100);
+    assert!(net.got(2, VIDEO) == all, "{} got", net.got(2, VIDEO).len());
+}
