@@ -2,9 +2,10 @@
 
 use crate::config::{Config, TrackSection};
 use crate::store::Store;
-use crate::streams::Registry;
+use crate::store::access::AccessRefusal;
+use crate::streams::{Registry, State};
 use crate::whip::driver::WhipTask;
-use crate::whip::http::{Streams, Target, WhipSite};
+use crate::whip::http::{Found, Streams, Target, WhipSite};
 use crate::whip::{AnyOf, ConfiguredTokens, PublishCheck, Refused, Whip};
 use anyhow::Context;
 use relay_node::clock::Clock;
@@ -14,11 +15,16 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 impl Streams for Registry {
-    fn find(&self, name: &str) -> Option<Target> {
+    fn find(&self, name: &str) -> Option<Found> {
         let info = self.get(name)?;
-        let section = info.definition.section(name).ok()?;
+        let (section, ingest) = match (info.definition.section(name), info.ingest) {
+            (Ok(section), Some(ingest)) => (section, ingest),
+            _ if info.state == State::Stopped => return Some(Found::Stopped),
+            // Why is in the list of streams, for operators alone: it names ports.
+            _ => return Some(Found::Failed),
+        };
         let tracks = section.track.iter().map(TrackSection::spec).collect();
-        Some(Target { ingest: info.ingest?, tracks })
+        Some(Found::Open(Target { ingest, tracks }))
     }
 }
 
@@ -35,7 +41,10 @@ impl PublishCheck for Stored {
         let checked = self.store.check_publish(self.clock.now().wall, stream, token);
         checked.map_err(|error| {
             tracing::debug!(stream, %error, "a publish token");
-            Refused::WrongToken
+            match error {
+                AccessRefusal::Unavailable => Refused::Unavailable,
+                _ => Refused::WrongToken,
+            }
         })
     }
 }
@@ -94,5 +103,26 @@ impl Bound {
             https: config.http.tls.cert.is_some(),
             clock,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::access::Right;
+
+    #[test]
+    fn a_store_that_cannot_be_read_makes_no_token_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, clock) = (Arc::new(Store::open(dir.path()).unwrap()), Clock::start());
+        let right = Right::Publish("a".into());
+        let (token, _) = store.create_api_token(clock.now().wall, &right, None, "").unwrap();
+        let stored = Stored { store, clock };
+        let check = |stream| stored.check(stream, Some(&token.to_string()));
+        assert_eq!((check("a"), check("b")), (Ok(()), Err(Refused::WrongToken)));
+        // Another program that takes the table away.
+        let other = rusqlite::Connection::open(dir.path().join(crate::store::FILE)).unwrap();
+        other.execute_batch("DROP TABLE api_tokens").unwrap();
+        assert_eq!(check("a"), Err(Refused::Unavailable));
     }
 }

@@ -9,6 +9,7 @@ use crate::ingest::driver::Order;
 use crate::store::Store;
 use crate::store::access::Right;
 use crate::store::writer::Notes;
+use crate::whip::http::{Found, Streams};
 use bytes::Bytes;
 use relay_node::clock::Clock;
 use relay_node::media::api::PipelineKey;
@@ -322,6 +323,22 @@ async fn a_stored_stream_that_cannot_run_says_why_and_can_be_started_later() {
     assert!(matches!(b.registry.get("a").unwrap().state, State::Failed(_)));
     drop(foreign);
     assert_eq!(b.registry.begin("a".into()).await.unwrap().state, State::Running);
+}
+
+#[tokio::test]
+async fn broadcasters_are_told_that_a_stream_rests() {
+    let dir = tempfile::tempdir().unwrap();
+    let b = Bench::start(dir.path(), &[]);
+    let port = b.define("a", SOUND).await.unwrap().ingest.unwrap().ports[0];
+    let found = |b: &Bench, name| Streams::find(&*b.registry, name);
+    assert!(matches!(found(&b, "a"), Some(Found::Open(_))));
+    assert!(found(&b, "b").is_none());
+    b.registry.stop("a".into()).await.unwrap();
+    assert!(matches!(found(&b, "a"), Some(Found::Stopped)));
+    let foreign = UdpSocket::bind(port).unwrap();
+    assert!(b.registry.begin("a".into()).await.is_err());
+    assert!(matches!(found(&b, "a"), Some(Found::Failed)));
+    drop(foreign);
 }
 
 #[tokio::test]

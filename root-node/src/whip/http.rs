@@ -1,12 +1,14 @@
 //! WHIP over HTTP (RFC 9725): the endpoint that takes offers, and the resource of each session. Section
 //! numbers are those of the RFC.
 
+mod access;
+
 use super::answer::{Ours, answer};
 use super::driver::{NewSession, Restarted, SessionId, Whip};
 use super::fragment::{Fragment, MAX_FRAGMENT};
 use super::offer::{MAX_OFFER, Offer, OfferError};
 use super::plan::Plan;
-use super::publish::{PublishCheck, Refused};
+use super::publish::PublishCheck;
 use super::session::Session;
 use crate::http::headers;
 use crate::http::problem::{self, Problem};
@@ -46,10 +48,21 @@ pub struct Target {
     pub tracks: Vec<TrackSpec>,
 }
 
+/// A stream that there is.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// It takes a broadcaster in.
+    Open(Target),
+    /// An operator has stopped it.
+    Stopped,
+    /// It shall run, and can't.
+    Failed,
+}
+
 /// Finds streams by name.
 pub trait Streams: Send + Sync + std::fmt::Debug {
     /// The stream of this name.
-    fn find(&self, name: &str) -> Option<Target>;
+    fn find(&self, name: &str) -> Option<Found>;
 }
 
 /// What the handlers need.
@@ -128,7 +141,7 @@ async fn begin(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, Problem> {
-    let target = authorize(site, stream, headers)?;
+    let target = access::authorize(site, stream, headers).await?;
     need_type(headers, SDP)?;
     let text = std::str::from_utf8(body).map_err(|_| bad("the body is not text"))?;
     let offer = Offer::parse(text).map_err(refused_offer)?;
@@ -179,41 +192,6 @@ async fn begin(
         out.append(header::LINK, value(&server.link(site.clock.now().wall))?);
     }
     Ok(response)
-}
-
-/// The stream, if the bearer of the request may broadcast it (section 4.7.1).
-fn authorize(site: &WhipSite, stream: &str, headers: &HeaderMap) -> Result<Target, Problem> {
-    let token = bearer(headers);
-    // Without a token nobody learns more than that one is needed.
-    let target = site.streams.find(stream).filter(|_| token.is_some());
-    match (site.tokens.check(stream, token), target) {
-        (Ok(()), Some(target)) => Ok(target),
-        (Err(Refused::NoToken), _) => {
-            Err(unauthorized("a publish token is needed: send it as Authorization: Bearer", false))
-        }
-        (_, None) => Err(crate::http::no_stream()),
-        (Err(Refused::WrongToken), _) => {
-            Err(unauthorized("the publish token is not this stream's", true))
-        }
-        (Err(Refused::NotOpen), _) => Err(unauthorized(
-            "the stream has no publish token yet: set publish_token for it at the root",
-            true,
-        )),
-    }
-}
-
-/// The token of `Authorization: Bearer` (RFC 6750 section 2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// RFC 6750 section 3.
-fn unauthorized(text: &str, invalid: bool) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, text).challenge(match invalid {
-        true => "Bearer realm=\"whip\", error=\"invalid_token\"",
-        false => "Bearer realm=\"whip\"",
-    })
 }
 
 /// `PATCH`: candidates, or a restart of ICE (section 4.3).

@@ -5,7 +5,8 @@ use ring::digest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Says whether a token is good for a stream.
+/// Says whether a token is good for a stream. It may wait for a disk: not to be called where others
+/// would wait with it.
 pub trait PublishCheck: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Why it is not.
@@ -21,6 +22,8 @@ pub enum Refused {
     WrongToken,
     /// The stream has no token at all: nobody may.
     NotOpen,
+    /// Tokens can't be looked up at the moment: whether this one is good is not known.
+    Unavailable,
 }
 
 /// Tokens of the configuration. Only their hashes are kept.
@@ -45,7 +48,8 @@ impl PublishCheck for ConfiguredTokens {
     }
 }
 
-/// Several that are asked in turn: one that says yes is enough.
+/// Several that are asked in turn: one that says yes is enough. Of those that do not, one that could
+/// not look decides: the token may be good.
 #[derive(Debug)]
 pub struct AnyOf(pub Vec<Arc<dyn PublishCheck>>);
 
@@ -55,6 +59,7 @@ impl PublishCheck for AnyOf {
         all.try_fold(Refused::NotOpen, |worst, checked| match checked {
             Ok(()) => Err(()),
             Err(Refused::NotOpen) => Ok(worst),
+            Err(_) if worst == Refused::Unavailable => Ok(worst),
             Err(refused) => Ok(refused),
         })
         .map_or(Ok(()), Err)
@@ -92,5 +97,25 @@ mod tests {
         assert_eq!(both.check("a", None), Err(Refused::NoToken));
         assert_eq!(both.check("c", Some("west")), Err(Refused::NotOpen));
         assert_eq!(AnyOf(Vec::new()).check("a", Some("west")), Err(Refused::NotOpen));
+    }
+
+    #[derive(Debug)]
+    struct Broken;
+
+    impl PublishCheck for Broken {
+        fn check(&self, _: &str, _: Option<&str>) -> Result<(), Refused> {
+            Err(Refused::Unavailable)
+        }
+    }
+
+    #[test]
+    fn a_token_that_may_be_good_is_not_called_wrong() {
+        let known = || -> Arc<dyn PublishCheck> { Arc::new(ConfiguredTokens::new([("a", "north")])) };
+        for both in [vec![known(), Arc::new(Broken)], vec![Arc::new(Broken), known()]] {
+            let both = AnyOf(both);
+            assert_eq!(both.check("a", Some("north")), Ok(()));
+            assert_eq!(both.check("a", Some("south")), Err(Refused::Unavailable));
+            assert_eq!(both.check("b", Some("south")), Err(Refused::Unavailable));
+        }
     }
 }

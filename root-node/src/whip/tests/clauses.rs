@@ -1,6 +1,7 @@
 //! The rules of RFC 9725, each named after its section.
 
 use super::*;
+use crate::whip::Refused;
 
 /// A fragment with one candidate.
 const CANDIDATE: &str = "a=ice-ufrag:EsAw\r\na=ice-pwd:bP+XJMM09aR8AiX1jdukzR6Y\r\n\
@@ -264,7 +265,7 @@ async fn section_4_4_4_the_root_is_the_dtls_server() {
 
 #[tokio::test]
 async fn section_4_5_when_all_places_are_taken_it_is_503_with_retry_after() {
-    let site = Site::with(0, Vec::new()).await;
+    let site = Site::with(Setup { places: 0, ..Setup::default() }).await;
     let answer = site.post(&offer(&[])).await;
     answer.refuses(503, "places");
     assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
@@ -279,7 +280,7 @@ async fn section_4_6_ice_servers_come_as_links() {
         secret: None,
     };
     let servers = vec![server("stun:a.example", None), server("turn:a.example", Some("me"))];
-    let site = Site::with(1, servers).await;
+    let site = Site::with(Setup { ice_servers: servers, ..Setup::default() }).await;
     let answer = site.post(&offer(&[])).await;
     let links: Vec<&str> =
         answer.headers.iter().filter(|(n, _)| n == "link").map(|(_, v)| v.as_str()).collect();
@@ -316,6 +317,52 @@ async fn section_4_7_1_a_wrong_token_is_401_and_an_unknown_stream_404() {
     ask("closed", TOKEN).await.refuses(401, "publish_token");
     ask("other", TOKEN).await.refuses(404, "no stream");
     assert_eq!(ask("demo", TOKEN).await.status, 201);
+}
+
+/// Checks that wait for something, as for a disk.
+#[derive(Debug)]
+struct Waits(std::sync::Mutex<std::sync::mpsc::Receiver<Result<(), Refused>>>);
+
+impl PublishCheck for Waits {
+    fn check(&self, _: &str, _: Option<&str>) -> Result<(), Refused> {
+        self.0.lock().unwrap().recv_timeout(LIMIT / 2).unwrap_or(Err(Refused::WrongToken))
+    }
+}
+
+#[tokio::test]
+async fn section_4_7_1_nobody_waits_with_the_check_of_a_token() {
+    let (tell, waits) = std::sync::mpsc::channel();
+    let tokens = Arc::new(Waits(std::sync::Mutex::new(waits)));
+    let site = Site::with(Setup { tokens, ..Setup::default() }).await;
+    // This test has one thread: a check on it would hold up what lets the check go on.
+    let whole = offer(&[]);
+    let other = async {
+        assert_eq!(site.ask("OPTIONS", "/whip/demo", &[], "").await.status, 200);
+        tell.send(Ok(())).unwrap();
+    };
+    let (answer, ()) = tokio::join!(site.post(&whole), other);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    tell.send(Err(Refused::Unavailable)).unwrap();
+    let answer = site.post(&whole).await;
+    answer.refuses(503, "tokens");
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_rests_is_409_for_who_may_broadcast_it() {
+    let site = Site::start().await;
+    for (stream, why) in [("rests", "is stopped"), ("fails", "can't run")] {
+        let path = format!("/whip/{stream}");
+        let ask = async |token: &str| {
+            let token = format!("Authorization: Bearer {token}");
+            let headers = [token.as_str(), "Content-Type: application/sdp"];
+            site.ask("POST", &path, &headers, &offer(&[])).await
+        };
+        let answer = ask(TOKEN).await;
+        answer.refuses(409, why);
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+        ask("south").await.refuses(401, "not this stream's");
+    }
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ mod clauses;
 mod parts;
 mod peer;
 
-use super::http::{Streams, Target, WhipSite, router};
-use super::{ConfiguredTokens, Whip};
+use super::http::{Found, Streams, Target, WhipSite, router};
+use super::{ConfiguredTokens, PublishCheck, Whip};
 use crate::ingest::driver::{IngestHandle, IngestTask, Order, Outlet};
 use crate::ingest::{LayerStart, StreamEvent, StreamIngest, TrackSpec};
 use bytes::Bytes;
@@ -67,8 +67,13 @@ impl Outlet for Capture {
 struct One(Target);
 
 impl Streams for One {
-    fn find(&self, name: &str) -> Option<Target> {
-        ["demo", "closed"].contains(&name).then(|| self.0.clone())
+    fn find(&self, name: &str) -> Option<Found> {
+        match name {
+            "demo" | "closed" => Some(Found::Open(self.0.clone())),
+            "rests" => Some(Found::Stopped),
+            "fails" => Some(Found::Failed),
+            _ => None,
+        }
     }
 }
 
@@ -87,12 +92,28 @@ impl Drop for Site {
     }
 }
 
+/// What is not the same in all tests.
+struct Setup {
+    places: usize,
+    ice_servers: Vec<IceServer>,
+    tokens: Arc<dyn PublishCheck>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let tokens = ["demo", "rests", "fails"].map(|name| (name, TOKEN));
+        let tokens = Arc::new(ConfiguredTokens::new(tokens));
+        Self { places: 8, ice_servers: Vec::new(), tokens }
+    }
+}
+
 impl Site {
     async fn start() -> Self {
-        Self::with(8, Vec::new()).await
+        Self::with(Setup::default()).await
     }
 
-    async fn with(places: usize, ice_servers: Vec<IceServer>) -> Self {
+    async fn with(setup: Setup) -> Self {
+        let Setup { places, ice_servers, tokens } = setup;
         let clock = Clock::start();
         let stop = CancellationToken::new();
         let mut start = |track: &TrackSpec, layer: usize| {
@@ -113,7 +134,7 @@ impl Site {
         let site = WhipSite {
             whip: whip.clone(),
             streams: Arc::new(One(Target { ingest: ingest.clone(), tracks: tracks() })),
-            tokens: Arc::new(ConfiguredTokens::new([("demo", TOKEN)])),
+            tokens,
             reach: Reach::new(&[], whip.bound, &[], false),
             ice_servers,
             public_url: None,
