@@ -36,4 +36,4 @@ mod tests;
 pub use layer::{LayerIngest, LayerSeed, LayerSpec, LayerStart, Packet, Port};
 pub use reason::{Counters, DropReason};
 pub use source::{FeedId, Source, ToSender};
-pub use stream::{StreamEvent, StreamIngest, TrackSpec};
+pub use stream::{REPLACED_AFTER, StreamEvent, StreamIngest, TrackSpec};

@@ -13,6 +13,11 @@ use std::time::Duration;
 /// back. Longer than the lock on a port, so that an encoder may restart without that.
 pub const OFF_AIR_AFTER: Duration = Duration::from_secs(5);
 
+/// A source within this process that has had nothing for so long may be replaced by another: as long as
+/// viewers see the last picture of one that has gone without a word. It is the time of
+/// [`OFF_AIR_AFTER`], counted from the claim for one that has not begun: nobody on air is replaced.
+pub const REPLACED_AFTER: Duration = Duration::from_secs(5);
+
 /// A track and how many layers it comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackSpec {
@@ -44,6 +49,14 @@ pub enum StreamEvent {
     Reserve(Ssrc, PacketIndex),
 }
 
+/// A source's hold on all ports.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    id: FeedId,
+    /// When its last packet was taken; at first, when it claimed the stream.
+    heard: Mono,
+}
+
 /// One stream's ingest.
 #[derive(Debug)]
 pub struct StreamIngest {
@@ -56,7 +69,7 @@ pub struct StreamIngest {
     live: bool,
     heard: Option<Mono>,
     /// The one source that may send, if it is within this process: all ports are kept for it.
-    feed: Option<FeedId>,
+    feed: Option<Hold>,
     defined: PipelineDef,
     events: std::collections::VecDeque<StreamEvent>,
 }
@@ -136,7 +149,7 @@ impl StreamIngest {
     ) -> Result<(), DropReason> {
         let from = from.into();
         let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
-        if self.feed.is_some_and(|feed| Source::Fed(feed) != from) {
+        if self.feed.is_some_and(|feed| Source::Fed(feed.id) != from) {
             ingest.count_drop(DropReason::SecondSender);
             return Err(DropReason::SecondSender);
         }
@@ -144,6 +157,10 @@ impl StreamIngest {
         let taken = ingest.handle_datagram(now, port, from, datagram, &mut self.shift);
         if ingest.counters().accepted != before.2 {
             self.heard = Some(now.mono);
+            // Nobody else can have been heard while it holds the ports.
+            if let Some(hold) = &mut self.feed {
+                hold.heard = now.mono;
+            }
         }
         let changed = (ingest.size(), ingest.profile()) != (before.0, before.1);
         // The definition first: who hears that the stream is live can describe it.
@@ -176,26 +193,30 @@ impl StreamIngest {
         self.layers.iter_mut().find_map(LayerIngest::poll_packet)
     }
 
-    /// Keeps all ports for a source within this process until it [leaves](Self::leave); `false` if
-    /// somebody else sends.
+    /// Keeps all ports for a source within this process until it [leaves](Self::leave), or is silent and
+    /// another one claims them; `false` if somebody else sends.
     pub fn claim(&mut self, now: Mono, feed: FeedId) -> bool {
+        let silent = self.feed.filter(|hold| now.since(hold.heard) >= REPLACED_AFTER);
+        if let Some(hold) = silent {
+            self.leave(hold.id);
+        }
         let free =
             self.feed.is_none() && self.layers.iter().all(|layer| layer.sender(now).is_none());
         if free {
-            self.feed = Some(feed);
+            self.feed = Some(Hold { id: feed, heard: now });
         }
         free
     }
 
     /// Who sends now, or may alone.
     pub fn sender(&self, now: Mono) -> Option<Source> {
-        let feed = self.feed.map(Source::Fed);
+        let feed = self.feed.map(|hold| Source::Fed(hold.id));
         feed.or_else(|| self.layers.iter().find_map(|layer| layer.sender(now)))
     }
 
     /// A source within this process has gone: its ports are free at once.
     pub fn leave(&mut self, feed: FeedId) {
-        if self.feed == Some(feed) {
+        if self.feed.is_some_and(|hold| hold.id == feed) {
             self.feed = None;
             for layer in &mut self.layers {
                 layer.leave(Source::Fed(feed));

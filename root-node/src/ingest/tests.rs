@@ -1,7 +1,8 @@
 //! Tests of ingest: `steps` drains the core after each event and names everything that comes out;
-//! `properties` feeds random sizes and random bytes.
+//! `feeds` has sources within the process; `properties` feeds random sizes and random bytes.
 
 mod codecs;
+mod feeds;
 mod properties;
 mod sockets;
 mod steps;

@@ -12,9 +12,10 @@ use super::publish::PublishCheck;
 use super::session::Session;
 use crate::http::headers;
 use crate::http::problem::{self, Problem};
-use crate::ingest::TrackSpec;
+use crate::ingest::{REPLACED_AFTER, TrackSpec};
 use crate::ingest::driver::IngestHandle;
 use crate::ingest::feed;
+use access::later;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -27,13 +28,14 @@ use relay_node::config::ice_servers::IceServer;
 use relay_node::http_server::ClientAddr;
 use relay_node::identity;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The type of offers and answers.
 const SDP: &str = "application/sdp";
 /// The type of fragments.
 const TRICKLE: &str = "application/trickle-ice-sdpfrag";
-/// When to come back if all places are taken, in seconds.
-const RETRY_FULL: u32 = 10;
+/// When to come back if all places are taken.
+const RETRY_FULL: Duration = Duration::from_secs(10);
 /// How long a preflight's answer is good for, in seconds (browsers allow two hours).
 const PREFLIGHT_SECONDS: &str = "7200";
 /// Length of a session's name in hexadecimal digits.
@@ -148,15 +150,15 @@ async fn begin(
     let plan = Plan::new(&offer, &target.tracks).map_err(refused_offer)?;
     let place = site.whip.place().ok_or_else(|| {
         let text = "all places for broadcasters are taken";
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, text);
-        problem.retry_after(RETRY_FULL)
+        later(StatusCode::SERVICE_UNAVAILABLE, text, RETRY_FULL)
     })?;
     let feed = target.ingest.feed(site.whip.wishes()).await.map_err(|refused| {
         let status = match refused {
             feed::Refused::Busy => StatusCode::CONFLICT,
             feed::Refused::Ended => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Problem::new(status, refused.to_string())
+        // The same broadcaster after a crash has the stream again by then.
+        later(status, refused.to_string(), REPLACED_AFTER)
     })?;
     let now = site.clock.instant(site.clock.now().mono);
     let certificate = &site.whip.certificate;

@@ -2,13 +2,12 @@
 
 use super::super::clock::{CaptureClock, ClockShift, Timeline};
 use super::super::layer::LayerStart;
-use super::super::source::{FeedId, Source};
 use super::super::stream::{StreamEvent, StreamIngest, TrackSpec};
 use super::*;
 use soleil_protocol::PipelineId;
 
 /// One small non-IDR slice.
-const SLICE: &[u8] = &[0x41, 1, 2, 3];
+pub(super) const SLICE: &[u8] = &[0x41, 1, 2, 3];
 const IDR: &[u8] = &[0x65, 1, 2, 3];
 
 #[test]
@@ -295,7 +294,7 @@ fn timestamps_go_on_over_jumps_and_wraps() {
     assert_eq!((out, jumped), ((u32::MAX - 100).wrapping_add(481_920), false));
 }
 
-fn demo() -> StreamIngest {
+pub(super) fn demo() -> StreamIngest {
     let track = |name: &str, codec, payload_type, clock_rate, channels| TrackSpec {
         name: name.to_owned(),
         codec,
@@ -382,52 +381,4 @@ fn a_sender_that_showed_rtcp_and_went_away_leaves_nothing_due() {
         .handle_datagram(at(9_000), 0, Port::Rtp, sender(), &packet(1, 2, 0, true, SLICE))
         .unwrap();
     assert!(stream.poll_timeout().is_some());
-}
-
-#[test]
-fn a_source_in_the_process_has_the_stream_for_itself() {
-    let mut stream = demo();
-    let (feed, next) = (FeedId(1), FeedId(2));
-    assert!(stream.claim(at(0).mono, feed));
-    assert!(!stream.claim(at(0).mono, next), "a second one");
-    let first = packet(1, 1, 0, true, SLICE);
-    let refused = stream.handle_datagram(at(0), 0, Port::Rtp, sender(), &first);
-    assert_eq!(refused, Err(DropReason::SecondSender), "before it has sent anything, too");
-    stream.handle_datagram(at(1), 0, Port::Rtp, feed, &first).unwrap();
-    // It is asked for a key frame although it has shown no RTCP here.
-    let (layer, asked) = stream.poll_send().unwrap();
-    assert_eq!((layer, asked.to, asked.key_frame), (0, Source::Fed(feed), true));
-    stream.leave(next);
-    assert_eq!(stream.sender(at(2).mono), Some(Source::Fed(feed)), "only its own hold");
-    stream.leave(feed);
-    assert_eq!(stream.sender(at(2).mono), None);
-    // The port is free at once, for whoever comes; then the source waits.
-    stream.handle_datagram(at(3), 0, Port::Rtp, sender(), &packet(9, 1, 0, true, SLICE)).unwrap();
-    assert!(!stream.claim(at(4).mono, next));
-    assert!(stream.claim(at(2_003).mono, next), "when the lock has run out");
-}
-
-#[test]
-fn a_source_that_repairs_is_waited_for() {
-    let mut bench = Bench::new(Codec::H264);
-    let feed = FeedId(1);
-    let give = |bench: &mut Bench, now, seq: u16| {
-        let Bench { layer, shift } = bench;
-        let datagram = packet(1, seq, u32::from(seq) * 3000, true, SLICE);
-        layer.handle_datagram(at(now), Port::Rtp, feed, &datagram, shift)
-    };
-    give(&mut bench, 0, 10).unwrap();
-    for seq in 12..=160 {
-        give(&mut bench, u64::from(seq), seq).unwrap();
-    }
-    assert_eq!(bench.drain().len(), 1, "149 packets wait for number 11");
-    // Far behind as it is, it is no restart.
-    give(&mut bench, 170, 11).unwrap();
-    assert_eq!(bench.drain().len(), 150);
-    give(&mut bench, 180, 162).unwrap();
-    bench.timeout(at(379));
-    assert_eq!(bench.drain().len(), 0);
-    bench.timeout(at(380));
-    assert_eq!(bench.drain().len(), 1);
-    assert_eq!((bench.layer.counters().lost, bench.layer.counters().sources), (1, 1));
 }

@@ -380,7 +380,10 @@ async fn section_4_8_simulcast_is_answered_for_the_layers_that_the_stream_has() 
 async fn a_second_broadcaster_is_409_whatever_the_first_one_speaks() {
     let site = Site::start().await;
     assert_eq!(site.post(&offer(&[])).await.status, 201);
-    site.post(&offer(&[])).await.refuses(409, "already");
+    let second = site.post(&offer(&[])).await;
+    second.refuses(409, "already");
+    // By then who has crashed and comes again can have the stream (RFC 9110 section 10.2.3).
+    assert_eq!(second.header("retry-after"), "5");
     // Plain RTP has to wait as well.
     let plain = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let packet = [0x80, 100, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0x10, 0, 0, 0];
