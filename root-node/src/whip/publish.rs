@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn a_token_that_may_be_good_is_not_called_wrong() {
-        let known = || -> Arc<dyn PublishCheck> { Arc::new(ConfiguredTokens::new([("a", "north")])) };
+        let known =
+            || -> Arc<dyn PublishCheck> { Arc::new(ConfiguredTokens::new([("a", "north")])) };
         for both in [vec![known(), Arc::new(Broken)], vec![Arc::new(Broken), known()]] {
             let both = AnyOf(both);
             assert_eq!(both.check("a", Some("north")), Ok(()));
