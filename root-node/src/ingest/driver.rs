@@ -20,7 +20,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The largest datagram that is taken: a jumbo frame's.
 pub const MAX_DATAGRAM: usize = 9_216;
@@ -116,6 +116,8 @@ struct Fed {
     id: FeedId,
     datagrams: mpsc::Receiver<FedDatagram>,
     wanted: mpsc::Sender<KeyFrameWanted>,
+    /// Whatever ends the hold, the source hears of it.
+    _over: DropGuard,
 }
 
 impl IngestTask {
@@ -210,9 +212,10 @@ impl IngestTask {
             return;
         }
         let (sender, datagrams) = mpsc::channel(MAX_FED);
-        self.fed = Some(Fed { id, datagrams, wanted });
+        let over = CancellationToken::new();
+        self.fed = Some(Fed { id, datagrams, wanted, _over: over.clone().drop_guard() });
         // If who asked has gone, the feed is dropped with the answer, and the stream is free again.
-        let _ = reply.send(Ok(Feed::new(id, sender)));
+        let _ = reply.send(Ok(Feed::new(id, sender, over)));
     }
 
     /// A datagram of the source within this process; `None`: it has gone.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use soleil_protocol::Now;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Datagrams of a source that may wait for the ingest: 100 ms of 100 Mbit/s.
 pub const MAX_FED: usize = 1_024;
@@ -60,12 +61,13 @@ pub struct FedDatagram {
 pub struct Feed {
     id: FeedId,
     sender: mpsc::Sender<FedDatagram>,
+    over: CancellationToken,
 }
 
 impl Feed {
-    /// A hold whose datagrams go there.
-    pub fn new(id: FeedId, sender: mpsc::Sender<FedDatagram>) -> Self {
-        Self { id, sender }
+    /// A hold whose datagrams go there, until `over` says that the stream is another's, or nobody's.
+    pub fn new(id: FeedId, sender: mpsc::Sender<FedDatagram>, over: CancellationToken) -> Self {
+        Self { id, sender, over }
     }
 
     /// The next number.
@@ -83,8 +85,13 @@ impl Feed {
         self.sender.try_send(datagram).is_ok()
     }
 
-    /// Whether the stream's ingest has ended.
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    /// Whether the hold is over: the stream's ingest has ended, or another source has replaced this one.
+    pub fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Tells when the hold is over, also after this was dropped.
+    pub fn over(&self) -> WaitForCancellationFutureOwned {
+        self.over.clone().cancelled_owned()
     }
 }

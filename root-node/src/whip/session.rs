@@ -95,11 +95,14 @@ pub enum End {
     NeverSent,
     /// It stopped sending.
     Silent,
+    /// The stream was stopped, or is another's now.
+    Withdrawn,
 }
 
 impl End {
     /// All of them.
-    pub const ALL: [End; 4] = [End::Closed, End::Failed, End::NeverSent, End::Silent];
+    pub const ALL: [End; 5] =
+        [End::Closed, End::Failed, End::NeverSent, End::Silent, End::Withdrawn];
 
     /// In words, for the log and the metrics.
     pub fn label(self) -> &'static str {
@@ -108,6 +111,7 @@ impl End {
             End::Failed => "failed",
             End::NeverSent => "never_sent",
             End::Silent => "silent",
+            End::Withdrawn => "withdrawn",
         }
     }
 }
@@ -122,6 +126,7 @@ pub struct Session {
     began: Instant,
     restarts: u32,
     ended: Option<End>,
+    closed: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -174,6 +179,7 @@ impl Session {
             began: now,
             restarts: 0,
             ended: None,
+            closed: false,
         })
     }
 
@@ -256,8 +262,11 @@ impl Session {
         Ok(self.local.clone())
     }
 
-    /// Ends the session; what is left to send says so to the broadcaster.
+    /// Ends the session, if it has not ended; what is left to send says so to the broadcaster.
     pub fn close(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
         if let Err(error) = self.pc.close() {
             tracing::debug!(%error, "a session does not close well");
         }

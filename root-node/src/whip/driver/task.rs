@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The largest datagram that is taken: a jumbo frame's.
@@ -75,6 +76,8 @@ pub struct WhipTask {
     routes: Routes<Key>,
     orders: mpsc::Receiver<Order>,
     wishes: mpsc::Receiver<KeyFrameWanted>,
+    /// One for each session: ends with its hold on the stream.
+    holds: JoinSet<Key>,
     counters: Arc<Counters>,
 }
 
@@ -87,7 +90,8 @@ impl WhipTask {
         counters: Arc<Counters>,
     ) -> Self {
         let (sessions, routes) = (BTreeMap::new(), Routes::default());
-        Self { clock, socket, sessions, next_key: 0, routes, orders, wishes, counters }
+        let holds = JoinSet::new();
+        Self { clock, socket, sessions, next_key: 0, routes, orders, wishes, holds, counters }
     }
 
     /// Runs until cancelled; then says so to all broadcasters.
@@ -108,6 +112,7 @@ impl WhipTask {
                     None => break,
                 },
                 Some(wish) = self.wishes.recv() => self.wish(wish),
+                Some(Ok(key)) = self.holds.join_next() => self.drive(key, |_, _| {}),
                 ready = self.socket.readable() => {
                     if let Err(error) = ready {
                         tracing::error!(%error, "the WHIP socket");
@@ -158,6 +163,11 @@ impl WhipTask {
         self.next_key += 1;
         self.routes.add_ufrag(key, &session.local().ufrag);
         tracing::info!(%stream, "a broadcaster has come (WHIP)");
+        let over = feed.over();
+        self.holds.spawn(async move {
+            over.await;
+            key
+        });
         let entry = Entry { id, stream, session, feed, lost: 0, _place: place };
         self.sessions.insert(key, entry);
         self.counters.begun.add(1);
@@ -228,8 +238,9 @@ impl WhipTask {
     }
 
     /// Does something with a session, sends and hands on what it then has, and lets it go if it has
-    /// ended. A panic of the library within ends that session alone: before SRTP has proved who
-    /// sent a packet, its parsers have read it.
+    /// ended, or if its stream is no longer its: then the broadcaster is told, for whatever reason it is.
+    /// A panic of the library within ends that session alone: before SRTP has proved who sent a packet,
+    /// its parsers have read it.
     pub(super) fn drive(&mut self, key: Key, act: impl FnOnce(&mut Session, Instant)) {
         let now = self.now();
         let Some(entry) = self.sessions.get_mut(&key) else { return };
@@ -237,14 +248,18 @@ impl WhipTask {
         let at = self.clock.now();
         let done = catch_unwind(AssertUnwindSafe(|| {
             act(&mut entry.session, now);
+            let withdrawn = entry.feed.is_over().then_some(End::Withdrawn);
+            let end = entry.session.ended().or(withdrawn);
+            if end.is_some() {
+                entry.session.close(now);
+            }
             entry.flush(at, socket, counters, |to| routes.add_address(key, to));
-            entry.session.ended()
+            end.or(entry.session.ended())
         }));
         let end = done.unwrap_or_else(|_| {
             tracing::error!(stream = %entry.stream, "a session has failed within the library");
             Some(End::Failed)
         });
-        let end = if entry.feed.is_closed() { end.or(Some(End::Closed)) } else { end };
         if let Some(end) = end {
             tracing::info!(stream = %entry.stream, reason = end.label(), "a broadcaster has gone");
             self.counters.ended(end).add(1);

@@ -4,6 +4,7 @@ use super::*;
 use crate::ingest::FeedId;
 use crate::whip::offer::Offer;
 use crate::whip::plan::Plan;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn a_panic_within_ends_one_session_alone() {
@@ -23,7 +24,7 @@ async fn a_panic_within_ends_one_session_alone() {
             id: SessionId(n.to_string()),
             stream: n.to_string(),
             session,
-            feed: Feed::new(FeedId(n), sender),
+            feed: Feed::new(FeedId(n), sender, CancellationToken::new()),
             place: whip.place().unwrap(),
         });
     }

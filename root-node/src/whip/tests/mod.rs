@@ -84,6 +84,8 @@ struct Site {
     ingest: IngestHandle,
     packets: mpsc::UnboundedReceiver<HopPacket>,
     stop: CancellationToken,
+    /// Ends the stream alone.
+    stop_stream: CancellationToken,
 }
 
 impl Drop for Site {
@@ -126,7 +128,8 @@ impl Site {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (ingest, task) = IngestTask::bind("demo", core, &[any; 4], &[], clock).unwrap();
         let (tx, packets) = mpsc::unbounded_channel();
-        tokio::spawn(task.run(Capture(tx), stop.clone()));
+        let stop_stream = stop.child_token();
+        tokio::spawn(task.run(Capture(tx), stop_stream.clone()));
         let key = PipelineKey { key: [1; 16], salt: [2; 12] };
         assert!(ingest.order(Order::Key(Epoch(1), key)));
         let (whip, task) = Whip::bind(any, places, clock).unwrap();
@@ -144,7 +147,7 @@ impl Site {
         let server = HttpServer::bind(any, None).await.unwrap();
         let http = server.local_addr().unwrap();
         tokio::spawn(server.serve(router(Arc::new(site)), stop.clone()));
-        Self { http, whip, ingest, packets, stop }
+        Self { http, whip, ingest, packets, stop, stop_stream }
     }
 
     /// One request; headers are lines.

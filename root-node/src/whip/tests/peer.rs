@@ -283,6 +283,46 @@ async fn a_broadcaster_that_closes_frees_the_stream_and_delete_closes_it() {
 }
 
 #[tokio::test]
+async fn a_broadcaster_whose_stream_was_stopped_is_told() {
+    let mut site = Site::start().await;
+    let mut peer = Peer::new().await;
+    let session = peer.on_air(&mut site).await.session(&site);
+    site.stop_stream.cancel();
+    peer.until(|p| p.dtls_state() == RTCDtlsTransportState::Closed).await;
+    let whip = site.whip.clone();
+    peer.until(|_| whip.counters.sessions.get() == 0).await;
+    assert_eq!(whip.counters.ended(End::Withdrawn).get(), 1);
+    site.ask("DELETE", &session, &[], "").await.refuses(404, "no such session");
+}
+
+#[tokio::test]
+async fn a_broadcaster_that_has_crashed_has_its_stream_again() {
+    let mut site = Site::start().await;
+    let mut first = Peer::new().await;
+    let session = first.on_air(&mut site).await.session(&site);
+    // It sends nothing any more, and comes again as somebody else, as often as it takes.
+    let mut attempts = 0;
+    let again = async {
+        loop {
+            attempts += 1;
+            let answer = site.post(&offer(&[])).await;
+            if answer.status == 201 {
+                break;
+            }
+            answer.refuses(409, "already");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, again).await.unwrap();
+    assert!(attempts > 1, "it was on air a moment ago");
+    // Whoever it was is told, and has no session any more.
+    first.until(|p| p.dtls_state() == RTCDtlsTransportState::Closed).await;
+    assert_eq!(site.whip.counters.ended(End::Withdrawn).get(), 1);
+    assert_eq!(site.whip.counters.ended(End::Silent).get(), 0);
+    site.ask("DELETE", &session, &[], "").await.refuses(404, "no such session");
+}
+
+#[tokio::test]
 async fn media_go_on_after_an_ice_restart() {
     let mut site = Site::start().await;
     let mut peer = Peer::new().await;
