@@ -148,18 +148,28 @@ impl Store {
         Ok(PipelineId(id))
     }
 
-    /// Keeps whether a stream shall run.
+    /// Keeps whether a stream shall run; gives what was kept before.
     ///
     /// # Errors
     /// If the store can't be written.
-    pub fn set_started(&self, name: &str, started: bool) -> Result<(), StoreError> {
-        self.lock()
-            .execute(
+    pub fn set_started(&self, name: &str, started: bool) -> Result<bool, StoreError> {
+        let mut connection = self.lock();
+        let transaction = self.begin(&mut connection)?;
+        let set = || -> rusqlite::Result<bool> {
+            let before = transaction
+                .query_row("SELECT started FROM defined_streams WHERE name = ?1", [name], |r| {
+                    r.get(0)
+                })
+                .optional()?;
+            transaction.execute(
                 "UPDATE defined_streams SET started = ?2 WHERE name = ?1",
                 params![name, started],
-            )
-            .map(|_| ())
-            .map_err(|e| self.fail(e))
+            )?;
+            Ok(before.unwrap_or(false))
+        };
+        let before = set().map_err(|e| self.fail(e))?;
+        transaction.commit().map_err(|e| self.fail(e))?;
+        Ok(before)
     }
 
     /// Forgets a stream with its number, its layers and its publish tokens.

@@ -16,7 +16,7 @@ use relay_node::media::api::PipelineKey;
 use soleil_protocol::{Epoch, PipelineId, Ssrc};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct FakeTree {
     pub(crate) view: Mutex<Option<watch::Sender<Arc<RootView>>>>,
     pub(crate) said: Mutex<Vec<String>>,
+    /// It hears, and does nothing yet.
+    busy: AtomicBool,
     packets: watch::Sender<usize>,
 }
 
@@ -39,6 +41,9 @@ impl Tree for FakeTree {
             other => format!("{other:?}"),
         };
         self.said.lock().unwrap().push(said);
+        if self.busy.load(Ordering::Relaxed) {
+            return true;
+        }
         let view = self.view.lock().unwrap();
         let Some(view) = view.as_ref() else { return false };
         view.send_modify(|view| {
@@ -89,7 +94,8 @@ impl Bench {
         let (on_air_tx, on_air) = watch::channel(OnAir::default());
         let view_tx = Mutex::new(Some(view_tx));
         let (said, (packets, _)) = (Mutex::default(), watch::channel(0));
-        let tree = Arc::new(FakeTree { view: view_tx, said, packets });
+        let tree =
+            Arc::new(FakeTree { view: view_tx, said, busy: AtomicBool::new(false), packets });
         let (table, stop) = (Table::default(), CancellationToken::new());
         let around = Surroundings {
             tree: tree.clone(),
@@ -232,6 +238,45 @@ async fn a_stream_that_was_stopped_goes_on_with_its_ssrcs_above_its_indexes() {
     assert_eq!(b.said(), ["define 1"]);
     assert_eq!((begun.id, begun.ingest.unwrap().ports[0]), (info.id, port));
     assert_eq!(b.ssrcs(info.id), ssrcs);
+}
+
+#[tokio::test]
+async fn a_start_that_takes_long_is_stored_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let b = Bench::start(dir.path(), &[]);
+    b.define("a", SOUND).await.unwrap();
+    b.registry.stop("a".into()).await.unwrap();
+    b.said();
+    b.tree.busy.store(true, Ordering::Relaxed);
+    let (registry, tree) = (b.registry.clone(), b.tree.clone());
+    let start = tokio::spawn(async move { registry.begin("a".into()).await });
+    let runs = async {
+        while tree.said.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, runs).await.unwrap();
+    // The root ends in the middle of it.
+    start.abort();
+    assert!(b.store.defined_streams().unwrap()[0].started);
+    b.end().await;
+    let b = Bench::start(dir.path(), &[]);
+    assert_eq!(b.registry.get("a").unwrap().state, State::Running);
+}
+
+#[tokio::test]
+async fn a_start_that_the_tree_does_not_follow_leaves_the_stream_at_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let b = Bench::start(dir.path(), &[]);
+    let port = b.define("a", SOUND).await.unwrap().ingest.unwrap().ports[0];
+    b.registry.stop("a".into()).await.unwrap();
+    b.tree.view.lock().unwrap().take();
+    assert!(matches!(b.registry.begin("a".into()).await, Err(Refused::Busy)));
+    let info = b.registry.get("a").unwrap();
+    assert!(info.ingest.is_none() && info.state == State::Stopped, "{:?}", info.state);
+    assert!(b.table.all().is_empty());
+    UdpSocket::bind(port).expect("its port is free");
+    assert!(!b.store.defined_streams().unwrap()[0].started);
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// nodes every half second.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Why a stream ends that has hardly begun.
+const NOT_STARTED: &str = "it could not be started";
+
 impl Registry {
     pub(super) async fn define_now(
         self: &Arc<Self>,
@@ -53,7 +56,7 @@ impl Registry {
         if start && let Err(refused) = self.run(name).await {
             // What can't be started as it is wanted is not defined at all.
             let own = name.to_owned();
-            let ended = self.end(name, "it could not be started").await;
+            let ended = self.end(name, NOT_STARTED).await;
             self.stored(move |s| s.remove_stream(&own)).await?;
             self.write().remove(name);
             return Err(ended.err().unwrap_or(refused));
@@ -90,9 +93,16 @@ impl Registry {
     pub(super) async fn begin_now(self: &Arc<Self>, name: &str) -> Result<Info, Refused> {
         let _changing = self.changing.lock().await;
         if self.own(name)?.ingest.is_none() {
-            self.run(name).await?;
+            // The store first: whatever ends this in the middle, what runs is what starts with the root.
             let own = name.to_owned();
-            self.stored(move |s| s.set_started(&own, true)).await?;
+            let before = self.stored(move |s| s.set_started(&own, true)).await?;
+            if let Err(refused) = self.run(name).await {
+                let runs = self.own(name)?.ingest.is_some();
+                let ended = if runs { self.end(name, NOT_STARTED).await } else { Ok(()) };
+                let own = name.to_owned();
+                self.stored(move |s| s.set_started(&own, before)).await?;
+                return Err(ended.err().unwrap_or(refused));
+            }
         }
         self.get(name).ok_or(Refused::Unknown)
     }
