@@ -285,14 +285,17 @@ impl Registry {
 
 impl Entry {
     fn info(&self, name: &str) -> Info {
+        let failure = self.running.as_ref().and_then(Running::failure);
+        let state = failure.map_or_else(|| self.state.clone(), |why| State::Failed(why.to_owned()));
+        let runs = self.running.as_ref().filter(|_| failure.is_none());
         Info {
             name: name.to_owned(),
             id: self.id,
             origin: self.origin,
-            state: self.state.clone(),
+            state,
             definition: self.definition.clone(),
             created: self.created,
-            ingest: self.running.as_ref().map(|running| running.handle.clone()),
+            ingest: runs.map(|running| running.handle.clone()),
         }
     }
 

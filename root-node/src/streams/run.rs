@@ -20,9 +20,13 @@ use soleil_protocol::PipelineId;
 use soleil_protocol::pipeline::PipelineDef;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// What is told of an ingest that has ended by itself.
+const FAILED: &str = "the stream's ingest has failed: the root's log says where";
 
 /// The tree as streams need it.
 pub trait Tree: Send + Sync + 'static {
@@ -78,7 +82,9 @@ pub struct Prepared {
 pub(super) struct Running {
     pub(super) handle: IngestHandle,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// Ends behind the ingest.
+    watch: JoinHandle<()>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Prepared {
@@ -127,33 +133,63 @@ impl Prepared {
         around.table.insert(self.handle.clone());
         around.tree.command(RootCommand::DefinePipeline(self.pipeline));
         let stop = around.stop.child_token();
-        let task = tokio::spawn(self.task.run(ToTree(around.clone()), stop.clone()));
-        Running { handle: self.handle, stop, task }
+        let ingest = tokio::spawn(self.task.run(ToTree(around.clone()), stop.clone()));
+        let failed = Arc::new(AtomicBool::new(false));
+        let watch =
+            tokio::spawn(watch(ingest, self.handle.clone(), around.clone(), failed.clone()));
+        Running { handle: self.handle, stop, watch, failed }
     }
+}
+
+/// Waits for the end of an ingest. One that has panicked is withdrawn: nobody shall see it on air that
+/// nobody serves.
+async fn watch(
+    ingest: JoinHandle<()>,
+    handle: IngestHandle,
+    around: Surroundings,
+    failed: Arc<AtomicBool>,
+) {
+    let Err(error) = ingest.await else { return };
+    tracing::error!(stream = %handle.name, %error, "the ingest has panicked");
+    around.withdraw(&handle, FAILED);
+    // Behind the withdrawal, which else could meet the next ingest of this stream.
+    failed.store(true, Ordering::Release);
 }
 
 impl Running {
     /// Ends it, its sockets first. Nothing of it comes to the tree behind the news that it is over.
     pub(super) async fn end(self, around: &Surroundings, reason: &str) {
-        let (handle, stop) = (self.handle.clone(), self.stop.clone());
-        stop.cancel();
+        self.stop.cancel();
+        let (handle, failed) = (self.handle.clone(), self.failed.clone());
         self.ended().await;
-        let id = handle.id;
-        around.table.remove(id);
-        around.set_on_air(id, false);
-        around.tree.command(RootCommand::RemovePipeline(id, reason.to_owned()));
-        tracing::info!(stream = %handle.name, pipeline = %id, reason, "takes RTP no more");
+        if !failed.load(Ordering::Acquire) {
+            around.withdraw(&handle, reason);
+        }
+    }
+
+    /// Why it does not run, if it has ended by itself.
+    pub(super) fn failure(&self) -> Option<&'static str> {
+        self.failed.load(Ordering::Acquire).then_some(FAILED)
     }
 
     /// Waits for its end.
     pub(super) async fn ended(self) {
-        if let Err(error) = self.task.await {
-            tracing::error!(stream = %self.handle.name, %error, "the ingest has panicked");
+        if let Err(error) = self.watch.await {
+            tracing::error!(stream = %self.handle.name, %error, "nobody watched the ingest");
         }
     }
 }
 
 impl Surroundings {
+    /// The stream is over for everybody.
+    fn withdraw(&self, handle: &IngestHandle, reason: &str) {
+        let id = handle.id;
+        self.table.remove(id);
+        self.set_on_air(id, false);
+        self.tree.command(RootCommand::RemovePipeline(id, reason.to_owned()));
+        tracing::info!(stream = %handle.name, pipeline = %id, reason, "takes RTP no more");
+    }
+
     fn set_on_air(&self, id: PipelineId, live: bool) {
         let since = self.clock.now().wall.millis();
         self.on_air.send_modify(|table| {

@@ -1,15 +1,16 @@
 //! The registry with real sockets and a real database, below a tree that is made up: it does what it
 //! is told, and writes down what that was.
 
+mod starts;
+
 use super::*;
 use crate::config::{IngestSection, StreamSection};
 use crate::core::api::{PipelineView, RootCommand, RootView};
 use crate::http::OnAir;
-use crate::ingest::driver::Order;
+use crate::ingest::driver::{IngestHandle, Order};
 use crate::store::Store;
 use crate::store::access::Right;
 use crate::store::writer::Notes;
-use crate::whip::http::{Found, Streams};
 use bytes::Bytes;
 use relay_node::clock::Clock;
 use relay_node::media::api::PipelineKey;
@@ -29,6 +30,8 @@ pub(crate) struct FakeTree {
     pub(crate) said: Mutex<Vec<String>>,
     /// It hears, and does nothing yet.
     busy: AtomicBool,
+    /// Whoever gives it packets falls over.
+    breaks: AtomicBool,
     packets: watch::Sender<usize>,
 }
 
@@ -64,6 +67,7 @@ impl Tree for FakeTree {
     }
 
     fn packets(&self, packets: Vec<Bytes>) {
+        assert!(!self.breaks.load(Ordering::Relaxed), "as a fault might");
         self.packets.send_modify(|count| *count += packets.len());
     }
 }
@@ -94,8 +98,8 @@ impl Bench {
         let (on_air_tx, on_air) = watch::channel(OnAir::default());
         let view_tx = Mutex::new(Some(view_tx));
         let (said, (packets, _)) = (Mutex::default(), watch::channel(0));
-        let tree =
-            Arc::new(FakeTree { view: view_tx, said, busy: AtomicBool::new(false), packets });
+        let (busy, breaks) = (AtomicBool::new(false), AtomicBool::new(false));
+        let tree = Arc::new(FakeTree { view: view_tx, said, busy, breaks, packets });
         let (table, stop) = (Table::default(), CancellationToken::new());
         let around = Surroundings {
             tree: tree.clone(),
@@ -115,6 +119,15 @@ impl Bench {
     async fn define(&self, name: &str, tracks: &str) -> Result<Info, Refused> {
         let definition = definition(tracks, self.registry.bind());
         self.registry.define(name.to_owned(), definition, true).await
+    }
+
+    /// One packet of sound for a stream that has its key.
+    fn sound(&self, ingest: &IngestHandle) {
+        let key = PipelineKey { key: [1; 16], salt: [2; 12] };
+        assert!(self.table.get(ingest.id).unwrap().order(Order::Key(Epoch(1), key)));
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let packet = [&[0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9][..], &[0xfc, 1, 2, 3]].concat();
+        sender.send_to(&packet, ingest.ports[0]).unwrap();
     }
 
     fn said(&self) -> Vec<String> {
@@ -178,11 +191,7 @@ async fn a_stream_comes_takes_packets_in_and_goes() {
     assert_eq!(info.definition.tracks[0].ports, [port.port()]);
     assert_eq!((port.ip(), port.port()), (b.registry.bind(), 20_000));
     // The key finds it by its number, and then packets go through.
-    let key = PipelineKey { key: [1; 16], salt: [2; 12] };
-    assert!(b.table.get(info.id).unwrap().order(Order::Key(Epoch(1), key)));
-    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let packet = [&[0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9][..], &[0xfc, 1, 2, 3]].concat();
-    sender.send_to(&packet, port).unwrap();
+    b.sound(&ingest);
     let mut packets = b.tree.packets.subscribe();
     tokio::time::timeout(LIMIT, packets.wait_for(|count| *count == 1)).await.unwrap().unwrap();
     assert_eq!(b.said(), ["live 2: true"]);
@@ -238,45 +247,6 @@ async fn a_stream_that_was_stopped_goes_on_with_its_ssrcs_above_its_indexes() {
     assert_eq!(b.said(), ["define 1"]);
     assert_eq!((begun.id, begun.ingest.unwrap().ports[0]), (info.id, port));
     assert_eq!(b.ssrcs(info.id), ssrcs);
-}
-
-#[tokio::test]
-async fn a_start_that_takes_long_is_stored_before_anything_runs() {
-    let dir = tempfile::tempdir().unwrap();
-    let b = Bench::start(dir.path(), &[]);
-    b.define("a", SOUND).await.unwrap();
-    b.registry.stop("a".into()).await.unwrap();
-    b.said();
-    b.tree.busy.store(true, Ordering::Relaxed);
-    let (registry, tree) = (b.registry.clone(), b.tree.clone());
-    let start = tokio::spawn(async move { registry.begin("a".into()).await });
-    let runs = async {
-        while tree.said.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, runs).await.unwrap();
-    // The root ends in the middle of it.
-    start.abort();
-    assert!(b.store.defined_streams().unwrap()[0].started);
-    b.end().await;
-    let b = Bench::start(dir.path(), &[]);
-    assert_eq!(b.registry.get("a").unwrap().state, State::Running);
-}
-
-#[tokio::test]
-async fn a_start_that_the_tree_does_not_follow_leaves_the_stream_at_rest() {
-    let dir = tempfile::tempdir().unwrap();
-    let b = Bench::start(dir.path(), &[]);
-    let port = b.define("a", SOUND).await.unwrap().ingest.unwrap().ports[0];
-    b.registry.stop("a".into()).await.unwrap();
-    b.tree.view.lock().unwrap().take();
-    assert!(matches!(b.registry.begin("a".into()).await, Err(Refused::Busy)));
-    let info = b.registry.get("a").unwrap();
-    assert!(info.ingest.is_none() && info.state == State::Stopped, "{:?}", info.state);
-    assert!(b.table.all().is_empty());
-    UdpSocket::bind(port).expect("its port is free");
-    assert!(!b.store.defined_streams().unwrap()[0].started);
 }
 
 #[tokio::test]
@@ -351,39 +321,6 @@ async fn a_port_that_is_in_use_is_named_and_nothing_is_kept() {
     let refused = b.define("b", &everywhere).await.unwrap_err().to_string();
     assert!(refused.contains("\"demo\""), "{refused}");
     assert!(matches!(b.define("a", SOUND).await, Err(Refused::Exists(_))));
-}
-
-#[tokio::test]
-async fn a_stored_stream_that_cannot_run_says_why_and_can_be_started_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let b = Bench::start(dir.path(), &[]);
-    let port = b.define("a", SOUND).await.unwrap().ingest.unwrap().ports[0];
-    b.end().await;
-    let foreign = UdpSocket::bind(port).unwrap();
-    let b = Bench::start(dir.path(), &[configured()]);
-    let State::Failed(why) = b.registry.get("a").unwrap().state else { panic!("it runs") };
-    assert!(why.contains(&port.port().to_string()), "{why}");
-    assert_eq!(b.registry.get("demo").unwrap().state, State::Running);
-    assert!(b.registry.begin("a".into()).await.is_err());
-    assert!(matches!(b.registry.get("a").unwrap().state, State::Failed(_)));
-    drop(foreign);
-    assert_eq!(b.registry.begin("a".into()).await.unwrap().state, State::Running);
-}
-
-#[tokio::test]
-async fn broadcasters_are_told_that_a_stream_rests() {
-    let dir = tempfile::tempdir().unwrap();
-    let b = Bench::start(dir.path(), &[]);
-    let port = b.define("a", SOUND).await.unwrap().ingest.unwrap().ports[0];
-    let found = |b: &Bench, name| Streams::find(&*b.registry, name);
-    assert!(matches!(found(&b, "a"), Some(Found::Open(_))));
-    assert!(found(&b, "b").is_none());
-    b.registry.stop("a".into()).await.unwrap();
-    assert!(matches!(found(&b, "a"), Some(Found::Stopped)));
-    let foreign = UdpSocket::bind(port).unwrap();
-    assert!(b.registry.begin("a".into()).await.is_err());
-    assert!(matches!(found(&b, "a"), Some(Found::Failed)));
-    drop(foreign);
 }
 
 #[tokio::test]

@@ -93,6 +93,10 @@ impl Registry {
     pub(super) async fn begin_now(self: &Arc<Self>, name: &str) -> Result<Info, Refused> {
         let _changing = self.changing.lock().await;
         if self.own(name)?.ingest.is_none() {
+            // Of an ingest that has failed the tree may not have heard yet.
+            if self.update(name, |entry| entry.running.is_some()) == Some(true) {
+                self.end(name, NOT_STARTED).await?;
+            }
             // The store first: whatever ends this in the middle, what runs is what starts with the root.
             let own = name.to_owned();
             let before = self.stored(move |s| s.set_started(&own, true)).await?;
