@@ -67,15 +67,24 @@ pub enum Memory {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     nodes: BTreeMap<NodeId, Remembered>,
+    /// The last epoch that was used.
+    epoch: Option<Epoch>,
     /// Epochs of this start are not below it.
-    pub(super) epoch: Epoch,
+    first: Epoch,
+}
+
+impl Told {
+    /// The least epoch that nothing was sealed with.
+    pub(super) fn next_epoch(&self) -> Epoch {
+        self.epoch.map_or(self.first, |last| Epoch(last.0.saturating_add(1)))
+    }
 }
 
 impl RootCore {
     /// Takes up what was remembered, before the first event. `epoch` is above every key epoch that
     /// any start of this root has used.
     pub fn restore(&mut self, now: Mono, nodes: Vec<Remembered>, epoch: Epoch) {
-        self.told.epoch = epoch;
+        self.told.first = epoch;
         // Tickets of backups name ranks: who has a number keeps it, and the others get what is left.
         let (numbered, others): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|n| n.serial > 0);
         for node in numbered.into_iter().chain(others) {
@@ -115,10 +124,8 @@ impl RootCore {
 
     /// An epoch is used from now on.
     pub(super) fn remember_epoch(&mut self, epoch: Epoch) {
-        if epoch > self.told.epoch {
-            self.told.epoch = epoch;
-            self.outputs.push_back(RootOutput::Remember(Memory::Epoch(epoch)));
-        }
+        self.told.epoch = Some(epoch);
+        self.outputs.push_back(RootOutput::Remember(Memory::Epoch(epoch)));
     }
 }
 

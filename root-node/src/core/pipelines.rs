@@ -59,7 +59,7 @@ impl RootCore {
             return;
         }
         self.ended.remove(&id);
-        let current = self.new_epoch(None);
+        let current = self.new_epoch();
         let key = self.new_key();
         self.node.add_key(id, current, key.clone());
         let keys = BTreeMap::from([(current, key.clone())]);
@@ -69,12 +69,12 @@ impl RootCore {
         self.outputs.push_back(RootOutput::Key { pipeline: id, epoch: current, key });
     }
 
-    /// Epochs are numbered by time, and above those of earlier starts in any case: no number is
-    /// ever used twice, though no keys are kept.
-    fn new_epoch(&mut self, last: Option<Epoch>) -> Epoch {
+    /// Epochs are numbered by time, and above all that this root has told of, for whatever pipeline, in
+    /// this start or (as far as the store knows) an earlier one: no number is used twice, though no keys
+    /// are kept.
+    fn new_epoch(&mut self) -> Epoch {
         let seconds = u32::try_from(self.now.wall.0 / 1_000_000).unwrap_or(u32::MAX);
-        let least = last.map_or(self.told.epoch, |last| Epoch(last.0.saturating_add(1)));
-        let epoch = Epoch(seconds).max(least);
+        let epoch = Epoch(seconds).max(self.told.next_epoch());
         self.remember_epoch(epoch);
         epoch
     }
@@ -112,15 +112,13 @@ impl RootCore {
 
     /// A new epoch: the key goes out at once and is used when everybody has it.
     pub(super) fn rotate(&mut self, id: PipelineId) {
-        let Some(last) = self.pipelines.get(&id).map(|p| p.next.unwrap_or(p.current)) else {
-            return;
-        };
-        let (epoch, key) = (self.new_epoch(Some(last)), self.new_key());
         let Some(pipeline) = self.pipelines.get_mut(&id) else { return };
         if pipeline.next.is_some() {
             pipeline.again = true;
             return;
         }
+        let (epoch, key) = (self.new_epoch(), self.new_key());
+        let Some(pipeline) = self.pipelines.get_mut(&id) else { return };
         // At most the one in use and the one before it stay.
         let old: Vec<Epoch> =
             pipeline.keys.keys().copied().filter(|e| *e < pipeline.current).collect();

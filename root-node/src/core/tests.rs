@@ -2,6 +2,7 @@
 //! them all. Whole trees are simulated in the tests crate.
 
 mod egress;
+mod epochs;
 mod joins;
 mod plans;
 mod restart;
