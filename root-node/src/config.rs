@@ -2,6 +2,7 @@
 //! anything starts.
 
 mod ingest;
+mod source;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ mod tree;
 mod webrtc;
 
 pub use ingest::{IngestSection, PortRange};
+pub use source::{Secret, SourceKind, SourceSection};
 pub use streams::{MAX_LAYERS, MAX_STREAMS, MAX_TRACKS, StreamSection, TrackSection};
 pub(crate) use streams::{check as check_streams, legal_name};
 pub use tree::TreeSection;
@@ -130,7 +132,8 @@ impl Config {
     /// # Errors
     /// What is wrong, and where.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-        let config: Config = config::load(path, ENV_PREFIX)?;
+        let mut config: Config = config::load(path, ENV_PREFIX)?;
+        config.stream.iter_mut().for_each(StreamSection::complete);
         config.check(path)?;
         Ok(config)
     }
@@ -165,7 +168,16 @@ impl Config {
         self.tree
             .load(self.name())
             .map_err(|message| ConfigError::at(path, "tree.drawing", message))?;
-        streams::check(&self.stream).map_err(|message| ConfigError::at(path, "stream", message))
+        streams::check(&self.stream).map_err(|message| ConfigError::at(path, "stream", message))?;
+        for (n, stream) in self.stream.iter().enumerate() {
+            let checked = stream.source.as_ref().map_or(Ok(()), SourceSection::check);
+            checked.map_err(|(key, message)| {
+                let dot = if key.is_empty() { "" } else { "." };
+                let key = format!("stream[{n}].source{dot}{key}");
+                ConfigError::at(path, &key, message)
+            })?;
+        }
+        Ok(())
     }
 
     /// That no two of our sockets want the same place; to be called when flags have been applied.

@@ -1,6 +1,7 @@
 //! `[[stream]]`: which streams there are, and on which UDP ports a broadcaster sends them.
 
 use super::PublishToken;
+use super::source::SourceSection;
 use crate::ingest::TrackSpec;
 use serde::Deserialize;
 use soleil_protocol::limits::MAX_FMTP;
@@ -32,6 +33,9 @@ pub struct StreamSection {
     /// Its tracks.
     #[serde(default)]
     pub track: Vec<TrackSection>,
+    /// Where the root gets it by itself; none: a broadcaster sends it to the ports.
+    #[serde(default)]
+    pub source: Option<SourceSection>,
 }
 
 /// One track.
@@ -55,7 +59,9 @@ pub struct TrackSection {
     /// Codec parameters as in an SDP `fmtp` line.
     #[serde(default)]
     pub fmtp: String,
-    /// One UDP port for each layer, best layer first.
+    /// One UDP port for each layer, best layer first. Where the stream has a source, none need be
+    /// given: 0 takes one that is free.
+    #[serde(default)]
     pub ports: Vec<u16>,
     /// The address to listen on. Whoever can send to it can broadcast: the default is this machine.
     #[serde(default = "loopback")]
@@ -76,7 +82,32 @@ fn codec<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Codec, D::
 impl StreamSection {
     /// The stream of the demo: H.264 on 5004, Opus on 5006, from this machine.
     pub fn demo() -> StreamSection {
-        let track = |codec, payload_type, port| TrackSection {
+        let track = vec![
+            TrackSection::new(Codec::H264, 96, 5004),
+            TrackSection::new(Codec::Opus, 111, 5006),
+        ];
+        StreamSection { name: "demo".into(), id: None, publish_token: None, track, source: None }
+    }
+
+    /// Fills in what need not be said of a stream with a source: its tracks are H.264 and Opus, and
+    /// their ports any that are free.
+    pub fn complete(&mut self) {
+        if self.source.is_none() {
+            return;
+        }
+        if self.track.is_empty() {
+            self.track =
+                vec![TrackSection::new(Codec::H264, 96, 0), TrackSection::new(Codec::Opus, 111, 0)];
+        }
+        for track in self.track.iter_mut().filter(|t| t.ports.is_empty()) {
+            track.ports = vec![0];
+        }
+    }
+}
+
+impl TrackSection {
+    fn new(codec: Codec, payload_type: u8, port: u16) -> Self {
+        Self {
             name: None,
             codec,
             payload_type,
@@ -85,17 +116,9 @@ impl StreamSection {
             fmtp: String::new(),
             ports: vec![port],
             bind: loopback(),
-        };
-        StreamSection {
-            name: "demo".into(),
-            id: None,
-            publish_token: None,
-            track: vec![track(Codec::H264, 96, 5004), track(Codec::Opus, 111, 5006)],
         }
     }
-}
 
-impl TrackSection {
     /// Its name.
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or(match self.codec.kind() {
@@ -150,7 +173,12 @@ pub fn check(streams: &[StreamSection]) -> Result<(), String> {
                 return Err(fail("there are two of this name: give them names".into()));
             }
             check_track(track).map_err(fail)?;
-            for port in &track.ports {
+            if stream.source.is_some() {
+                check_sourced(track).map_err(fail)?;
+            } else if track.ports.contains(&0) {
+                return Err(fail("port 0 takes a free one, which no broadcaster knows".into()));
+            }
+            for port in track.ports.iter().filter(|port| **port != 0) {
                 if !ports.insert(SocketAddr::new(track.bind, *port)) {
                     return Err(fail(format!("port {port} is used twice")));
                 }
@@ -176,6 +204,17 @@ fn check_track(track: &TrackSection) -> Result<(), String> {
     }
     if track.fmtp.len() > MAX_FMTP || track.fmtp.chars().any(char::is_control) {
         return Err(format!("fmtp has at most {MAX_FMTP} bytes and no control characters"));
+    }
+    Ok(())
+}
+
+/// What a source can make.
+fn check_sourced(track: &TrackSection) -> Result<(), String> {
+    if !matches!(track.codec, Codec::H264 | Codec::Vp8 | Codec::Opus) {
+        return Err("a source makes H264, VP8 or opus".into());
+    }
+    if track.ports.len() > 1 {
+        return Err("a source makes one layer: one port, or none".into());
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ fn read(text: &str) -> Result<Config, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("root-node.toml");
     std::fs::write(&path, text).unwrap();
-    let config: Config = config::load_with(Some(&path), ENV_PREFIX, [])?;
+    let mut config: Config = config::load_with(Some(&path), ENV_PREFIX, [])?;
+    config.stream.iter_mut().for_each(StreamSection::complete);
     config.check(Some(&path))?;
     config.check_listeners(Some(&path)).map(|()| config)
 }
@@ -73,6 +74,66 @@ fn what_is_wrong_is_named() {
     let config = read(&format!("[[stream]]\nname = 'a'\n{track}")).unwrap();
     assert!(!format!("{config:?}").contains("north"));
     assert_eq!(config.stream[0].publish_token.as_ref().unwrap().secret(), "north-of-the-river");
+}
+
+#[test]
+fn a_source_needs_no_tracks_and_what_is_wrong_in_it_is_named() {
+    let with = |keys: &str| read(&format!("[[stream]]\nname = 'a'\n[stream.source]\n{keys}\n"));
+    let config = with("kind = 'srt'\nlisten = '0.0.0.0:9000'\nsecret = 'correct horse'").unwrap();
+    let [video, audio] = &config.stream[0].track[..] else { panic!() };
+    assert_eq!((video.codec, &video.ports[..]), (Codec::H264, &[0][..]));
+    assert_eq!((audio.codec, &audio.ports[..]), (Codec::Opus, &[0][..]));
+    assert!(!format!("{config:?}").contains("horse"), "the secret is shown");
+    for good in [
+        "kind = 'srt'\nuri = 'srt://encoder.example:9000'\nstream_id = 'x'",
+        "kind = 'rtsp'\nuri = 'rtsp://camera/1'\nuser = 'u'\nsecret = 'p'",
+        "kind = 'file'\npath = 'clip.mp4'\nloop = true",
+        "kind = 'rtmp'\nsecret = 'key'",
+    ] {
+        assert!(with(good).is_ok(), "{good}: {:?}", with(good));
+    }
+    let table = [
+        ("kind = 'srt'", "toml:3: stream[0].source: "),
+        ("kind = 'carrier pigeon'", "carrier pigeon"),
+        (
+            "kind = 'srt'\nuri = 'srt://h:1'\nlisten = '0.0.0.0:1'",
+            "toml:6: stream[0].source.listen",
+        ),
+        ("kind = 'srt'\nuri = 'http://h:1'", "toml:5: stream[0].source.uri: must have the form"),
+        ("kind = 'srt'\nuri = 'srt://h:1?passphrase=x'", "source.uri: nothing may follow"),
+        (
+            "kind = 'srt'\nlisten = '0.0.0.0:1'\nsecret = 'short'",
+            "source.secret: an SRT passphrase",
+        ),
+        (
+            "kind = 'srt'\nlisten = '0.0.0.0:1'\nsecret_file = '/nowhere'",
+            "secret_file: /nowhere: No",
+        ),
+        ("kind = 'srt'\nlisten = '0.0.0.0:1'\nlatency = '11s'", "source.latency: at most 10s"),
+        ("kind = 'rtsp'\nuri = 'rtsp://u:p@camera/'", "source.uri: user and password"),
+        ("kind = 'rtsp'\nuri = 'rtsp://camera/'\nuser = 'u'", "source.user: user and secret"),
+        ("kind = 'file'\nuri = 'file:///a'", "source.uri: means nothing for kind \"file\""),
+        ("kind = 'file'\nloop = true", "needs path"),
+        ("kind = 'rtmp'", "needs secret"),
+    ];
+    for (keys, word) in table {
+        let error = with(keys).unwrap_err().to_string();
+        assert!(error.contains(word), "{keys}: {error}");
+    }
+    let track = |more: &str| {
+        let head = "[[stream]]\nname = 'a'\nsource = { kind = 'file', path = 'a' }\n";
+        read(&format!("{head}[[stream.track]]\npayload_type = 96\n{more}\n"))
+    };
+    assert!(track("codec = 'VP8'").is_ok());
+    for (more, word) in [("codec = 'AV1'", "makes H264"), ("codec = 'VP8'\nports = [1, 3]", "one")]
+    {
+        let error = track(more).unwrap_err().to_string();
+        assert!(error.contains(word), "{more}: {error}");
+    }
+    let none = "[[stream]]\nname = 'a'\n[[stream.track]]\ncodec = 'VP8'\npayload_type = 96\n";
+    for ports in ["", "ports = [0]"] {
+        assert!(read(&format!("{none}{ports}")).is_err(), "{ports}");
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ struct Fed {
 
 impl IngestTask {
     /// Binds the sockets: `ports` has the RTP address of each layer; the next port is for RTCP
-    /// unless it is another layer's.
+    /// unless it is another layer's. Port 0 takes a free one, and RTCP comes there, too (RFC 5761).
     ///
     /// # Errors
     /// If an RTP port can't be bound; the text names it.
@@ -141,6 +141,9 @@ impl IngestTask {
             let local = udp.local_addr()?;
             bound.push(local);
             sockets.push(Socket { layer, port: Port::Rtp, udp });
+            if addr.port() == 0 {
+                continue;
+            }
             let Some(next) = local.port().checked_add(1) else { continue };
             let rtcp = SocketAddr::new(local.ip(), next);
             if taken.contains(&rtcp) {

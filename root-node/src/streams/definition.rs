@@ -156,7 +156,13 @@ impl Definition {
     /// If a codec is unknown: the store was written by another version.
     pub fn section(&self, name: &str) -> Result<StreamSection, Refused> {
         let track = self.tracks.iter().map(TrackDefinition::section).collect::<Result<_, _>>()?;
-        Ok(StreamSection { name: name.to_owned(), id: None, publish_token: None, track })
+        Ok(StreamSection {
+            name: name.to_owned(),
+            id: None,
+            publish_token: None,
+            track,
+            source: None,
+        })
     }
 
     /// The same checks as for the configuration.
