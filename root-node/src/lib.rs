@@ -10,6 +10,7 @@ pub mod http;
 pub mod ingest;
 pub mod planner;
 pub mod root;
+pub mod sources;
 pub mod store;
 pub mod streams;
 pub mod whip;

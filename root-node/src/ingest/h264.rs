@@ -2,10 +2,10 @@
 //! FU-A apart for cutting. Interleaved packetisation (STAP-B, MTAP, FU-B) is refused: browsers
 //! only know `packetization-mode=1`.
 
-use super::bits::BitReader;
 use super::codec::Info;
 use super::fragment::{Part, Prefix};
 use super::reason::DropReason;
+use super::sps::Sps;
 use bytes::Bytes;
 
 /// NAL unit types (H.264 table 7-1, RFC 6184 table 1).
@@ -126,7 +126,7 @@ fn unit(nal: &[u8], info: &mut Info) {
         if let [profile, constraints, level, ..] = *body {
             info.profile = Some([profile, constraints, level]);
         }
-        info.size = sps_size(body);
+        info.size = Sps::parse(body).and_then(|sps| sps.size);
     }
 }
 
@@ -150,98 +150,4 @@ impl<'a> Iterator for Aggregated<'a> {
         self.0 = rest;
         Some(Ok(nal))
     }
-}
-
-/// Width and height out of an SPS without its NAL header (H.264 section 7.3.2.1.1); `None` if it
-/// does not parse.
-fn sps_size(sps: &[u8]) -> Option<(u32, u32)> {
-    let rbsp = unescape(sps);
-    let mut r = BitReader::new(&rbsp);
-    let profile = r.bits(8)?;
-    r.bits(16)?;
-    r.ue()?;
-    let mut chroma = 1;
-    if matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
-        chroma = r.ue()?;
-        if chroma == 3 {
-            r.bits(1)?;
-        }
-        r.ue()?;
-        r.ue()?;
-        r.bits(1)?;
-        if r.bits(1)? == 1 {
-            for i in 0..(if chroma == 3 { 12 } else { 8 }) {
-                if r.bits(1)? == 1 {
-                    skip_scaling_list(&mut r, if i < 6 { 16 } else { 64 })?;
-                }
-            }
-        }
-    }
-    r.ue()?;
-    match r.ue()? {
-        0 => {
-            r.ue()?;
-        }
-        1 => {
-            r.bits(1)?;
-            r.se()?;
-            r.se()?;
-            let cycle = r.ue()?;
-            if cycle > 255 {
-                return None;
-            }
-            for _ in 0..cycle {
-                r.se()?;
-            }
-        }
-        _ => {}
-    }
-    r.ue()?;
-    r.bits(1)?;
-    let width = r.ue()?.checked_add(1)?.checked_mul(16)?;
-    let map_units = r.ue()?.checked_add(1)?;
-    let frame_only = r.bits(1)?;
-    let height = map_units.checked_mul(16)?.checked_mul(2 - frame_only)?;
-    if frame_only == 0 {
-        r.bits(1)?;
-    }
-    r.bits(1)?;
-    let (mut crop_x, mut crop_y) = (0u32, 0u32);
-    if r.bits(1)? == 1 {
-        let (left, right, top, bottom) = (r.ue()?, r.ue()?, r.ue()?, r.ue()?);
-        let unit_x = if matches!(chroma, 1 | 2) { 2 } else { 1 };
-        let unit_y = (if chroma == 1 { 2 } else { 1 }) * (2 - frame_only);
-        crop_x = left.checked_add(right)?.checked_mul(unit_x)?;
-        crop_y = top.checked_add(bottom)?.checked_mul(unit_y)?;
-    }
-    let size = (width.checked_sub(crop_x)?, height.checked_sub(crop_y)?);
-    (size.0 > 0 && size.1 > 0 && size.0 <= 16_384 && size.1 <= 16_384).then_some(size)
-}
-
-fn skip_scaling_list(r: &mut BitReader<'_>, entries: u32) -> Option<()> {
-    let (mut last, mut next) = (8i32, 8i32);
-    for _ in 0..entries {
-        if next != 0 {
-            next = last.wrapping_add(r.se()?).rem_euclid(256);
-        }
-        if next != 0 {
-            last = next;
-        }
-    }
-    Some(())
-}
-
-/// Removes emulation prevention bytes (H.264 section 7.4.1).
-fn unescape(data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(data.len());
-    let mut zeros = 0;
-    for &b in data {
-        if zeros >= 2 && b == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if b == 0 { zeros + 1 } else { 0 };
-        out.push(b);
-    }
-    out
 }

@@ -26,6 +26,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sequence;
 pub mod source;
+pub mod sps;
 pub mod stream;
 pub mod vp8;
 pub mod vp9;
