@@ -78,6 +78,9 @@ pub enum Command {
     /// Tokens: what lets relays and leaves into the tree, operators change streams, publishers send one
     #[command(subcommand)]
     Token(TokenCommand),
+    /// The child process of a source; the root starts it
+    #[command(name = crate::sources::job::SUBCOMMAND, hide = true)]
+    SourceWorker,
 }
 
 /// What can be done with tokens.
@@ -143,6 +146,9 @@ impl Cli {
 /// # Errors
 /// A [`relay_node::config::ConfigError`] for exit code 78, anything else for 1.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    if matches!(cli.command, Some(Command::SourceWorker)) {
+        return source_worker();
+    }
     let config = cli.load()?;
     if cli.check {
         let drawing = config.tree.load(config.name()).map_err(ConfigError::Other)?;
@@ -166,6 +172,16 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     })?;
     tracing::info!(%reason, "stopped");
     Ok(())
+}
+
+#[cfg(feature = "gstreamer")]
+fn source_worker() -> anyhow::Result<()> {
+    crate::sources::worker::run()
+}
+
+#[cfg(not(feature = "gstreamer"))]
+fn source_worker() -> anyhow::Result<()> {
+    anyhow::bail!("this root-node was built without GStreamer")
 }
 
 /// How long a token lives: one second at least, or it is none.

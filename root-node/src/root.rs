@@ -1,6 +1,7 @@
 //! The whole root, put together: store, authority, ingest, the node with the root's core, HTTP.
 //! Everything is decided elsewhere; this module connects it.
 
+mod sources;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ use crate::core::api::{RootCommand, RootConfig, RootView};
 use crate::http::{self, HttpState, OnAir};
 use crate::ingest::driver::IngestHandle;
 use crate::ingest::metrics::IngestMetrics;
+use crate::sources::driver::SourceHandle;
+use crate::sources::metrics::SourceMetrics;
 use crate::store::Store;
 use crate::store::writer::Writer;
 use crate::streams::{Registry, Surroundings, Table};
@@ -49,6 +52,8 @@ pub struct Root {
     pub ingest: Vec<IngestHandle>,
     /// All streams.
     pub streams: Arc<Registry>,
+    /// Those of them that the root fetches by itself.
+    pub sources: Vec<SourceHandle>,
     /// The tree and its statistics.
     pub view: watch::Receiver<Arc<RootView>>,
     task: NodeTask,
@@ -98,6 +103,8 @@ impl Root {
         let ingest: Vec<IngestHandle> =
             known.configured.iter().map(|(_, s)| s.handle.clone()).collect();
         let table = Table::default();
+        let stop = CancellationToken::new();
+        let sources = sources::start_all(&known.configured, clock, &stop)?;
 
         let (view_tx, view) = watch::channel(Arc::new(RootView::default()));
         let (nodes, epoch) = (store.nodes()?, store.first_epoch(now.wall)?);
@@ -115,6 +122,7 @@ impl Root {
         if let Some(bound) = &whip {
             ops.register(bound.whip.counters.clone());
         }
+        ops.register(Arc::new(SourceMetrics(sources.clone())));
         let options = NodeOptions {
             clock,
             seed: identity::random()?,
@@ -146,7 +154,6 @@ impl Root {
         };
         let (node, task) = Node::start(options, core, Box::new(NoSink)).await?;
 
-        let stop = CancellationToken::new();
         let (on_air_tx, on_air) = watch::channel(OnAir::default());
         let around = Surroundings {
             tree: Arc::new(node.clone()),
@@ -192,7 +199,7 @@ impl Root {
         let scheme = if config.http.tls.cert.is_some() { "https" } else { "http" };
         let url = config.http.public_url.clone().unwrap_or_else(|| format!("{scheme}://{http}/"));
         tracing::info!(%url, data = %data_dir.display(), "pages are served");
-        Ok(Root { node, http, ingest, streams, view, task, stop, _writer: writer })
+        Ok(Root { node, http, ingest, streams, sources, view, task, stop, _writer: writer })
     }
 
     /// Runs until SIGTERM, Ctrl-C or a failure; says why it stopped.

@@ -1,0 +1,3 @@
+//! Tests of what is pure in sources.
+
+mod supervise;
