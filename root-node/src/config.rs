@@ -58,6 +58,8 @@ pub struct Config {
     pub certificates: CertificatesSection,
     /// What streams that are defined at run time may use.
     pub ingest: IngestSection,
+    /// Where encoders push RTMP.
+    pub rtmp: RtmpSection,
     /// The streams and where they come in.
     pub stream: Vec<StreamSection>,
 }
@@ -76,6 +78,7 @@ impl Default for Config {
             tree: TreeSection::default(),
             certificates: CertificatesSection::default(),
             ingest: IngestSection::default(),
+            rtmp: RtmpSection::default(),
             stream: vec![StreamSection::demo()],
         }
     }
@@ -97,6 +100,20 @@ impl Default for HttpSection {
     fn default() -> Self {
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
         Self { listen, public_url: None, tls: TlsSection::default() }
+    }
+}
+
+/// `[rtmp]`: for streams whose source has the kind `rtmp`; without one, nobody listens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RtmpSection {
+    /// Where to listen (TCP).
+    pub listen: SocketAddr,
+}
+
+impl Default for RtmpSection {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 1935) }
     }
 }
 
@@ -190,9 +207,18 @@ impl Config {
         if self.ops.enabled {
             tcp.push(("ops.listen", self.ops.listen));
         }
+        if self.takes_rtmp() {
+            tcp.push(("rtmp.listen", self.rtmp.listen));
+        }
         let udp = [("media.listen", self.media.listen), ("webrtc.listen", self.webrtc.listen)];
         listen::distinct(path, &udp)?;
         listen::distinct(path, &tcp)
+    }
+
+    /// Whether a stream is pushed by RTMP.
+    pub fn takes_rtmp(&self) -> bool {
+        let kinds = self.stream.iter().filter_map(|s| s.source.as_ref());
+        kinds.into_iter().any(|source| source.kind == SourceKind::Rtmp)
     }
 
     /// The root's id: as configured, else `root`.

@@ -16,6 +16,7 @@ use crate::ingest::driver::IngestHandle;
 use crate::ingest::metrics::IngestMetrics;
 use crate::sources::driver::SourceHandle;
 use crate::sources::metrics::SourceMetrics;
+use crate::sources::rtmp;
 use crate::store::Store;
 use crate::store::writer::Writer;
 use crate::streams::{Registry, Surroundings, Table};
@@ -105,6 +106,7 @@ impl Root {
         let table = Table::default();
         let stop = CancellationToken::new();
         let sources = sources::start_all(&known.configured, clock, &stop)?;
+        let rtmp = sources::bind_rtmp(&config, &sources).await?;
 
         let (view_tx, view) = watch::channel(Arc::new(RootView::default()));
         let (nodes, epoch) = (store.nodes()?, store.first_epoch(now.wall)?);
@@ -180,6 +182,10 @@ impl Root {
             whip,
         };
         tokio::spawn(server.serve(http::router(Arc::new(state)), stop.clone()));
+        if let Some((listener, entries)) = rtmp {
+            tracing::info!(listen = %config.rtmp.listen, "takes RTMP");
+            tokio::spawn(rtmp::serve(listener, entries, clock, stop.clone()));
+        }
         let renewed = node.clone();
         let renew_stop = stop.clone();
         tokio::spawn(async move {

@@ -31,7 +31,7 @@ pub struct Job {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {
-    /// SRT, the root calls (or listens, if `stream_id` and host say so).
+    /// SRT.
     Srt {
         /// `srt://host:port`, with `mode`.
         uri: String,
@@ -71,6 +71,16 @@ impl Input {
             Input::Srt { passphrase, .. } => passphrase.iter().map(String::as_str).collect(),
             Input::Rtsp { login, .. } => login.iter().map(|(_, p)| p.as_str()).collect(),
             Input::File { .. } | Input::Flv => Vec::new(),
+        }
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Input::Srt { uri, .. } => uri.split('?').next().unwrap_or_default().to_owned(),
+            Input::Rtsp { uri, .. } => uri.clone(),
+            Input::File { path, .. } => path.display().to_string(),
+            Input::Flv => "by RTMP".into(),
         }
     }
 

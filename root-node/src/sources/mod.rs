@@ -10,6 +10,8 @@
 //! * [`worker`] is the child: GStreamer takes the source apart, what browsers can play passes
 //!   through untouched, the rest is decoded and encoded anew, and plain RTP with RTCP goes to the
 //!   stream's own ingest ports. To ingest it is a broadcaster like any other.
+//! * [`rtmp`] is the server that encoders push to; GStreamer has none. A publisher starts the worker of
+//!   his stream, and what he sends goes to it as FLV.
 //!
 //! Nothing outside [`worker`] links GStreamer; without the feature `gstreamer` there is no worker.
 
@@ -18,6 +20,7 @@ pub mod job;
 pub mod lines;
 pub mod metrics;
 pub mod reorder;
+pub mod rtmp;
 pub mod status;
 pub mod supervise;
 pub mod timeline;

@@ -99,7 +99,7 @@ pub struct Problem {
     pub what: String,
     /// The GStreamer element that said it, if one did.
     pub element: Option<String>,
-    /// Where: `input`, `output`, `worker`.
+    /// Where: `input` with its address, `output`, `worker`.
     pub place: String,
 }
 

@@ -42,6 +42,8 @@ pub enum Event {
 struct Lane {
     target: Target,
     media: Media,
+    /// Where it stands in what was found.
+    found: usize,
     reorder: Reorder,
     /// Passes through, so B-frames would spoil it.
     clean: bool,
@@ -60,6 +62,8 @@ struct Inner {
     found: Vec<String>,
     timeline: Timeline,
     free: Vec<Target>,
+    /// The tracks' names in their order.
+    order: Vec<String>,
     complete: bool,
     told: bool,
     flowing: bool,
@@ -104,6 +108,7 @@ impl Bridge {
             found: Vec::new(),
             timeline: Timeline::new(live),
             free: targets.to_vec(),
+            order: targets.iter().map(|t| t.name.clone()).collect(),
             complete: false,
             told: false,
             flowing: false,
@@ -152,9 +157,11 @@ impl Bridge {
             return None;
         }
         let target = inner.free.remove(place);
+        let found = inner.found.len() - 1;
         inner.lanes.push(Lane {
             target,
             media,
+            found,
             reorder: Reorder::default(),
             clean: false,
             spoiled: false,
@@ -226,7 +233,15 @@ impl Bridge {
             copy.set_pts(unsigned(pts.unwrap_or(time).saturating_add(shift)));
             copy.set_dts(dts.and_then(|dts| unsigned(dts.saturating_add(shift))));
         }
-        let entry = inner.lanes.get_mut(lane).ok_or(gst::FlowError::Error)?;
+        let inner_ = &mut *inner;
+        let entry = inner_.lanes.get_mut(lane).ok_or(gst::FlowError::Error)?;
+        if entry.first.is_none()
+            && let Some(media) = Media::new(caps)
+        {
+            // Some demultiplexers know little before the first packet.
+            inner_.found[entry.found] = media.words.clone();
+            entry.media = media;
+        }
         self.look(entry, pts, buffer);
         let first = *entry.first.get_or_insert(time);
         entry.looked |= time.saturating_sub(first) >= LOOK_NS
@@ -288,7 +303,7 @@ impl Bridge {
         }
     }
 
-    /// What to build, decided now: `convert` has the tracks that must be converted, with reasons.
+    /// What to build, in the order of the tracks, decided now: `convert` has the tracks that must be converted, with reasons.
     pub fn decide(&self, convert: &[(String, String)]) -> Vec<Ready> {
         let mut inner = self.inner();
         let mut all = Vec::new();
@@ -311,6 +326,7 @@ impl Bridge {
                 caps: caps.clone(),
             });
         }
+        all.sort_by_key(|r| inner.order.iter().position(|name| *name == r.target.name));
         all
     }
 

@@ -8,7 +8,7 @@ use crate::sources::status::Problem;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Where problems of this pipeline are.
@@ -69,6 +69,8 @@ impl InputPipe {
                 let source = make("srtsrc", PLACE)?;
                 source.set_property("uri", uri);
                 source.set_property("latency", *latency_ms as i32);
+                // It would call a hundred times a second, and say nothing of it: the root does it better.
+                source.set_property("auto-reconnect", false);
                 if let Some(passphrase) = passphrase {
                     source.set_property("passphrase", passphrase);
                 }
@@ -145,14 +147,21 @@ fn take_apart(
 ) -> Result<(), Problem> {
     let parse = make("parsebin", PLACE)?;
     let (weak, to) = (pipeline.downgrade(), Arc::downgrade(bridge));
+    let (open, seen) = (open.clone(), Arc::new(AtomicBool::new(false)));
     parse.connect_pad_added(move |_, pad| {
         let (Some(pipeline), Some(bridge)) = (weak.upgrade(), to.upgrade()) else { return };
+        // parsebin does not tell that it has shown everything, but it lets nothing through before.
+        let (open, seen, to) = (open.clone(), seen.clone(), to.clone());
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+            if !seen.swap(true, Ordering::SeqCst) {
+                shown(&open, &to);
+            }
+            gst::PadProbeReturn::Remove
+        });
         if let Err(problem) = sink(&pipeline, pad, &bridge) {
             bridge.tell(Event::Remark(problem.to_string()));
         }
     });
-    let (to, open) = (Arc::downgrade(bridge), open.clone());
-    parse.connect_no_more_pads(move |_| shown(&open, &to));
     pipeline.add(&parse).map_err(refused)?;
     let entry = parse.static_pad("sink").ok_or_else(|| refused("parsebin without a pad"))?;
     pad.link(&entry).map_err(refused)?;

@@ -12,7 +12,7 @@
 //!   the output;
 //! * [`output`]: one appsrc for each track, an encoder where one is needed, payloader, rtpbin, UDP.
 //!
-//! [`media`] reads caps, [`encoders`] chooses an encoder, [`play`] is the loop that holds all together.
+//! [`media`] reads caps, [`srtlog`] hears what libsrt tells nobody else, [`encoders`] chooses an encoder, [`play`] is the loop that holds all together.
 
 mod bridge;
 mod encoders;
@@ -20,6 +20,7 @@ mod input;
 mod media;
 mod output;
 mod play;
+mod srtlog;
 mod stdin;
 
 #[cfg(test)]
@@ -47,6 +48,9 @@ pub fn run() -> anyhow::Result<()> {
     let last = match ended {
         Ok(report) => report,
         Err(mut problem) => {
+            if problem.place == input::PLACE {
+                problem.place = format!("{} {}", input::PLACE, job.input.place());
+            }
             problem.what = hidden(&problem.what, &secrets);
             Report::Problem(problem)
         }

@@ -4,7 +4,7 @@
 use super::bridge::{Bridge, Event};
 use super::input::{self, InputPipe};
 use super::output::{self, OutputPipe};
-use super::{Voice, stdin, trouble};
+use super::{Voice, srtlog, stdin, trouble};
 use crate::sources::job::{Input, Job, Report};
 use crate::sources::status::{Handling, Problem, TrackStatus};
 use gstreamer as gst;
@@ -22,6 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// After the parent's wish to end, however GStreamer hangs.
 const END: Duration = Duration::from_secs(2);
 
+/// The same remark is made again after this time only: a caller with a wrong passphrase knocks all
+/// the time.
+const REMARK_AGAIN: Duration = Duration::from_secs(60);
+/// Different remarks that are remembered.
+const MAX_REMARKS: usize = 32;
+
 /// Plays until the end; gives the last words.
 ///
 /// # Errors
@@ -33,6 +39,9 @@ pub fn play(job: &Job, say: &Voice) -> Result<Report, Problem> {
     let base = clock.time().saturating_sub(gst::ClockTime::from_seconds(5));
     let live = !matches!(job.input, Input::File { .. });
     let bridge = Arc::new(Bridge::new(&job.tracks, live, clock.clone(), base, events.clone()));
+    if matches!(job.input, Input::Srt { .. }) {
+        srtlog::listen(&bridge);
+    }
     let input = InputPipe::new(&job.input, &bridge)?;
     watch_stdin(&input, &events)?;
     let mut player = Player {
@@ -47,6 +56,7 @@ pub fn play(job: &Job, say: &Voice) -> Result<Report, Problem> {
         time: Clock::start(),
         first_seen: None,
         playing_out: false,
+        remarks: Vec::new(),
     };
     let played = player.input.play(&player.clock);
     if played.is_err() {
@@ -107,6 +117,8 @@ struct Player<'a> {
     first_seen: Option<Mono>,
     /// The input is over; the output plays what it has.
     playing_out: bool,
+    /// What was remarked, and when.
+    remarks: Vec<(String, Mono)>,
 }
 
 impl Player<'_> {
@@ -160,12 +172,21 @@ impl Player<'_> {
             }
             Event::Spoiled(track, reason) => Ok(Some(Report::Convert { track, reason })),
             Event::Remark(words) => {
-                self.say.say(&Report::Remark(words));
+                self.remark(words);
                 Ok(None)
             }
             Event::Finish => Ok(Some(Report::End)),
             Event::Input(message) => self.input_message(&message),
             Event::Output(message) => self.output_message(&message),
+        }
+    }
+
+    fn remark(&mut self, words: String) {
+        let now = self.time.now().mono;
+        self.remarks.retain(|(_, at)| now.since(*at) < REMARK_AGAIN);
+        if self.remarks.len() < MAX_REMARKS && self.remarks.iter().all(|(said, _)| *said != words) {
+            self.say.say(&Report::Remark(words.clone()));
+            self.remarks.push((words, now));
         }
     }
 
