@@ -18,7 +18,7 @@ say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 for tool in cargo rustc; do
-  command -v "$tool" >/dev/null || die "$tool is missing: install Rust 1.90 or newer (https://rustup.rs)"
+  command -v "$tool" >/dev/null || die "$tool is missing: install Rust 1.95 or newer (https://rustup.rs)"
 done
 command -v cc >/dev/null || die "a C compiler (cc) is missing"
 command -v node >/dev/null || die "Node.js is missing: install version 20 or newer"
@@ -27,7 +27,7 @@ command -v npm >/dev/null || die "npm is missing: it comes with Node.js"
 
 # Debian package, then the purpose from which on it is needed.
 packages() {
-  # The crates `tests/` link GStreamer, so building the workspace needs its headers.
+  # `root-node` (for sources) and `tests/` link GStreamer, so building the workspace needs its headers.
   echo pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   [ "$purpose" = build ] && return
   echo gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
@@ -59,7 +59,7 @@ else
   pkg-config --exists gstreamer-1.0 gstreamer-app-1.0 gstreamer-video-1.0 2>/dev/null \
     || missing+=("GStreamer 1.22 or newer with its development files")
   if [ "$purpose" != build ]; then
-    for element in x264enc rtph264pay opusenc rtpbin textoverlay; do
+    for element in x264enc rtph264pay opusenc rtpbin textoverlay srtsrc rtspsrc avdec_aac; do
       gst-inspect-1.0 --exists "$element" 2>/dev/null || missing+=("the GStreamer element $element")
     done
   fi

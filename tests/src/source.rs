@@ -3,11 +3,13 @@
 //! a test can measure how far apart a viewer gets them.
 
 mod av1;
+mod clip;
 mod pipeline;
 mod rate;
 mod temporal;
 mod tone;
 
+pub use clip::write_clip;
 pub use pipeline::{Source, SourceError};
 pub use rate::FrameRate;
 pub use tone::Tone;

@@ -35,10 +35,10 @@ impl Timeline {
         let place = |at: i64| at.saturating_sub(time);
         let shift = match self.shift {
             None if self.live => place(now),
-            None => place(self.end.map_or(now + LEAD_NS, |end| end.max(now))),
+            None => place(self.end.map_or(now.saturating_add(LEAD_NS), |end| end.max(now))),
             Some(shift) => {
                 let off = now.saturating_sub(time.saturating_add(shift));
-                let jumped = if self.live { off.abs() > JUMP_NS } else { off > LATE_NS };
+                let jumped = if self.live { off.saturating_abs() > JUMP_NS } else { off > LATE_NS };
                 if jumped {
                     self.jumps += 1;
                     place(now)

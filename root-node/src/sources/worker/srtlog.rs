@@ -31,7 +31,7 @@ pub fn listen(bridge: &Arc<Bridge>) {
 }
 
 /// The reason out of a line like `...: rsp(REJECT): 1010 - Incorrect passphrase`.
-fn reason(line: &str) -> Option<&str> {
+pub(super) fn reason(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(REFUSED)?;
     Some(rest.split_once(" - ").map_or(rest, |(_, why)| why).trim())
 }
