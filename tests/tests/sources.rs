@@ -22,6 +22,8 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Frames of the clip: two seconds.
 const CLIP: u32 = 60;
+/// More than a tree of two nodes needs.
+const TREE_PORTS: u16 = 60;
 /// Sound packets that are looked at.
 const SOUNDS: usize = 100;
 
@@ -185,8 +187,11 @@ fn sources_of_all_kinds_are_on_air_and_what_fails_touches_nobody_else() {
     write_clip(&clip, CLIP).unwrap();
     let not_media = directory.path().join("letter.txt");
     std::fs::write(&not_media, "Dear Sir or Madam,\n".repeat(100)).unwrap();
-    let ports = Ports::default().take(3).unwrap();
-    let (srt, rtmp, nobody) = (ports, ports + 1, ports + 2);
+    // Beyond those that the tree will take.
+    let mut ports = Ports::default();
+    ports.take(TREE_PORTS).unwrap();
+    let first = ports.take(3).unwrap();
+    let (srt, rtmp, nobody) = (first, first + 1, first + 2);
     let source = |name: &str, keys: &str| {
         format!("[[stream]]\nname = \"{name}\"\n[stream.source]\n{keys}\n")
     };
@@ -219,7 +224,9 @@ fn sources_of_all_kinds_are_on_air_and_what_fails_touches_nobody_else() {
     let to = |secret: &str| {
         sender(
             "srt",
-            &format!("mpegtsmux name=m ! srtsink uri=srt://127.0.0.1:{srt} passphrase={secret}"),
+            &format!(
+                "mpegtsmux name=m alignment=7 ! srtsink uri=srt://127.0.0.1:{srt} passphrase={secret}"
+            ),
         )
     };
     let wrong = to("wrong-horse-at-all");

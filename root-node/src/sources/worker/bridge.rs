@@ -71,6 +71,13 @@ struct Inner {
     next: usize,
 }
 
+impl Inner {
+    /// Everything that has shown itself so far has been looked at.
+    fn settled(&self) -> bool {
+        !self.lanes.is_empty() && self.lanes.iter().all(|l| l.looked && !l.held.is_empty())
+    }
+}
+
 /// The bridge.
 pub struct Bridge {
     inner: Mutex<Inner>,
@@ -194,6 +201,11 @@ impl Bridge {
         self.inner().lanes.iter().any(|lane| !lane.held.is_empty())
     }
 
+    /// Whether all streams that have shown themselves have been looked at; there may be more.
+    pub fn is_settled(&self) -> bool {
+        self.inner().settled()
+    }
+
     /// Whether a track takes any of it.
     pub fn takes_any(&self) -> bool {
         !self.inner().lanes.is_empty()
@@ -265,7 +277,11 @@ impl Bridge {
         }
         let (src, new_caps) = {
             let entry = inner.lanes.get_mut(lane).ok_or(gst::FlowError::Error)?;
-            let src = entry.src.clone().ok_or(gst::FlowError::Flushing)?;
+            let Some(src) = entry.src.clone() else {
+                let name = &entry.target.name;
+                self.tell(Event::Remark(format!("track {name}: its media came too late")));
+                return Ok(());
+            };
             let new_caps = entry.caps.as_deref() != Some(caps);
             if new_caps {
                 entry.caps = Some(caps.to_owned());
@@ -294,9 +310,7 @@ impl Bridge {
     }
 
     fn tell_ready(&self, inner: &mut Inner, at_any_rate: bool) {
-        let known = inner.complete
-            && !inner.lanes.is_empty()
-            && inner.lanes.iter().all(|lane| lane.looked && !lane.held.is_empty());
+        let known = inner.complete && inner.free.is_empty() && inner.settled();
         if (known || at_any_rate) && !inner.told {
             inner.told = true;
             self.tell(Event::Ready);

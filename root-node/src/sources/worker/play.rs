@@ -17,8 +17,12 @@ use std::time::Duration;
 
 /// How often the root hears that the worker lives and how much flows.
 const BEAT: Duration = Duration::from_secs(1);
-/// Streams that stay silent are not waited for longer than this after the first packet.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Streams that stay silent are not waited for longer than this after the first packet: a picture can
+/// begin with a key frame only, and encoders make one each ten seconds at the least.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// A track for which nothing has shown itself is not waited for longer than this after the first packet:
+/// demultiplexers of live inputs show one stream after the other.
+const GRACE: Duration = Duration::from_secs(1);
 /// After the parent's wish to end, however GStreamer hangs.
 const END: Duration = Duration::from_secs(2);
 
@@ -66,7 +70,7 @@ pub fn play(job: &Job, say: &Voice) -> Result<Report, Problem> {
         }
         played?;
     }
-    if matches!(&job.input, Input::Srt { listen: true, .. } | Input::Flv) {
+    if matches!(&job.input, Input::Srt { listen: true, .. }) {
         say.say(&Report::Waiting);
     }
     player.run(&from)
@@ -147,7 +151,8 @@ impl Player<'_> {
         if self.output.is_none() && self.bridge.has_media() {
             let now = self.time.now().mono;
             let since = *self.first_seen.get_or_insert(now);
-            if now.since(since) >= PATIENCE {
+            let waited = now.since(since);
+            if waited >= PATIENCE || (waited >= GRACE && self.bridge.is_settled()) {
                 self.build()?;
             }
         }
