@@ -116,6 +116,69 @@ fn a_file_with_b_frames_and_aac_becomes_what_browsers_play_round_after_round() {
     assert_eq!(said.last().map(String::as_str), Some("\"end\""));
 }
 
+/// Whether an RTP packet begins a key frame: an SPS stands in front of each (RFC 6184).
+fn begins_key_frame(packet: &[u8]) -> bool {
+    const STAP_A: u8 = 24;
+    const SPS: u8 = 7;
+    let kind = |at: usize| packet.get(at).map_or(0, |byte| byte & 0x1f);
+    kind(12) == SPS || (kind(12) == STAP_A && kind(15) == SPS)
+}
+
+#[test]
+fn an_encoder_makes_a_key_frame_when_it_is_asked_for_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let clip = directory.path().join("clip.mp4");
+    write_clip(&clip, CLIP).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let job = serde_json::json!({
+        "input": {"file": {"path": clip, "repeat": true}},
+        "tracks": [{"name": "video", "make": "h264", "payload_type": 96,
+                    "layers": [format!("127.0.0.1:{port}")]}],
+        "convert": [],
+    });
+    let mut worker = Command::new(binary("root-node").unwrap())
+        .arg("source-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = worker.stdin.take().unwrap();
+    writeln!(stdin, "{job}").unwrap();
+    let mut buffer = [0; 2000];
+    // Frames until the next key frame; `ask` asks after so many.
+    let mut frames_to_key = |ask: Option<usize>| {
+        let mut frames = 0;
+        loop {
+            let (n, from) = socket.recv_from(&mut buffer).unwrap();
+            let packet = &buffer[..n];
+            if n < 16 || packet[1] & 0x7f != 96 {
+                continue;
+            }
+            if begins_key_frame(packet) && frames > 0 {
+                return frames;
+            }
+            // The marker ends a frame.
+            if packet[1] & 0x80 != 0 {
+                frames += 1;
+                if Some(frames) == ask {
+                    // An empty Receiver Report and a PLI (RFC 4585 section 6.3.1).
+                    let mut rtcp = vec![0x80, 201, 0, 1, 0, 0, 0, 7, 0x81, 206, 0, 2, 0, 0, 0, 7];
+                    rtcp.extend_from_slice(&packet[8..12]);
+                    socket.send_to(&rtcp, from).unwrap();
+                }
+            }
+        }
+    };
+    frames_to_key(None);
+    assert_eq!(frames_to_key(None), 60, "key frames by themselves");
+    let asked = frames_to_key(Some(10));
+    assert!((10..30).contains(&asked), "asked after 10 frames, it came after {asked}");
+    drop(stdin);
+    until("its end", DEADLINE, || worker.try_wait().unwrap().is_some());
+}
+
 /// GStreamer as people start it.
 fn sender(name: &str, sink: &str) -> Process {
     let line = format!(

@@ -8,7 +8,7 @@ fn command(args: &[&str]) -> Result<TokenCommand, clap::Error> {
     let all = ["root-node", "token"].iter().chain(args);
     match Cli::try_parse_from(all)?.command {
         Some(Command::Token(command)) => Ok(command),
-        None => panic!("no command"),
+        _ => panic!("no command for tokens"),
     }
 }
 

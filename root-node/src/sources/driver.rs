@@ -306,7 +306,13 @@ impl Task {
             tracing::warn!(%stream, restarts = after.restarts, "source: {problem}");
         }
         if before.state != after.state {
-            tracing::info!(%stream, state = after.state.name(), "source is {}", words(after.state));
+            let (state, words) = (after.state.name(), words(after.state));
+            // One that fails again and again is told of once: the error is above.
+            if matches!(after.state, State::Starting | State::BackingOff) {
+                tracing::debug!(%stream, state, "source is {words}");
+            } else {
+                tracing::info!(%stream, state, "source is {words}");
+            }
         }
         self.status.send_replace(Arc::new(after.clone()));
     }

@@ -1,6 +1,7 @@
 //! Tests of what is pure in sources.
 
 mod reorder;
+mod rtmp;
 mod supervise;
 mod timeline;
 mod words;

@@ -65,7 +65,15 @@ fn sps(profile: u32, order_type: u32, reorder: Option<u32>) -> Vec<u8> {
             .ue(frames)
             .ue(4),
     };
-    bits.bytes()
+    // Emulation prevention (H.264 section 7.4.1).
+    let mut escaped = Vec::new();
+    for byte in bits.bytes() {
+        if byte <= 3 && escaped.ends_with(&[0, 0]) {
+            escaped.push(3);
+        }
+        escaped.push(byte);
+    }
+    escaped
 }
 
 fn unit(sps: Option<&[u8]>, slice_type: u32) -> Vec<u8> {
