@@ -76,6 +76,7 @@ fn what_is_wrong_is_named() {
     assert_eq!(config.stream[0].publish_token.as_ref().unwrap().secret(), "north-of-the-river");
 }
 
+#[cfg(feature = "gstreamer")]
 #[test]
 fn a_source_needs_no_tracks_and_what_is_wrong_in_it_is_named() {
     let with = |keys: &str| read(&format!("[[stream]]\nname = 'a'\n[stream.source]\n{keys}\n"));
@@ -134,6 +135,14 @@ fn a_source_needs_no_tracks_and_what_is_wrong_in_it_is_named() {
     for ports in ["", "ports = [0]"] {
         assert!(read(&format!("{none}{ports}")).is_err(), "{ports}");
     }
+}
+
+#[cfg(not(feature = "gstreamer"))]
+#[test]
+fn without_gstreamer_a_source_is_refused() {
+    let source = "[[stream]]\nname = 'a'\n[stream.source]\nkind = 'file'\npath = 'a'\n";
+    let error = read(source).unwrap_err().to_string();
+    assert!(error.contains("toml:4: stream[0].source.kind: this root-node was built"), "{error}");
 }
 
 #[test]
