@@ -7,7 +7,7 @@ use super::backup::Backups;
 use super::cutoff::CutOff;
 use super::limits::{
     ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, DIAL_DOUBLINGS, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX,
-    OVERTAKEN, PING_INTERVAL,
+    OVERTAKEN, PING_INTERVAL, ROOT_SILENCE,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
@@ -49,6 +49,8 @@ pub(super) struct Uplink {
 pub(super) struct Dialing {
     dial: DialId,
     pub(super) conn: Option<ConnId>,
+    /// Whether the root has answered.
+    pub(super) answered: bool,
 }
 
 /// An attach under way.
@@ -99,7 +101,7 @@ impl NodeCore {
             return;
         }
         let dial = self.next_dial();
-        self.up.join = Some(Dialing { dial, conn: None });
+        self.up.join = Some(Dialing { dial, conn: None, answered: false });
         self.timers.set(Timer::Join, self.now.mono.after(JOIN_TIMEOUT));
         self.act(Action::Dial(dial, DialTarget::Root));
     }
@@ -201,7 +203,8 @@ impl NodeCore {
 
     /// A REDIRECT from the root, over the join connection or the tree.
     pub(super) fn on_redirect(&mut self, conn: ConnId, message: &Message, redirect: Redirect) {
-        let joining = self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn));
+        let join = self.up.join.as_mut().filter(|j| j.conn == Some(conn));
+        let joining = join.map(|join| join.answered = true).is_some();
         // One that took the way over the old parent may come after a later one over the new.
         let late = self.up.told.0.saturating_sub(message.time.0);
         if !joining && late > 0 && late < OVERTAKEN.as_millis() as u64 {
@@ -327,10 +330,20 @@ impl NodeCore {
     }
 
     pub(super) fn end_join(&mut self, why: &str) {
-        self.timers.clear(&Timer::Join);
-        if let Some(conn) = self.up.join.take().and_then(|j| j.conn) {
+        if let Some(conn) = self.take_join() {
             self.close(conn, why);
         }
+    }
+
+    /// The join is over. If the root was asked and its answer is not known it may count on another place
+    /// than the one where the node is, and take no news of that: it is asked again.
+    pub(super) fn take_join(&mut self) -> Option<ConnId> {
+        self.timers.clear(&Timer::Join);
+        let join = self.up.join.take()?;
+        if join.conn.is_some() && !join.answered && self.up.parent.is_some() {
+            self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
+        }
+        join.conn
     }
 
     /// The root took too long to answer a join.
@@ -383,11 +396,11 @@ impl NodeCore {
             self.up.old = Some(old);
             self.timers.set(Timer::Overlap, self.now.mono.after(OVERLAP_MAX));
         }
-        self.end_join("attached");
         self.timers.clear(&Timer::Seek);
         self.timers.set(Timer::Silence, self.now.mono.after(OPEN_MAX));
         self.up.failures = 0;
         self.heard_root();
+        self.end_join("attached");
         self.announce_subtree(conn);
         self.play_at_new_parent();
         if !was_attached {
@@ -400,6 +413,7 @@ impl NodeCore {
     pub(super) fn on_greeting_refused(&mut self, conn: ConnId, code: ErrorCode, text: &str) {
         if self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn)) {
             tracing::warn!(?code, text, "the root refuses us");
+            self.up.join.iter_mut().for_each(|join| join.answered = true);
             self.end_join("refused");
             if self.up.attempt.is_none() {
                 self.back_off(matches!(code, ErrorCode::Unauthorized | ErrorCode::Version));

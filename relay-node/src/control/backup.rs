@@ -9,15 +9,15 @@ use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, credential_context};
 use super::attach::Parent;
 use super::limits::{
-    ATTACH_TIMEOUT, MAX_OFFERS, OPEN_MAX, OVERLAP, PING_INTERVAL, SILENCE_MAX, WARM_AGAIN,
-    WARM_PAUSE,
+    ATTACH_TIMEOUT, MAX_OFFERS, OPEN_MAX, OVERLAP, PING_INTERVAL, SILENCE_MAX, TICKET_TRUSTED,
+    WARM_AGAIN, WARM_PAUSE,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
 use crate::media::api::{HopCredential, HopLink, PeerSide, PlaneCommand};
 use rand::Rng;
 use soleil_protocol::message::{ErrorCode, Hello, ParentOffer, WARM_VERSION};
-use soleil_protocol::{Address, Body, LinkId, Message, NodeId};
+use soleil_protocol::{Address, Body, LinkId, Message, Mono, NodeId};
 
 /// The backups that the plan names, and the warm link to one of them.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub(super) struct Backups {
     turn: usize,
     /// Failures in a row.
     failures: u32,
+    /// When the plan was told.
+    told: Mono,
     /// The last one that was not to be had.
     failed: Option<NodeId>,
     link: Option<WarmLink>,
@@ -92,6 +94,7 @@ impl NodeCore {
         reserve.offers = offers.into_iter().filter(|o| o.id != own).take(MAX_OFFERS).collect();
         reserve.turn = 0;
         reserve.failures = 0;
+        reserve.told = self.now.mono;
         if let Some(link) = &reserve.link {
             let place = reserve.offers.iter().position(|o| o.id == link.id);
             // The plan has kept a place free at the first. If that one was not to be had, a link that
@@ -270,9 +273,13 @@ impl NodeCore {
         }
     }
 
-    /// The backup is of no use just now: the next one, if there is one.
-    pub(super) fn try_another_backup(&mut self, why: &str) {
-        if self.up.reserve.offers.len() > 1 {
+    /// The backup is of no use just now: the next one, for the given time. Each has its turn once, the
+    /// first one again at the end; and never is a link that stands given up for a ticket that may
+    /// have run out.
+    pub(super) fn try_another_backup(&mut self, time: u32, why: &str) {
+        let reserve = &self.up.reserve;
+        let fresh = self.now.mono.since(reserve.told) < TICKET_TRUSTED;
+        if reserve.offers.len() > 1 && time as usize <= reserve.offers.len() && fresh {
             self.backup_failed(why);
         }
     }
@@ -356,9 +363,9 @@ impl NodeCore {
             self.up.old = Some(old);
             self.timers.set(Timer::Overlap, self.now.mono.after(OVERLAP));
         }
-        self.end_join("attached");
         self.up.failures = 0;
         self.heard_root();
+        self.end_join("attached");
         self.announce_subtree(conn);
         self.play_at_new_parent();
         true

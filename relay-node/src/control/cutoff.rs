@@ -127,13 +127,12 @@ impl NodeCore {
         if !self.parent_is_cut_off() || self.has_another_way() {
             return;
         }
-        let looks = &mut self.up.cut_off.looks;
-        *looks = looks.saturating_add(1);
-        let ask = *looks >= CUT_OFF_LOOKS;
+        let looks = self.up.cut_off.looks.saturating_add(1);
+        self.up.cut_off.looks = looks;
         if self.backup_link().is_some_and(|(_, media)| self.says_cut_off(media)) {
-            self.try_another_backup("it has no way to the root either");
+            self.try_another_backup(looks, "it has no way to the root either");
         }
-        if ask {
+        if looks >= CUT_OFF_LOOKS {
             self.ask_root();
         }
     }

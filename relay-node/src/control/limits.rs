@@ -164,6 +164,10 @@ pub const CUT_OFF_LOOK_MAX: Duration = Duration::from_secs(60);
 /// gone, nodes that come back to it in good order come before those that ask.
 pub const CUT_OFF_LOOKS: u32 = 3;
 
+/// How long a backup's ticket is trusted to open a link: the root gives it anew each half hour, for an
+/// hour.
+pub const TICKET_TRUSTED: Duration = Duration::from_secs(25 * 60);
+
 /// How long the forwarding plane may take to tell the positions that a new parent is asked for;
 /// then those of its last report have to do.
 pub const POSITIONS_TIMEOUT: Duration = Duration::from_millis(20);

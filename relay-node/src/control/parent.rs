@@ -227,8 +227,7 @@ impl NodeCore {
     pub(super) fn on_uplink_closed(&mut self, conn: ConnId, purpose: &Use, why: &str) {
         match purpose {
             Use::Join if self.up.join.as_ref().is_some_and(|j| j.conn == Some(conn)) => {
-                self.up.join = None;
-                self.timers.clear(&Timer::Join);
+                self.take_join();
                 if self.up.attempt.is_none() {
                     self.back_off(false);
                 }

@@ -1,6 +1,6 @@
 //! A parent that has lost its way to the root: who says so, who leaves it, and who stays.
 
-use super::failover::{WARM, silent, with_backup};
+use super::failover::{WARM, backups, silent, warm_greeting, with_backup};
 use super::rig::*;
 use crate::control::api::*;
 use crate::media::api::PlaneEvent;
@@ -121,10 +121,7 @@ fn another_backup_is_looked_for_where_the_first_is_cut_off_too() {
     assert_eq!(pass(&mut rig, 2_000 * MS), ["remove link 6", "close 3", "dial 4 r"]);
     let warm = ConnId(4);
     rig.dialed(4, warm);
-    let mut hello = Hello::new(id("r"));
-    hello.nonce = Some(vec![3; 16]);
-    hello.warm = true;
-    rig.message(warm, message(Some("r"), Some("me"), Body::Hello(Box::new(hello))));
+    rig.message(warm, warm_greeting("r"));
     rig.open(7);
     assert!(!rig.cut_off, "it has a way");
     let said = Rig::quiet(rig.wait(100 * MS));
@@ -159,11 +156,84 @@ fn at_last_the_root_is_asked_and_the_parent_kept_until_it_answers() {
     assert_eq!(pass(&mut rig, 30_000 * MS), [""; 0]);
 }
 
+#[test]
+fn a_root_that_was_asked_in_vain_is_asked_again() {
+    // It may count on the place that it named, and take no news of where the node is.
+    let asked = || {
+        let mut rig = with_backup();
+        rig.step(cut_off(5, true));
+        rig.message(PARENT, backups(&[("p", 15), ("q", 6)]));
+        rig.step(cut_off(6, true));
+        let said = pass(&mut rig, 17_600 * MS);
+        assert_eq!(said.last().unwrap(), "dial 4 root", "{said:?}");
+        rig.dialed(4, ConnId(9));
+        rig
+    };
+    let again = |rig: &mut Rig| {
+        assert_eq!(pass(rig, 9_800 * MS), [""; 0]);
+        pass(rig, 500 * MS)
+    };
+    // The backup gets a way, and takes over.
+    let mut rig = asked();
+    rig.step(cut_off(6, false));
+    let said = Rig::quiet(rig.wait(100 * MS));
+    assert!(said.contains(&"close 9".to_owned()), "{said:?}");
+    rig.wait(500 * MS);
+    assert_eq!(pass(&mut rig, 9_300 * MS), [""; 0]);
+    assert_eq!(pass(&mut rig, 500 * MS), ["dial 5 root"]);
+    // The connection to the root breaks, and the parent has a way again.
+    let mut rig = asked();
+    rig.step(Event::Closed(ConnId(9)));
+    rig.step(cut_off(5, false));
+    assert_eq!(again(&mut rig), ["dial 5 root"]);
+    // A root that refuses the node knows it as it was.
+    let mut rig = asked();
+    let report = ErrorReport {
+        code: ErrorCode::Full,
+        text: "no room".into(),
+        failed_time: None,
+        failed_type: "hello".into(),
+    };
+    rig.message(ConnId(9), from_root(None, Body::Error(report)));
+    rig.step(cut_off(5, false));
+    assert_eq!(pass(&mut rig, 11_000 * MS), [""; 0]);
+}
+
+#[test]
+fn backups_have_their_turn_once_and_none_is_left_for_an_old_ticket() {
+    let mut rig = with_backup();
+    rig.step(cut_off(5, true));
+    rig.step(cut_off(6, true));
+    let mut dials = Vec::new();
+    // Three minutes.
+    for step in 0..360 {
+        let said = pass(&mut rig, 500 * MS);
+        let mut dialed = said.iter().filter_map(|s| s.strip_prefix("dial ")?.split_once(' '));
+        let Some((dial, name)) = dialed.find(|(_, name)| *name != "root") else { continue };
+        // It opens, and says that it is cut off, too.
+        let conn = ConnId(20 + step);
+        rig.dialed(dial.parse().unwrap(), conn);
+        rig.message(conn, warm_greeting(name));
+        let link = if name == "q" { 6 } else { 7 };
+        rig.open(link);
+        rig.step(cut_off(link, true));
+        dials.push(name.to_owned());
+    }
+    assert_eq!(dials, ["r", "q"]);
+    // What the plan said half an hour ago may be out of date.
+    let mut rig = with_backup();
+    pass(&mut rig, 1_600_000 * MS);
+    rig.step(cut_off(5, true));
+    rig.step(cut_off(6, true));
+    assert_eq!(pass(&mut rig, 5_000 * MS), [""; 0]);
+    assert_eq!(rig.core.backup(), Some(&id("q")));
+}
+
 /// Waits in small steps; everybody answers PING.
 fn pass(rig: &mut Rig, micros: u64) -> Vec<String> {
     let mut said = Vec::new();
     for _ in 0..micros / (100 * MS) {
-        for conn in [PARENT, WARM, CHILD, ConnId(4)] {
+        for conn in [PARENT, CHILD].into_iter().chain((WARM.0..400).map(ConnId)) {
             rig.answer_ping(conn);
         }
         said.extend(Rig::quiet(rig.wait(100 * MS)));

@@ -13,13 +13,13 @@ pub(super) fn silent(link: u64) -> Event<NodeCommand> {
 }
 
 /// The REDIRECT that names `p`, where the node is, and these backups.
-fn backups(parents: &[(&str, u64)]) -> Message {
+pub(super) fn backups(parents: &[(&str, u64)]) -> Message {
     let parents = parents.iter().map(|(name, link)| offer(name, *link)).collect();
     let body = Redirect { rank: Rank(9), mode: MoveMode::Overlap, identity: None, parents };
     from_root(Some("me"), Body::Redirect(Box::new(body)))
 }
 
-fn warm_greeting(from: &str) -> Message {
+pub(super) fn warm_greeting(from: &str) -> Message {
     let mut hello = Hello::new(id(from));
     hello.nonce = Some(vec![3; 16]);
     hello.warm = true;
