@@ -106,6 +106,16 @@ impl NodeCore {
         self.act(Action::Dial(dial, DialTarget::Root));
     }
 
+    /// The parent serves and has a way to the root, so the root need not be asked, unless it has been, or
+    /// does not hear of us.
+    pub(super) fn unask_root(&mut self) {
+        let serves = self.up.parent.as_ref().is_some_and(|p| p.open);
+        let asked = self.up.join.as_ref().is_none_or(|join| join.conn.is_some());
+        if serves && !asked && !self.timers.is_set(&Timer::Return) {
+            self.end_join("there is a way again");
+        }
+    }
+
     pub(super) fn next_dial(&mut self) -> DialId {
         self.up.next_dial += 1;
         DialId(self.up.next_dial)
@@ -263,7 +273,11 @@ impl NodeCore {
             return self.keep_warm();
         }
         self.set_backups(backups, true);
-        if redirect.mode == MoveMode::AtOnce {
+        // One that was asked for a place knows nothing of a parent that serves until there is another.
+        let stays = joining
+            && self.up.parent.as_ref().is_some_and(|p| p.open && p.id != first.id)
+            && !self.parent_is_cut_off();
+        if redirect.mode == MoveMode::AtOnce && !stays {
             self.leave_parent("moved");
         }
         self.attempt(first);
@@ -293,8 +307,10 @@ impl NodeCore {
         let text = format!("attach to {} failed: {why}", attempt.offer.id);
         self.end_attempt(why);
         if let Some(conn) = self.parent_conn() {
-            // A move: stay, and let the root know.
+            // A move: stay, and let the root know. If it was asked for the move it takes no news of where
+            // we are, and is asked again.
             self.say_move_failed(conn, &text);
+            self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
             return self.keep_warm();
         }
         self.next_offer(why);

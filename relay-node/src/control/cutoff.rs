@@ -9,11 +9,13 @@
 
 use super::NodeCore;
 use super::api::Action;
-use super::limits::{CUT_OFF_BORNE, CUT_OFF_LOOK, CUT_OFF_LOOK_MAX, CUT_OFF_LOOKS};
+use super::limits::{
+    CUT_OFF_BORNE, CUT_OFF_FORGOTTEN, CUT_OFF_LOOK, CUT_OFF_LOOK_MAX, CUT_OFF_LOOKS,
+};
 use super::timers::Timer;
 use crate::media::api::PlaneCommand;
 use rand::Rng;
-use soleil_protocol::LinkId;
+use soleil_protocol::{LinkId, Mono};
 use std::collections::BTreeSet;
 
 /// What is known of ways to the root.
@@ -23,8 +25,10 @@ pub(super) struct CutOff {
     links: BTreeSet<LinkId>,
     /// The parent has said so, and the backup has not, for long enough.
     borne: bool,
-    /// How often another way has been looked for since nobody has had one.
+    /// How often another way has been looked for.
     looks: u32,
+    /// Since when the parent has not said that it is cut off.
+    well: Option<Mono>,
     /// What we have told our children.
     said: bool,
 }
@@ -67,7 +71,7 @@ impl NodeCore {
         self.old_has_a_way() || self.backup_has_a_way()
     }
 
-    fn parent_is_cut_off(&self) -> bool {
+    pub(super) fn parent_is_cut_off(&self) -> bool {
         self.up.parent.as_ref().is_some_and(|p| self.says_cut_off(p.media))
     }
 
@@ -95,30 +99,45 @@ impl NodeCore {
             self.up.cut_off.borne = false;
             self.timers.clear(&Timer::CutOff);
         }
-        if !self.parent_is_cut_off() {
-            self.up.cut_off.looks = 0;
-            self.timers.clear(&Timer::Look);
-        } else if !self.timers.is_set(&Timer::Look) {
-            let pause = CUT_OFF_LOOK.saturating_mul(1 << self.up.cut_off.looks.min(8));
-            let share = self.rng.random_range(750..1_250_u32);
-            let pause = pause.min(CUT_OFF_LOOK_MAX).saturating_mul(share) / 1_000;
-            self.timers.set(Timer::Look, self.now.mono.after(pause));
-        }
+        self.mind_the_looks();
         let cut_off = self.is_cut_off();
         if std::mem::replace(&mut self.up.cut_off.said, cut_off) != cut_off {
             self.act(Action::Plane(PlaneCommand::SayCutOff(cut_off)));
         }
     }
 
+    /// Sets the time of the next look, or stops looking. Pauses begin anew when there has been a way for a
+    /// while: each new parent has one until it says otherwise.
+    fn mind_the_looks(&mut self) {
+        let now = self.now.mono;
+        if !self.parent_is_cut_off() {
+            self.up.cut_off.well.get_or_insert(now);
+            self.timers.clear(&Timer::Look);
+            self.unask_root();
+            return;
+        }
+        if self.up.cut_off.well.take().is_some_and(|since| now.since(since) >= CUT_OFF_FORGOTTEN) {
+            self.up.cut_off.looks = 0;
+        }
+        if !self.timers.is_set(&Timer::Look) {
+            let pause = CUT_OFF_LOOK.saturating_mul(1 << self.up.cut_off.looks.min(8));
+            let share = self.rng.random_range(750..1_250_u32);
+            let pause = pause.min(CUT_OFF_LOOK_MAX).saturating_mul(share) / 1_000;
+            self.timers.set(Timer::Look, now.after(pause));
+        }
+    }
+
     fn leave_without_a_way(&mut self) {
         if !self.up.cut_off.borne {
             self.timers.set_if_idle(Timer::CutOff, self.now.mono.after(CUT_OFF_BORNE));
-        } else if self.old_has_a_way() {
+        } else if self.backup_has_a_way() {
+            // Rather than the old parent: those above may know of the new one already.
+            let gone = self.fail_over("the parent has no way to the root");
+            self.up.cut_off.borne = !gone;
+        } else {
             // The root has sent us here before it knew.
             self.up.cut_off.borne = false;
             self.go_back("the new parent has no way to the root");
-        } else if self.fail_over("the parent has no way to the root") {
-            self.up.cut_off.borne = false;
         }
     }
 

@@ -160,6 +160,9 @@ pub const CUT_OFF_LOOK: Duration = Duration::from_secs(2);
 /// See [`CUT_OFF_LOOK`].
 pub const CUT_OFF_LOOK_MAX: Duration = Duration::from_secs(60);
 
+/// How long a parent must have had a way for the pauses between looks to begin anew.
+pub const CUT_OFF_FORGOTTEN: Duration = Duration::from_secs(10);
+
 /// From which look on the root itself is asked: after some ten seconds. If it was the root that was
 /// gone, nodes that come back to it in good order come before those that ask.
 pub const CUT_OFF_LOOKS: u32 = 3;
