@@ -149,6 +149,17 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let found = Arc::new(Mutex::new(Found::default()));
         let tap = Tap::new(plan, found.clone());
+        Self::around(now, (tap, found), remote, fingerprint, certificate)
+    }
+
+    /// Likewise, with what takes the packets and where it puts them.
+    pub(super) fn around(
+        now: Instant,
+        (tap, found): (Tap, Arc<Mutex<Found>>),
+        remote: &Credentials,
+        fingerprint: &str,
+        certificate: &Certificate,
+    ) -> Result<Self, SessionError> {
         let settings = SettingEngineBuilder::new()
             .with_lite(true)
             .with_answering_dtls_role(RTCDtlsRole::Server)

@@ -38,6 +38,8 @@ struct Entry {
     session: Session,
     feed: Feed,
     lost: u64,
+    /// When time has something to do for it.
+    due: Option<Instant>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -122,7 +124,7 @@ impl WhipTask {
                 }
                 () = timer => self.tick(),
             }
-            let soonest = self.sessions.values_mut().filter_map(|e| e.session.poll_timeout()).min();
+            let soonest = self.sessions.values().filter_map(|entry| entry.due).min();
             let earliest = self.clock.deadline(TICK);
             deadline = soonest.map(|at| at.max(earliest).into());
         }
@@ -168,7 +170,7 @@ impl WhipTask {
             over.await;
             key
         });
-        let entry = Entry { id, stream, session, feed, lost: 0, _place: place };
+        let entry = Entry { id, stream, session, feed, lost: 0, due: None, _place: place };
         self.sessions.insert(key, entry);
         self.counters.begun.add(1);
         self.counters.sessions.set(self.sessions.len() as u64);
@@ -229,9 +231,8 @@ impl WhipTask {
 
     fn tick(&mut self) {
         let now = self.now();
-        let due = |entry: &mut Entry| entry.session.poll_timeout().is_some_and(|at| at <= now);
-        let keys: Vec<Key> =
-            self.sessions.iter_mut().filter_map(|(k, e)| due(e).then_some(*k)).collect();
+        let due = self.sessions.iter().filter(|(_, entry)| entry.due.is_some_and(|at| at <= now));
+        let keys: Vec<Key> = due.map(|(key, _)| *key).collect();
         for key in keys {
             self.drive(key, Session::handle_timeout);
         }
@@ -239,8 +240,8 @@ impl WhipTask {
 
     /// Does something with a session, sends and hands on what it then has, and lets it go if it has
     /// ended, or if its stream is no longer its: then the broadcaster is told, for whatever reason it is.
-    /// A panic of the library within ends that session alone: before SRTP has proved who sent a packet,
-    /// its parsers have read it.
+    /// Nothing of the library is called elsewhere in this task: a panic within it ends that session alone.
+    /// Before SRTP has proved who sent a packet, its parsers have read it.
     pub(super) fn drive(&mut self, key: Key, act: impl FnOnce(&mut Session, Instant)) {
         let now = self.now();
         let Some(entry) = self.sessions.get_mut(&key) else { return };
@@ -254,6 +255,7 @@ impl WhipTask {
                 entry.session.close(now);
             }
             entry.flush(at, socket, counters, |to| routes.add_address(key, to));
+            entry.due = entry.session.poll_timeout();
             end.or(entry.session.ended())
         }));
         let end = done.unwrap_or_else(|_| {
@@ -263,7 +265,11 @@ impl WhipTask {
         if let Some(end) = end {
             tracing::info!(stream = %entry.stream, reason = end.label(), "a broadcaster has gone");
             self.counters.ended(end).add(1);
-            self.sessions.remove(&key);
+            let entry = self.sessions.remove(&key);
+            // The library has the last word here as well.
+            if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
+                tracing::error!("a session could not be put away");
+            }
             self.routes.remove(key);
             self.counters.sessions.set(self.sessions.len() as u64);
         }

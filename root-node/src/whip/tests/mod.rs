@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for anything.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 const TOKEN: &str = "north-of-the-river";
 /// SSRCs of the layers of the picture are these and the following, of the sound 20.
 const FIRST: u32 = 10;
