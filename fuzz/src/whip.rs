@@ -72,7 +72,9 @@ fn describe(text: &str, codec: Codec) {
 fn route(data: &[u8]) {
     let mut routes = Routes::default();
     routes.add_ufrag(1, "ours");
-    routes.add_address(1, at()[0]);
+    // An answer to a check.
+    let answer = [&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    routes.sent(1, at()[0], &answer);
     let stranger = SocketAddr::from(([192, 0, 2, 9], 9));
     let found = routes.find(stranger, data);
     assert!(found.is_none() || data.windows(4).any(|w| w == b"ours"), "of nobody");

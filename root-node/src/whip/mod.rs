@@ -4,7 +4,7 @@
 //! - [`http`]: who may come, and the rules of the RFC; [`publish`]: whose token is good;
 //! - [`offer`], [`plan`], [`answer`], [`fragment`]: session descriptions. They are read and written here and
 //!   not by `rtc`, because the answer has to pick exactly what the stream is defined for;
-//! - [`route`]: which session a datagram belongs to;
+//! - [`route`]: which session a datagram belongs to, by what `stun` reads of it;
 //! - [`session`]: one broadcaster around `rtc`'s sans-I/O peer connection (ICE-lite, DTLS, SRTP, NACK,
 //!   transport-wide feedback), with [`tap`] inside it: what was decrypted becomes RTP of the stream's
 //!   layers, resent packets are put back in their places;
@@ -22,6 +22,7 @@ pub mod plan;
 pub mod publish;
 pub mod route;
 pub mod session;
+mod stun;
 pub mod tap;
 
 #[cfg(test)]

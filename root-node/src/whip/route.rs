@@ -1,6 +1,7 @@
 //! Which session a datagram belongs to: a STUN request by the ICE user name fragment in it (RFC 8445
 //! section 7.3), everything else by its source address, once that was answered. Pure, and bounded.
 
+use super::stun;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -9,13 +10,6 @@ use std::net::SocketAddr;
 pub const MAX_ADDRESSES: usize = 8;
 /// Credentials of one session that are good: those of now, and those before a restart.
 const MAX_UFRAGS: usize = 2;
-
-/// STUN's fixed values (RFC 8489 section 5).
-const STUN_HEADER: usize = 20;
-const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-const ATTRIBUTE_USERNAME: u16 = 0x0006;
-/// Longest user name: two fragments and a colon.
-const MAX_USERNAME: usize = 513;
 
 /// The table.
 #[derive(Debug)]
@@ -50,11 +44,18 @@ impl<K: Copy + Eq + Hash> Routes<K> {
         }
     }
 
-    /// The session has answered this address: it knows the secret, so what comes from there is its.
-    pub fn add_address(&mut self, key: K, address: SocketAddr) {
+    /// The session has sent this there. An answer to a check, or a check of ours, goes only to who has
+    /// proved by a check to know the secret (RFC 8445 section 7.3): what comes from there is the
+    /// session's. Of more addresses than a session may have the one goes that was proved longest ago.
+    pub fn sent(&mut self, key: K, address: SocketAddr, datagram: &[u8]) {
+        if !stun::is_check_or_answer(datagram) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let before = self.addresses.insert(address, key);
         if before == Some(key) {
+            session.addresses.retain(|a| *a != address);
+            session.addresses.push_back(address);
             return;
         }
         session.addresses.push_back(address);
@@ -82,40 +83,20 @@ impl<K: Copy + Eq + Hash> Routes<K> {
     /// Whose datagram it is.
     pub fn find(&self, from: SocketAddr, datagram: &[u8]) -> Option<K> {
         // An answer to a check of ours has no name: it comes from where that went.
-        match is_stun(datagram).then(|| ufrag(datagram)).flatten() {
+        match stun::ufrag(datagram) {
             Some(name) => self.ufrags.get(name).copied(),
             None => self.addresses.get(&from).copied(),
         }
     }
 }
 
-fn is_stun(datagram: &[u8]) -> bool {
-    // RFC 7983: STUN's first byte is below 4.
-    datagram.len() >= STUN_HEADER && datagram[0] < 4 && datagram[4..8] == STUN_COOKIE
-}
-
-/// The receiver's fragment in the user name of a request.
-fn ufrag(datagram: &[u8]) -> Option<&str> {
-    let mut rest = datagram.get(STUN_HEADER..)?;
-    while let Some((header, after)) = rest.split_first_chunk::<4>() {
-        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        let value = after.get(..length)?;
-        if u16::from_be_bytes([header[0], header[1]]) == ATTRIBUTE_USERNAME {
-            let name = std::str::from_utf8(value).ok().filter(|n| n.len() <= MAX_USERNAME)?;
-            return name.split(':').next();
-        }
-        rest = after.get(length.next_multiple_of(4)..)?;
-    }
-    None
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn request(username: &str) -> Vec<u8> {
+    pub(in crate::whip) fn request(username: &str) -> Vec<u8> {
         let mut out = vec![0, 1, 0, 0];
-        out.extend(STUN_COOKIE);
+        out.extend(stun::COOKIE);
         out.extend([7; 12]);
         // Something before it, with padding.
         out.extend([0x80, 0x22, 0, 3, b'x', b'y', b'z', 0]);
@@ -124,6 +105,10 @@ mod tests {
         out.extend(username.as_bytes());
         out
     }
+
+    /// A success response.
+    const ANSWER: [u8; 20] =
+        [1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7];
 
     fn address(n: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], n))
@@ -138,7 +123,7 @@ mod tests {
         assert_eq!(routes.find(address(9), &request("efgh:zzzz")), Some(2));
         assert_eq!(routes.find(address(9), &request("none:zzzz")), None);
         assert_eq!(routes.find(address(9), &[0x80; 40]), None, "not answered yet");
-        routes.add_address(1, address(9));
+        routes.sent(1, address(9), &ANSWER);
         assert_eq!(routes.find(address(9), &[0x80; 40]), Some(1));
         // After a restart both names hold, then the oldest goes.
         routes.add_ufrag(1, "ijkl");
@@ -146,7 +131,7 @@ mod tests {
         routes.add_ufrag(1, "mnop");
         assert_eq!(routes.find(address(9), &request("abcd:z")), None);
         // An address belongs to the one that answered it last.
-        routes.add_address(2, address(9));
+        routes.sent(2, address(9), &ANSWER);
         assert_eq!(routes.find(address(9), &[0x80; 40]), Some(2));
         routes.remove(1);
         assert_eq!(routes.find(address(9), &[0x80; 40]), Some(2));
@@ -160,11 +145,28 @@ mod tests {
         let mut routes = Routes::default();
         routes.add_ufrag(1, "abcd");
         for port in 0..100 {
-            routes.add_address(1, address(port));
+            // The first one stays in use.
+            routes.sent(1, address(port), &ANSWER);
+            routes.sent(1, address(0), &ANSWER);
         }
         assert_eq!(routes.addresses.len(), MAX_ADDRESSES);
         assert_eq!(routes.find(address(99), &[0x80; 40]), Some(1));
-        assert_eq!(routes.find(address(0), &[0x80; 40]), None);
+        assert_eq!(routes.find(address(0), &[0x80; 40]), Some(1), "in use");
+        assert_eq!(routes.find(address(92), &[0x80; 40]), None);
+    }
+
+    #[test]
+    fn what_proves_nothing_opens_no_way() {
+        let mut routes = Routes::default();
+        routes.add_ufrag(1, "abcd");
+        let refusal = [&[1, 0x11], &ANSWER[2..]].concat();
+        for datagram in [&refusal[..], &[22; 40], &[0x80; 40], &[]] {
+            routes.sent(1, address(9), datagram);
+            assert_eq!(routes.find(address(9), &[0x80; 40]), None, "{datagram:?}");
+        }
+        // A check of ours is answered without a name.
+        routes.sent(1, address(9), &request("zzzz:abcd"));
+        assert_eq!(routes.find(address(9), &ANSWER), Some(1));
     }
 
     #[test]

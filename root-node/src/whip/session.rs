@@ -4,6 +4,7 @@
 
 use super::offer::Credentials;
 use super::plan::Plan;
+use super::stun;
 use super::tap::{Found, Media, Tap};
 use bytes::BytesMut;
 use rtc::crypto;
@@ -204,8 +205,12 @@ impl Session {
         &self.remote
     }
 
-    /// A datagram came.
+    /// A datagram came. One that could turn our role in ICE is dropped ([`stun::claims_controlled`]).
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        if stun::claims_controlled(datagram) {
+            tracing::trace!(%from, "a check that claims to be controlled");
+            return;
+        }
         let transport = TransportContext {
             local_addr: nominal(from),
             peer_addr: from,

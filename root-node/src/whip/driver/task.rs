@@ -50,10 +50,10 @@ impl Entry {
         at: Now,
         socket: &UdpSocket,
         counters: &Counters,
-        mut answered: impl FnMut(SocketAddr),
+        mut sent: impl FnMut(SocketAddr, &[u8]),
     ) {
         while let Some((to, datagram)) = self.session.poll_send() {
-            answered(to);
+            sent(to, &datagram);
             // What does not fit into the socket is lost like on any other part of the way.
             let _ = socket.try_send_to(&datagram, outward(to, socket.local_addr().ok()));
         }
@@ -254,7 +254,7 @@ impl WhipTask {
             if end.is_some() {
                 entry.session.close(now);
             }
-            entry.flush(at, socket, counters, |to| routes.add_address(key, to));
+            entry.flush(at, socket, counters, |to, sent| routes.sent(key, to, sent));
             entry.due = entry.session.poll_timeout();
             end.or(entry.session.ended())
         }));

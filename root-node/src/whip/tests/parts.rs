@@ -5,6 +5,7 @@ use super::super::plan::Plan;
 use super::super::session::{CONNECT_TIME, Certificate, End, SILENCE_TIME, Session};
 use super::super::tap::{Found, Media, Tap};
 use super::*;
+use ring::hmac;
 use rtc::interceptor::{AttributedPacket, Packet, TaggedPacket};
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
@@ -257,14 +258,52 @@ fn sessions_without_media_end_in_time() {
     assert!(!format!("{other:?}").contains(&other.local().pwd));
 }
 
-#[test]
-fn strangers_bytes_do_no_harm() {
-    let now = instant();
+fn session(now: Instant) -> Session {
     let certificate = Certificate::generate().unwrap();
     let ice = Credentials::new("EsAw", "bP+XJMM09aR8AiX1jdukzR6Y").unwrap();
     let plan = planned(&offer(&[])).unwrap();
     let fingerprint = certificate.fingerprint().to_owned();
-    let mut session = Session::new(now, &plan, &ice, &fingerprint, &certificate).unwrap();
+    Session::new(now, &plan, &ice, &fingerprint, &certificate).unwrap()
+}
+
+/// A Binding request to our fragment with this attribute, and a proof by this password.
+fn check(ufrag: &str, pwd: &str, attribute: &[u8]) -> Vec<u8> {
+    let name = format!("{ufrag}:EsAw");
+    let mut out = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    out.extend([0, 6]);
+    out.extend((name.len() as u16).to_be_bytes());
+    out.extend(name.bytes());
+    out.resize(out.len().next_multiple_of(4), 0);
+    out.extend(attribute);
+    // RFC 8489 section 14.5: the length counts the proof, which is of everything before it.
+    let length = (out.len() - 20 + 24) as u16;
+    out[2..4].copy_from_slice(&length.to_be_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, pwd.as_bytes());
+    let proof = hmac::sign(&key, &out);
+    out.extend([0, 8, 0, 20]);
+    out.extend(proof.as_ref());
+    out
+}
+
+#[test]
+fn nobody_turns_our_role_in_ice() {
+    let now = instant();
+    let from = SocketAddr::from(([192, 0, 2, 1], 1));
+    let mut session = session(now);
+    let Credentials { ufrag, pwd } = session.local().clone();
+    // ICE-CONTROLLED with the least tie-breaker, of who does not know the password.
+    let controlled = [0x80, 0x29, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    session.handle_datagram(now, from, &check(&ufrag, "another", &controlled));
+    assert!(session.poll_send().is_none());
+    // The broadcaster nominates, which it may while it controls.
+    session.handle_datagram(now, from, &check(&ufrag, &pwd, &[0, 0x25, 0, 0]));
+    assert_eq!(session.poll_send().map(|(to, _)| to), Some(from));
+}
+
+#[test]
+fn strangers_bytes_do_no_harm() {
+    let now = instant();
+    let mut session = session(now);
     let mut state = 1u64;
     for n in 0..2_000u64 {
         let bytes: Vec<u8> = (0..n % 200)
