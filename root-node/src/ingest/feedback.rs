@@ -11,7 +11,8 @@ use std::time::Duration;
 /// How often the sender hears how its packets fare.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// At most two key-frame requests a second: an encoder that answers each of them would spend its
-/// bit rate on key frames.
+/// bit rate on key frames. It counts for all layers of one encoder together: one that makes several
+/// (simulcast) may begin all of them anew when it is asked for one.
 pub const PLI_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The RTCP side of one port.
@@ -103,6 +104,16 @@ impl Feedback {
     pub fn poll_timeout(&self) -> Option<Mono> {
         self.peer?;
         Some(self.pli_due().map_or(self.next_report, |due| due.min(self.next_report)))
+    }
+
+    /// When the sender was asked for a key frame last, here or through another layer of its.
+    pub fn asked(&self) -> Option<Mono> {
+        self.last_pli
+    }
+
+    /// The same encoder was asked through another layer: the next request waits for that as well.
+    pub fn asked_elsewhere(&mut self, at: Mono) {
+        self.last_pli = self.last_pli.max(Some(at));
     }
 
     /// The next packet for the sender.

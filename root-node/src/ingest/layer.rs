@@ -204,6 +204,28 @@ impl LayerIngest {
         }
     }
 
+    /// Who sent last.
+    pub fn source(&self) -> Option<Source> {
+        self.source.map(|(source, _)| source)
+    }
+
+    /// Who was asked for a key frame last, and when.
+    pub fn asked(&self) -> Option<(Source, Mono)> {
+        Some((self.source?.0, self.feedback.asked()?))
+    }
+
+    /// The same source was asked through another layer. What is wanted here goes along with that, if
+    /// this layer's time has come, and else waits as long as the others.
+    pub fn asked_with(&mut self, now: Now, shift: &mut ClockShift, at: Mono) {
+        self.handle_timeout(now, shift);
+        self.asked_elsewhere(at);
+    }
+
+    /// A source that may come here was asked through another layer.
+    pub fn asked_elsewhere(&mut self, at: Mono) {
+        self.feedback.asked_elsewhere(at);
+    }
+
     /// The next packet to be sealed.
     pub fn poll_packet(&mut self) -> Option<Packet> {
         self.outlet.queue.pop_front()

@@ -153,8 +153,15 @@ impl StreamIngest {
             ingest.count_drop(DropReason::SecondSender);
             return Err(DropReason::SecondSender);
         }
+        let known = ingest.source() == Some(from);
+        if !known {
+            self.ask_no_sooner(layer, from);
+        }
+        let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
         let before = (ingest.size(), ingest.profile(), ingest.counters().accepted);
+        let asked = ingest.asked();
         let taken = ingest.handle_datagram(now, port, from, datagram, &mut self.shift);
+        let asks = ingest.asked() != asked;
         if ingest.counters().accepted != before.2 {
             self.heard = Some(now.mono);
             // Nobody else can have been heard while it holds the ports.
@@ -163,6 +170,9 @@ impl StreamIngest {
             }
         }
         let changed = (ingest.size(), ingest.profile()) != (before.0, before.1);
+        if asks {
+            self.ask_together(now);
+        }
         // The definition first: who hears that the stream is live can describe it.
         if changed {
             self.redefine();
@@ -176,6 +186,7 @@ impl StreamIngest {
         for layer in &mut self.layers {
             layer.handle_timeout(now, &mut self.shift);
         }
+        self.ask_together(now);
         self.redefine();
         self.update_live(now.mono);
     }
@@ -186,6 +197,46 @@ impl StreamIngest {
             layer.request_key_frame();
         }
         self.handle_timeout(now);
+    }
+
+    /// A source that is new to a layer may have been asked through another one of the track.
+    fn ask_no_sooner(&mut self, layer: usize, from: Source) {
+        let mut end = 0;
+        for track in &self.tracks {
+            let first = end;
+            end += track.layers;
+            if !(first..end).contains(&layer) {
+                continue;
+            }
+            let Some(own) = self.layers.get_mut(first..end) else { return };
+            let theirs = own.iter().filter_map(LayerIngest::asked).filter(|(to, _)| *to == from);
+            let last = theirs.map(|(_, at)| at).max();
+            if let (Some(at), Some(layer)) = (last, own.get_mut(layer - first)) {
+                layer.asked_elsewhere(at);
+            }
+        }
+    }
+
+    /// Layers of one track that come from one source are made by one encoder: it is asked for key frames
+    /// of all of them in the same moment, and then not for [`PLI_INTERVAL`](super::feedback::PLI_INTERVAL).
+    fn ask_together(&mut self, now: Now) {
+        let mut rest = &mut self.layers[..];
+        for track in &self.tracks {
+            let count = track.layers.min(rest.len());
+            let (own, others) = std::mem::take(&mut rest).split_at_mut(count);
+            rest = others;
+            for from in 0..own.len() {
+                let Some((source, at)) = own.get(from).and_then(LayerIngest::asked) else {
+                    continue;
+                };
+                let behind = |layer: &LayerIngest| {
+                    layer.source() == Some(source) && layer.asked().is_none_or(|(_, own)| own < at)
+                };
+                for layer in own.iter_mut().filter(|layer| behind(layer)) {
+                    layer.asked_with(now, &mut self.shift, at);
+                }
+            }
+        }
     }
 
     /// The next packet to be sealed.
