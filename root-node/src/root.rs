@@ -38,10 +38,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tap::Tap;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How often the root renews its own certificate within its life.
 const RENEWALS: u32 = 3;
+
+/// How long the root's end may wait for its goodbyes to broadcasters: they are a datagram each.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
 
 /// A running root.
 pub struct Root {
@@ -58,7 +62,10 @@ pub struct Root {
     /// The tree and its statistics.
     pub view: watch::Receiver<Arc<RootView>>,
     task: NodeTask,
+    /// Says that it has begun to drain.
+    pub draining: CancellationToken,
     stop: CancellationToken,
+    whip: Option<JoinHandle<()>>,
     /// Writes what is left when it is dropped.
     _writer: Writer,
 }
@@ -139,6 +146,8 @@ impl Root {
             ops: config.ops.enabled.then_some((config.ops.listen, ops)),
         };
         let (taps, tap_notes) = (table.clone(), notes.clone());
+        let draining = CancellationToken::new();
+        let tap_draining = draining.clone();
         let core = |bound: &Bound| {
             let root = announced(&config, id.clone(), bound);
             tracing::info!(id = %root.id, server = ?root.server, media = ?root.media, "root starts");
@@ -152,7 +161,7 @@ impl Root {
                 core.follow(drawing, drawn);
             }
             core.restore(clock.now().mono, nodes, epoch);
-            Ok(Tap::new(core, view_tx, taps, tap_notes))
+            Ok(Tap::new(core, view_tx, taps, tap_notes, tap_draining))
         };
         let (node, task) = Node::start(options, core, Box::new(NoSink)).await?;
 
@@ -169,8 +178,10 @@ impl Root {
         let streams = Arc::new(started?);
         let whip = whip.map(|bound| {
             let tokens = whip::tokens(&config, store.clone(), clock);
-            bound.start(&config, (streams.clone(), tokens), clock, stop.clone())
+            let ends = (draining.clone(), stop.clone());
+            bound.start(&config, (streams.clone(), tokens), clock, ends)
         });
+        let (whip, whip_task) = whip.unzip();
         let state = HttpState {
             view: view.clone(),
             on_air,
@@ -205,7 +216,20 @@ impl Root {
         let scheme = if config.http.tls.cert.is_some() { "https" } else { "http" };
         let url = config.http.public_url.clone().unwrap_or_else(|| format!("{scheme}://{http}/"));
         tracing::info!(%url, data = %data_dir.display(), "pages are served");
-        Ok(Root { node, http, ingest, streams, sources, view, task, stop, _writer: writer })
+        let whip = whip_task;
+        Ok(Root {
+            node,
+            http,
+            ingest,
+            streams,
+            sources,
+            view,
+            draining,
+            task,
+            stop,
+            whip,
+            _writer: writer,
+        })
     }
 
     /// Runs until SIGTERM, Ctrl-C or a failure; says why it stopped.
@@ -214,8 +238,7 @@ impl Root {
     /// If the node failed.
     pub async fn run_until_signalled(self) -> anyhow::Result<String> {
         let reason = self.task.run_until_signalled(self.node).await;
-        self.stop.cancel();
-        self.streams.ended().await;
+        end(&self.stop, &self.streams, self.whip).await;
         reason
     }
 
@@ -226,9 +249,20 @@ impl Root {
     pub async fn stop(self, reason: &str) -> anyhow::Result<String> {
         self.node.drain(reason);
         let reason = self.task.wait().await;
-        self.stop.cancel();
-        self.streams.ended().await;
+        end(&self.stop, &self.streams, self.whip).await;
         reason
+    }
+}
+
+/// Ends what takes streams in. Broadcasters are told before the process ends.
+async fn end(stop: &CancellationToken, streams: &Registry, whip: Option<JoinHandle<()>>) {
+    stop.cancel();
+    streams.ended().await;
+    let Some(whip) = whip else { return };
+    match tokio::time::timeout(GOODBYE_TIME, whip).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "WHIP has panicked"),
+        Err(_) => tracing::warn!("not all broadcasters were told that the root ends"),
     }
 }
 

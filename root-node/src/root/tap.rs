@@ -6,10 +6,11 @@ use crate::core::api::{RootCommand, RootOutput, RootView};
 use crate::ingest::driver::Order;
 use crate::store::writer::Notes;
 use crate::streams::Table;
-use relay_node::control::api::{Action, Core, Event};
+use relay_node::control::api::{Action, Core, Event, NodeCommand};
 use soleil_protocol::{Mono, Now};
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The core and who listens to it.
 pub struct Tap {
@@ -17,6 +18,8 @@ pub struct Tap {
     view: watch::Sender<Arc<RootView>>,
     ingest: Table,
     notes: Notes,
+    /// Says that the root is on its way out.
+    draining: CancellationToken,
     /// The root has no parent: it is attached from the beginning, and says so once.
     attached: bool,
 }
@@ -28,8 +31,9 @@ impl Tap {
         view: watch::Sender<Arc<RootView>>,
         ingest: Table,
         notes: Notes,
+        draining: CancellationToken,
     ) -> Self {
-        Self { core, view, ingest, notes, attached: false }
+        Self { core, view, ingest, notes, draining, attached: false }
     }
 
     fn pass_on(&self, output: RootOutput) {
@@ -55,6 +59,9 @@ impl Core for Tap {
     type Command = RootCommand;
 
     fn handle(&mut self, now: Now, event: Event<RootCommand>) {
+        if let Event::Command(RootCommand::Node(NodeCommand::Drain(_))) = &event {
+            self.draining.cancel();
+        }
         self.core.handle(now, event);
         while let Some(output) = self.core.poll_output() {
             self.pass_on(output);

@@ -27,7 +27,9 @@ async fn a_root_starts_takes_a_stream_in_and_stops() {
     config.media.listen = any;
     config.ops.listen = any;
     config.http.listen = any;
-    config.webrtc.listen = any;
+    // An address that nobody else has, so that a free port is a free port.
+    let whip = SocketAddr::new(crate::streams::tests::home(), 18_189);
+    config.webrtc.listen = whip;
     let mut demo = StreamSection::demo();
     demo.track[0].ports = vec![free_port().await];
     demo.track[1].ports = vec![free_port().await];
@@ -51,7 +53,12 @@ async fn a_root_starts_takes_a_stream_in_and_stops() {
     let mut counters = sealed.counters.clone();
     let taken = counters.wait_for(|layers| layers[0].3.accepted == 1);
     timeout(LIMIT, taken).await.unwrap().unwrap();
+    let draining = root.draining.clone();
+    assert!(!draining.is_cancelled());
     timeout(LIMIT, root.stop("test")).await.unwrap().unwrap();
+    // Nobody was let in meanwhile, and WHIP had said all that it had to say.
+    assert!(draining.is_cancelled());
+    UdpSocket::bind(whip).await.expect("its port is free");
 }
 
 #[tokio::test]
@@ -66,6 +73,7 @@ async fn a_stream_that_was_defined_at_run_time_is_there_when_the_root_starts_aga
         config.overlay.listen = any;
         config.media.listen = any;
         config.http.listen = any;
+        config.webrtc.listen = any;
         config.stream = Vec::new();
         Root::start(config, LogControl::none()).await.unwrap()
     };

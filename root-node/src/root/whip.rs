@@ -12,6 +12,7 @@ use relay_node::clock::Clock;
 use relay_node::config::candidates::Reach;
 use relay_node::config::reach;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 impl Streams for Registry {
@@ -82,18 +83,19 @@ pub fn bind(config: &Config, clock: Clock) -> anyhow::Result<Option<Bound>> {
 }
 
 impl Bound {
-    /// Starts what serves the port; gives what the handlers need.
+    /// Starts what serves the port; gives what the handlers need, and the task. `draining` says that
+    /// nobody new is let in, `stop` ends the sessions.
     pub fn start(
         self,
         config: &Config,
         (streams, tokens): (Arc<dyn Streams>, Arc<dyn PublishCheck>),
         clock: Clock,
-        stop: CancellationToken,
-    ) -> Arc<WhipSite> {
+        (draining, stop): (CancellationToken, CancellationToken),
+    ) -> (Arc<WhipSite>, JoinHandle<()>) {
         let section = &config.webrtc;
         let reach = Reach::new(&section.announce, self.whip.bound, &reach::guess(None), false);
-        tokio::spawn(self.task.run(stop));
-        Arc::new(WhipSite {
+        let task = tokio::spawn(self.task.run(stop));
+        let site = Arc::new(WhipSite {
             whip: self.whip,
             streams,
             tokens,
@@ -102,7 +104,9 @@ impl Bound {
             public_url: config.http.public_url.clone(),
             https: config.http.tls.cert.is_some(),
             clock,
-        })
+            draining,
+        });
+        (site, task)
     }
 }
 

@@ -29,6 +29,7 @@ use relay_node::http_server::ClientAddr;
 use relay_node::identity;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// The type of offers and answers.
 const SDP: &str = "application/sdp";
@@ -36,6 +37,8 @@ const SDP: &str = "application/sdp";
 const TRICKLE: &str = "application/trickle-ice-sdpfrag";
 /// When to come back if all places are taken.
 const RETRY_FULL: Duration = Duration::from_secs(10);
+/// When to come back to a root that is stopping: the next one is there soon.
+const RETRY_STOPPING: Duration = Duration::from_secs(5);
 /// How long a preflight's answer is good for, in seconds (browsers allow two hours).
 const PREFLIGHT_SECONDS: &str = "7200";
 /// Length of a session's name in hexadecimal digits.
@@ -86,6 +89,8 @@ pub struct WhipSite {
     pub https: bool,
     /// Tells the time.
     pub clock: Clock,
+    /// Whether the root is on its way out: then nobody new is let in.
+    pub draining: CancellationToken,
 }
 
 /// All routes.
@@ -144,6 +149,9 @@ async fn begin(
     body: &[u8],
 ) -> Result<Response, Problem> {
     let target = access::authorize(site, stream, headers).await?;
+    if site.draining.is_cancelled() {
+        return Err(stopping());
+    }
     need_type(headers, SDP)?;
     let text = std::str::from_utf8(body).map_err(|_| bad("the body is not text"))?;
     let offer = Offer::parse(text).map_err(refused_offer)?;
@@ -179,8 +187,7 @@ async fn begin(
     let location = format!("{}/whip/{stream}/{}", base(site, headers), id.0);
     let stream = stream.to_owned();
     if !site.whip.begin(NewSession { id, stream, session, feed, place }).await {
-        let text = "the root is stopping";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
+        return Err(stopping());
     }
     let mut response = (StatusCode::CREATED, sdp).into_response();
     let out = response.headers_mut();
@@ -271,6 +278,10 @@ fn refused_offer(error: OfferError) -> Problem {
         OfferError::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     Problem::new(status, error.to_string())
+}
+
+fn stopping() -> Problem {
+    later(StatusCode::SERVICE_UNAVAILABLE, "the root is stopping", RETRY_STOPPING)
 }
 
 fn bad(text: &str) -> Problem {

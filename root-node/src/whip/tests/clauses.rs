@@ -272,6 +272,17 @@ async fn section_4_5_when_all_places_are_taken_it_is_503_with_retry_after() {
 }
 
 #[tokio::test]
+async fn section_4_5_a_root_that_stops_is_503_with_retry_after_and_lets_sessions_go_on() {
+    let site = Site::start().await;
+    let session = site.post(&offer(&[])).await.session(&site);
+    site.draining.cancel();
+    let answer = site.post(&offer(&[])).await;
+    answer.refuses(503, "stopping");
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+    assert_eq!(site.ask("DELETE", &session, &[], "").await.status, 200);
+}
+
+#[tokio::test]
 async fn section_4_6_ice_servers_come_as_links() {
     let server = |url: &str, user: Option<&str>| IceServer {
         url: url.to_owned(),

@@ -84,6 +84,7 @@ struct Site {
     ingest: IngestHandle,
     packets: mpsc::UnboundedReceiver<HopPacket>,
     stop: CancellationToken,
+    draining: CancellationToken,
     /// Ends the stream alone.
     stop_stream: CancellationToken,
 }
@@ -117,7 +118,7 @@ impl Site {
     async fn with(setup: Setup) -> Self {
         let Setup { places, ice_servers, tokens } = setup;
         let clock = Clock::start();
-        let stop = CancellationToken::new();
+        let (stop, draining) = (CancellationToken::new(), CancellationToken::new());
         let mut start = |track: &TrackSpec, layer: usize| {
             let first = if track.codec == Codec::Opus { 20 } else { FIRST };
             let (index, reserved) = (PacketIndex(100), PacketIndex(1 << 40));
@@ -143,11 +144,12 @@ impl Site {
             public_url: None,
             https: false,
             clock,
+            draining: draining.clone(),
         };
         let server = HttpServer::bind(any, None).await.unwrap();
         let http = server.local_addr().unwrap();
         tokio::spawn(server.serve(router(Arc::new(site)), stop.clone()));
-        Self { http, whip, ingest, packets, stop, stop_stream }
+        Self { http, whip, ingest, packets, stop, draining, stop_stream }
     }
 
     /// One request; headers are lines.
