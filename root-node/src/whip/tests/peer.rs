@@ -302,15 +302,16 @@ async fn a_broadcaster_that_has_crashed_has_its_stream_again() {
     let session = first.on_air(&mut site).await.session(&site);
     // It sends nothing any more, and comes again as somebody else, as often as it takes.
     let mut attempts = 0;
+    let mut next = tokio::time::interval(Duration::from_millis(100));
     let again = async {
         loop {
+            next.tick().await;
             attempts += 1;
             let answer = site.post(&offer(&[])).await;
             if answer.status == 201 {
                 break;
             }
             answer.refuses(409, "already");
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(LIMIT, again).await.unwrap();
