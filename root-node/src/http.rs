@@ -17,6 +17,7 @@ use crate::core::pick::LeafPicker;
 use crate::store::Store;
 use crate::streams::Registry;
 use crate::whip;
+use crate::whip::PublishCheck;
 use crate::whip::http::WhipSite;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -57,6 +58,8 @@ pub struct HttpState {
     pub streams: Arc<Registry>,
     /// Knows tokens.
     pub store: Arc<Store>,
+    /// Knows who may broadcast what.
+    pub publishers: Arc<dyn PublishCheck>,
     /// Broadcasters over WebRTC, if they are taken.
     pub whip: Option<Arc<WhipSite>>,
 }
@@ -71,6 +74,7 @@ pub fn router(state: Arc<HttpState>) -> Router {
     Router::new()
         .route("/", get(pages::index))
         .route("/watch/{stream}", get(pages::watch))
+        .route("/broadcast", get(pages::broadcast))
         .route("/assets/{*path}", get(pages::asset))
         .merge(open)
         .merge(api::routes())

@@ -5,7 +5,7 @@ mod sources;
 mod tap;
 #[cfg(test)]
 mod tests;
-mod whip;
+pub(crate) mod whip;
 
 use crate::authority::RootAuthority;
 use crate::config::Config;
@@ -176,10 +176,10 @@ impl Root {
         };
         let started = Registry::start(store.clone(), around, view.clone(), config.ingest, known);
         let streams = Arc::new(started?);
+        let publishers = whip::tokens(&config, store.clone(), clock);
         let whip = whip.map(|bound| {
-            let tokens = whip::tokens(&config, store.clone(), clock);
             let ends = (draining.clone(), stop.clone());
-            bound.start(&config, (streams.clone(), tokens), clock, ends)
+            bound.start(&config, (streams.clone(), publishers.clone()), clock, ends)
         });
         let (whip, whip_task) = whip.unzip();
         let state = HttpState {
@@ -190,6 +190,7 @@ impl Root {
             clock,
             streams: streams.clone(),
             store,
+            publishers,
             whip,
         };
         tokio::spawn(server.serve(http::router(Arc::new(state)), stop.clone()));

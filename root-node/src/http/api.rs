@@ -1,10 +1,12 @@
 //! `/api/v1`: streams and their publish tokens. Reading is open to all; changing takes an operator's
-//! token (`auth`), and ports and tokens are shown to operators only. The OpenAPI text is made out of
-//! what stands beside the handlers (`openapi`).
+//! token (`auth`), and ports and tokens are shown to operators only; how viewers fare is shown to who
+//! broadcasts as well (`health`). The OpenAPI text is made out of what stands beside the handlers
+//! (`openapi`).
 
 pub mod auth;
 mod body;
 mod changes;
+mod health;
 mod openapi;
 mod streams;
 mod tokens;
@@ -33,6 +35,7 @@ pub fn routes() -> Router<Arc<HttpState>> {
             "/api/v1/streams/{stream}",
             get(streams::one).patch(changes::change).delete(changes::remove).options(preflight),
         )
+        .route("/api/v1/streams/{stream}/health", get(health::show))
         .route("/api/v1/streams/{stream}/start", post(changes::start))
         .route("/api/v1/streams/{stream}/stop", post(changes::stop))
         .route("/api/v1/streams/{stream}/tokens", get(tokens::list).post(tokens::create))

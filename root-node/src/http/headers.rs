@@ -12,6 +12,31 @@ const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'u
     https: ws: wss:; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; \
     form-action 'self'";
 
+/// The page that gets cameras and tokens calls nobody but us, and stands in no frame of others.
+const BROADCAST_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; media-src 'self' blob: mediastream:; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What pages may ask a browser for: nothing, except for the page that broadcasts.
+const FEATURES: &str = "camera=(), microphone=(), display-capture=(), geolocation=()";
+const BROADCAST_FEATURES: &str =
+    "camera=(self), microphone=(self), display-capture=(self), geolocation=()";
+const PERMISSIONS: HeaderName = HeaderName::from_static("permissions-policy");
+
+/// On the broadcaster page, in place of what every response has.
+pub fn for_broadcasting(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let set = [
+        (header::CONTENT_SECURITY_POLICY, BROADCAST_POLICY),
+        (PERMISSIONS, BROADCAST_FEATURES),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in set {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
 /// On every response.
 pub async fn secure(mut response: Response) -> Response {
     let headers = response.headers_mut();
@@ -19,6 +44,7 @@ pub async fn secure(mut response: Response) -> Response {
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
+        (PERMISSIONS, FEATURES),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
     for (name, value) in set {

@@ -1,5 +1,6 @@
 //! The web pages, embedded into the binary (built from `web/` by `make web`).
 
+use super::headers;
 use super::problem::Problem;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -28,6 +29,11 @@ pub async fn watch(headers: HeaderMap) -> Response {
     page("watch.html", &headers)
 }
 
+/// The broadcaster page; which stream it sends, and with which token, it reads from its address.
+pub async fn broadcast(headers: HeaderMap) -> Response {
+    headers::for_broadcasting(page("broadcast.html", &headers))
+}
+
 /// Scripts, styles and pictures.
 pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     file(&format!("assets/{path}"), FOREVER, &headers).unwrap_or_else(not_found)
@@ -42,7 +48,8 @@ pub async fn other(uri: axum::http::Uri, headers: HeaderMap) -> Response {
 }
 
 fn not_found() -> Response {
-    let text = "there is no such page: / lists the streams, /watch/NAME plays one";
+    let text =
+        "there is no such page: / lists the streams, /watch/NAME plays one, /broadcast sends one";
     Problem::new(StatusCode::NOT_FOUND, text).into_response()
 }
 

@@ -16,6 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+/// A publish token that stands in the configuration.
+const CONFIGURED_TOKEN: &str = "as the configuration has it";
+
 struct Site {
     addr: SocketAddr,
     view: watch::Sender<Arc<RootView>>,
@@ -63,6 +66,7 @@ async fn site(limits: Limits) -> Site {
         clock,
         streams: bench.registry.clone(),
         store: bench.store.clone(),
+        publishers: publishers(&bench),
         whip: None,
     };
     let server = HttpServer::bind(([127, 0, 0, 1], 0).into(), None).await.unwrap();
@@ -71,6 +75,13 @@ async fn site(limits: Limits) -> Site {
     let stop = CancellationToken::new();
     tokio::spawn(server.serve(router(Arc::new(state)), stop.clone()));
     Site { addr, view, tickets, clock, bench, stop, _data: data }
+}
+
+/// A token of the configuration, and those of the store.
+fn publishers(bench: &Bench) -> Arc<dyn PublishCheck> {
+    let configured = whip::ConfiguredTokens::new([("demo", CONFIGURED_TOKEN)]);
+    let stored = crate::root::whip::stored_tokens(bench.store.clone(), bench.clock);
+    Arc::new(whip::AnyOf(vec![Arc::new(configured), stored]))
 }
 
 async fn ask(site: &Site, request: &str) -> Answer {
@@ -247,11 +258,22 @@ async fn streams_are_listed() {
 #[tokio::test]
 async fn every_response_is_protected() {
     let site = site(Limits::default()).await;
-    for path in ["/", "/watch/demo", "/api/v1/streams", "/nothing"] {
+    for path in ["/", "/watch/demo", "/broadcast", "/api/v1/streams", "/nothing"] {
         let answer = get_(&site, path).await;
         assert!(answer.header("content-security-policy").unwrap().contains("script-src 'self'"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        // A camera is for one page only.
+        let camera = if path == "/broadcast" { "camera=(self)" } else { "camera=()" };
+        assert!(answer.header("permissions-policy").unwrap().contains(camera), "{path}");
     }
+    let broadcast = get_(&site, "/broadcast").await;
+    let features = broadcast.header("permissions-policy").unwrap();
+    assert!(features.contains("microphone=(self)") && features.contains("display-capture=(self)"));
+    let policy = broadcast.header("content-security-policy").unwrap();
+    for part in ["connect-src 'self';", "style-src 'self';", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert_eq!(broadcast.header("referrer-policy"), Some("no-referrer"));
     // Pages that are there come with a tag and are not sent twice.
     let page = get_(&site, "/").await;
     if page.status == 200 {

@@ -57,7 +57,12 @@ pub fn tokens(config: &Config, store: Arc<Store>, clock: Clock) -> Arc<dyn Publi
         .iter()
         .filter_map(|stream| Some((stream.name.as_str(), stream.publish_token.as_ref()?.secret())));
     let configured = Arc::new(ConfiguredTokens::new(configured));
-    Arc::new(AnyOf(vec![configured, Arc::new(Stored { store, clock })]))
+    Arc::new(AnyOf(vec![configured, stored_tokens(store, clock)]))
+}
+
+/// Those of the store alone.
+pub fn stored_tokens(store: Arc<Store>, clock: Clock) -> Arc<dyn PublishCheck> {
+    Arc::new(Stored { store, clock })
 }
 
 /// WHIP with its port bound.

@@ -63,6 +63,36 @@ impl FromRequestParts<Arc<HttpState>> for Reader {
     }
 }
 
+/// Lets through who may broadcast the stream, and operators.
+///
+/// # Errors
+/// What to answer to everybody else.
+pub async fn publisher_of(
+    stream: &str,
+    headers: &HeaderMap,
+    state: &Arc<HttpState>,
+) -> Result<(), Problem> {
+    let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(bearer);
+    if let Some(token) = token {
+        let (publishers, stream) = (state.publishers.clone(), stream.to_owned());
+        let token = token.to_owned();
+        let check = move || publishers.check(&stream, Some(&token)).is_ok();
+        // The store may be waiting for the disk. What fails here is looked at once more below.
+        if tokio::task::spawn_blocking(check).await.unwrap_or(false) {
+            return Ok(());
+        }
+    }
+    const WHOSE: &str = "this is for who broadcasts the stream: send its publish token, or an \
+        operator's, as `Authorization: Bearer TOKEN`";
+    match right(headers, state).await? {
+        Some(Right::Operate) => Ok(()),
+        Some(Right::Publish(_)) => {
+            Err(Problem::new(StatusCode::FORBIDDEN, WHOSE).challenge(TOO_LITTLE))
+        }
+        None => Err(Problem::new(StatusCode::UNAUTHORIZED, WHOSE).challenge(NONE)),
+    }
+}
+
 /// The right that comes with the request; `None` if no token does.
 async fn right(headers: &HeaderMap, state: &Arc<HttpState>) -> Result<Option<Right>, Problem> {
     let Some(header) = headers.get(header::AUTHORIZATION) else { return Ok(None) };

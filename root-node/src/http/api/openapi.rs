@@ -1,7 +1,7 @@
 //! `/api/v1/openapi.json`: the API for machines, made out of what stands beside the handlers.
 
 use super::super::problem::ProblemBody;
-use super::{changes, streams, tokens};
+use super::{changes, health, streams, tokens};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -15,7 +15,7 @@ use utoipa::{Modify, OpenApi};
     ),
     paths(
         document,
-        streams::list, streams::one,
+        streams::list, streams::one, health::show,
         changes::define, changes::change, changes::start, changes::stop, changes::remove,
         tokens::list, tokens::create, tokens::revoke,
     ),
@@ -28,11 +28,16 @@ struct Schemes;
 
 impl Modify for Schemes {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let mut bearer = Http::new(HttpAuthScheme::Bearer);
-        let text = "An operator's token: `root-node token create --role operator`.";
-        bearer.description = Some(text.to_owned());
         let components = api.components.get_or_insert_default();
-        components.add_security_scheme("operator", SecurityScheme::Http(bearer));
+        let schemes = [
+            ("operator", "An operator's token: `root-node token create --role operator`."),
+            ("publisher", "A publish token of the stream, as WHIP takes it."),
+        ];
+        for (name, text) in schemes {
+            let mut bearer = Http::new(HttpAuthScheme::Bearer);
+            bearer.description = Some(text.to_owned());
+            components.add_security_scheme(name, SecurityScheme::Http(bearer));
+        }
     }
 }
 

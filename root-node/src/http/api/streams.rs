@@ -146,7 +146,7 @@ pub fn describe(state: &HttpState, info: Info, operator: bool) -> Stream {
 
 /// Each leaf counts its own viewers; sums of counts, not means. What a node said before it went
 /// is kept for its return, and is nobody's viewers now.
-fn viewers(view: &RootView, id: PipelineId) -> u64 {
+pub(super) fn viewers(view: &RootView, id: PipelineId) -> u64 {
     let viewers: f64 = view
         .nodes
         .iter()

@@ -348,7 +348,8 @@ async fn the_openapi_text_has_every_route_and_every_answer() {
     }
     let guarded = GUARDED.iter().map(|(method, path, _)| (*method, *path));
     let open = ["/api/v1/streams", "/api/v1/streams/demo", "/api/v1/openapi.json"];
-    let all: Vec<_> = guarded.chain(open.map(|path| ("GET", path))).collect();
+    let publishers = [("GET", "/api/v1/streams/demo/health")];
+    let all: Vec<_> = guarded.chain(open.map(|path| ("GET", path))).chain(publishers).collect();
     assert_eq!(documented, all.len());
     for (method, path) in all {
         let path = path.replace("demo", "{stream}").replace("0123456789abcdef", "{token}");
@@ -360,4 +361,53 @@ async fn the_openapi_text_has_every_route_and_every_answer() {
         assert!(names.contains_key(name), "{name}");
     }
     assert_eq!(document["components"]["securitySchemes"]["operator"]["scheme"], "bearer");
+}
+
+#[tokio::test]
+async fn who_broadcasts_sees_how_viewers_fare() {
+    let (site, operator) = opened().await;
+    let own = token(&site, Right::Publish("demo".into()));
+    let others = token(&site, Right::Publish("news".into()));
+    let path = "/api/v1/streams/demo/health";
+    let asked = async |token: &str| send(&site, "GET", path, token, "").await;
+    let configured = format!("Bearer {CONFIGURED_TOKEN}");
+    for good in [&own, &configured, &operator] {
+        let answer = asked(good).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+        assert_eq!((&answer.json()["live"], &answer.json()["loss"]), (&json!(false), &Value::Null));
+    }
+    let none = asked("").await;
+    assert_eq!(none.status, 401);
+    assert_eq!(none.header("www-authenticate"), Some("Bearer realm=\"soleil\""));
+    assert!(detail(&none).contains("publish token"));
+    let wrong = asked("Bearer as somebody guesses it").await;
+    assert_eq!(wrong.status, 401);
+    assert!(wrong.header("www-authenticate").unwrap().contains("invalid_token"));
+    let little = asked(&others).await;
+    assert_eq!(little.status, 403);
+    assert!(little.header("www-authenticate").unwrap().contains("insufficient_scope"));
+    let unknown = "/api/v1/streams/none/health";
+    assert_eq!(send(&site, "GET", unknown, &operator, "").await.status, 404);
+    assert_eq!(send(&site, "GET", unknown, "", "").await.status, 401);
+
+    // Means of the whole tree, and the leaf whose viewers fare worst; one that is gone does not count.
+    let mut seen = (*view(true, &[("leaf-1", 3), ("leaf-2", 1), ("leaf-3", 9)])).clone();
+    let stat = |name: &str, value, weight| Stat { name: name.into(), value, weight: Some(weight) };
+    for (node, lost) in seen.nodes.iter_mut().zip([0.01, 0.2, 0.9]) {
+        node.stats[0].stats.push(stat("fractionlost", lost, 3.0));
+    }
+    seen.nodes[2].attached = false;
+    seen.pipelines[0].stats = vec![
+        stat("fractionlost", 0.0575, 4.0),
+        stat("rtt", 20.5, 4.0),
+        stat("viewerjitter", 3.5, 4.0),
+        stat("bitrate", 1_500_000.0, 4.0),
+    ];
+    site.view.send_replace(Arc::new(seen));
+    let expected = json!({
+        "live": true, "since": 1234, "viewers": 4, "reporting": 4, "loss": 0.0575, "worst_loss": 0.2,
+        "rtt_ms": 20.5, "jitter_ms": 3.5, "bitrate": 1_500_000.0
+    });
+    assert_eq!(asked(&own).await.json(), expected);
+    assert_eq!(asked(&own).await.header("access-control-allow-headers"), None);
 }
