@@ -16,10 +16,11 @@ export default defineConfig({
   plugins: [
     svelte(),
     {
-      name: 'watch-page',
+      name: 'addresses-as-the-root-has-them',
       configureServer(server) {
         server.middlewares.use((request, _response, next) => {
           if (request.url?.startsWith('/watch/')) request.url = '/watch.html';
+          if (/^\/broadcast(\?|$)/.test(request.url ?? '')) request.url = '/broadcast.html';
           next();
         });
       },
@@ -29,8 +30,8 @@ export default defineConfig({
     target: 'es2022',
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    rollupOptions: { input: { index: page('index.html'), watch: page('watch.html') } },
+    rollupOptions: { input: { index: page('index.html'), watch: page('watch.html'), broadcast: page('broadcast.html') } },
   },
-  server: { proxy: { '/whep': ROOT, '/api': ROOT } },
+  server: { proxy: { '/whep': ROOT, '/whip': ROOT, '/api': ROOT } },
   test: { include: ['src/**/*.test.ts'] },
 });

@@ -75,7 +75,8 @@ export function parseIceServers(link: string | null): RTCIceServer[] {
   return servers;
 }
 
-async function reason(response: Response): Promise<string> {
+/** A short reason from a refusal, or an empty text. */
+export async function readReason(response: Response): Promise<string> {
   try {
     const text = (await response.text()).trim();
     const type = response.headers.get('content-type') ?? '';
@@ -129,7 +130,7 @@ export async function postOffer(
   }
   throw new WhepError({
     kind: failureKind(response.status),
-    detail: await reason(response),
+    detail: await readReason(response),
     retryAfter: parseRetryAfter(response.headers.get('retry-after'), Date.now()),
   });
 }
