@@ -30,7 +30,13 @@ export default defineConfig({
     target: 'es2022',
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    rollupOptions: { input: { index: page('index.html'), watch: page('watch.html'), broadcast: page('broadcast.html') } },
+    rollupOptions: {
+      input: {
+        index: page('index.html'),
+        watch: page('watch.html'),
+        broadcast: page('broadcast.html'),
+      },
+    },
   },
   server: { proxy: { '/whep': ROOT, '/whip': ROOT, '/api': ROOT } },
   test: { include: ['src/**/*.test.ts'] },

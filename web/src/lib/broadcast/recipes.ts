@@ -48,7 +48,9 @@ export function recipes(input: RecipeInput): Recipe[] {
   const wrong = (program: string, codecs: string[]) =>
     sends(codecs)
       ? []
-      : [`${program} sends ${codecs.join(' or ')} over WHIP, and this stream takes ${input.codec}.`];
+      : [
+          `${program} sends ${codecs.join(' or ')} over WHIP, and this stream takes ${input.codec}.`,
+        ];
   return [
     {
       id: 'obs',
@@ -57,10 +59,7 @@ export function recipes(input: RecipeInput): Recipe[] {
         ...wrong('OBS', ['H264', 'AV1']),
         'OBS 30 or later. Settings, Stream: choose the service WHIP. Settings, Output: B-frames 0, key frames every 1 or 2 s.',
       ],
-      lines: [
-        line('Server', () => input.url),
-        line('Bearer token', (token) => token),
-      ],
+      lines: [line('Server', () => input.url), line('Bearer token', (token) => token)],
     },
     {
       id: 'ffmpeg',
