@@ -229,6 +229,46 @@ impl Publisher {
     }
 }
 
+/// A program that prints a JSON line for each step that it has taken; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Steps {
+    process: Process,
+    read: usize,
+}
+
+impl Steps {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn start(program: &str, arguments: &[&str]) -> Result<Self, HarnessError> {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("browser");
+        let mut command = Command::new("node");
+        command.current_dir(directory).arg(program).args(arguments);
+        Ok(Self { process: Process::start(program, &mut command)?, read: 0 })
+    }
+
+    /// The next line, which must be of this step.
+    ///
+    /// # Errors
+    /// If another one comes, or none.
+    pub fn next(&mut self, step: &str, limit: Duration) -> Result<serde_json::Value, HarnessError> {
+        let mut found = None;
+        crate::wait::holds_within(limit, || {
+            let ended = self.process.exit().is_some();
+            let lines = self.process.stdout();
+            found = lines.into_iter().filter(|line| line.starts_with('{')).nth(self.read);
+            found.is_some() || ended
+        });
+        let line = found.unwrap_or_else(|| "nothing".to_owned());
+        self.read += 1;
+        match parse::<serde_json::Value>(&line) {
+            Ok(said) if said["ok"] == true && said["step"] == step => Ok(said),
+            _ => Err(self.process.failed(format!("not the step {step:?}: {line}"))),
+        }
+    }
+}
+
 fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, HarnessError> {
     serde_json::from_str(line).map_err(|error| HarnessError::Process {
         name: "browser".into(),

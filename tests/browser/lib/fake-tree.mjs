@@ -22,6 +22,12 @@ const CSP =
   "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
   "connect-src 'self' http: https:; media-src 'self' blob:; object-src 'none'; base-uri 'none'";
 
+// As root-node/src/http/headers.rs has it.
+const BROADCAST_CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+  "media-src 'self' blob: mediastream:; connect-src 'self'; base-uri 'none'; " +
+  "form-action 'none'; frame-ancestors 'none'";
+
 const listen = (server) =>
   new Promise((resolve) => {
     server.listen(0, '127.0.0.1', () => resolve(server.address().port));
@@ -51,11 +57,15 @@ export async function startFakeTree({ width = 640, height = 360, fps = 30 } = {}
         live: true,
         viewers: 128,
         tracks: [
-          { name: 'video', codec: 'H264' },
-          { name: 'audio', codec: 'opus' },
+          { name: 'video', kind: 'video', codec: 'H264', layers: [{}] },
+          { name: 'audio', kind: 'audio', codec: 'opus', layers: [{}] },
         ],
       },
     ],
+    /** What `POST /whip/{name}` answers, likewise; null: the root has no WHIP. */
+    whip: { demo: [401, {}, 'the publish token is not this stream’s'] },
+    /** Broadcasters' requests: when, and with which Authorization. */
+    offers: [],
     posts: 0,
     deletes: [],
   };
@@ -117,14 +127,23 @@ export async function startFakeTree({ width = 640, height = 360, fps = 30 } = {}
           state.routes[name] ?? [404, {}, 'There is no such stream.'];
         return send(status, { 'content-type': 'text/plain', ...headers }, text);
       }
+      if (pathname.startsWith('/whip/') && state.whip !== null) {
+        if (request.method === 'OPTIONS') return send(200, { 'accept-post': 'application/sdp' });
+        await body(request);
+        state.offers.push({ at: performance.now(), token: request.headers.authorization });
+        const answer = state.whip[decodeURIComponent(pathname.slice(6))];
+        const [status, headers, text] = answer ?? [404, {}, 'There is no such stream.'];
+        return send(status, { 'content-type': 'text/plain', ...headers }, text);
+      }
       let file = pathname === '/' ? 'index.html' : pathname;
       if (pathname.startsWith('/watch/')) file = 'watch.html';
+      if (pathname === '/broadcast') file = 'broadcast.html';
       const data = await readFile(join(DIST, normalize(`/${file}`)));
       return send(
         200,
         {
           'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
-          'content-security-policy': CSP,
+          'content-security-policy': file === 'broadcast.html' ? BROADCAST_CSP : CSP,
         },
         data,
       );

@@ -33,7 +33,7 @@ export function isNote(view: PlayerView): boolean {
 }
 
 /** What is said aloud of them, as one sentence or two. */
-export function spoken({ title, text }: Pick<Words, 'title' | 'text'>): string {
+export function spoken({ title, text }: Words): string {
   return text ? `${title}${title.endsWith('…') ? '' : '.'} ${text}` : title;
 }
 
