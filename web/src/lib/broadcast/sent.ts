@@ -9,7 +9,7 @@ export interface LayerSample {
   /** Null where there is only one encoding. */
   rid: string | null;
   codec: string | null;
-  /** With headers and resends: what the network carries. */
+  /** The picture alone: no headers, padding or resends, with which browsers also probe the link. */
   bytes: number;
   frames: number;
   width: number;
@@ -24,6 +24,8 @@ export interface SentSample {
   /** Milliseconds. */
   at: number;
   layers: LayerSample[];
+  /** Everything that went out, where the browser tells. */
+  bytes: number | null;
   sound: { codec: string | null; bytes: number } | null;
   rttMs: number | null;
   /** Share of packets that the root missed lately, from 0 to 1, before repair. */
@@ -53,7 +55,7 @@ export interface Sent {
   codec: string | null;
   soundCodec: string | null;
   soundBitrate: number | null;
-  /** All together, in bit/s. */
+  /** All that goes out, with headers, resends and probes, in bit/s. */
   bitrate: number;
   rttMs: number | null;
   loss: number | null;
@@ -79,10 +81,11 @@ export function readSent(report: Iterable<[string, unknown]>, at: number): SentS
   const codec = (entry: Entry) =>
     str(byId.get(str(entry, 'codecId') ?? ''), 'mimeType')?.split('/')[1] ?? null;
   const bytes = (entry: Entry) =>
-    (num(entry, 'bytesSent') ?? 0) + (num(entry, 'headerBytesSent') ?? 0);
+    (num(entry, 'bytesSent') ?? 0) - (num(entry, 'retransmittedBytesSent') ?? 0);
   const sample: SentSample = {
     at,
     layers: [],
+    bytes: null,
     sound: null,
     rttMs: null,
     loss: null,
@@ -112,6 +115,7 @@ export function readSent(report: Iterable<[string, unknown]>, at: number): SentS
       if (lost !== null) sample.loss = Math.max(sample.loss ?? 0, lost);
     } else if (entry.type === 'transport') {
       selected = str(entry, 'selectedCandidatePairId') ?? selected;
+      sample.bytes = num(entry, 'bytesSent') ?? sample.bytes;
     }
   }
   // Firefox has no transport entry, but marks the pair itself.
@@ -161,7 +165,10 @@ export function sentFigures(samples: readonly SentSample[], rids: readonly strin
     codec: last.layers[0]?.codec ?? null,
     soundCodec: last.sound?.codec ?? null,
     soundBitrate,
-    bitrate: layers.reduce((sum, layer) => sum + layer.bitrate, soundBitrate ?? 0),
+    bitrate:
+      last.bytes !== null && from.bytes !== null
+        ? rate(last.bytes, from.bytes)
+        : layers.reduce((sum, layer) => sum + layer.bitrate, soundBitrate ?? 0),
     rttMs: last.rttMs,
     loss: last.loss,
     available: last.available,
