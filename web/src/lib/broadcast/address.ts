@@ -19,7 +19,6 @@ export function readAddress(href: string): Address {
   const token = fragment.get('token')?.trim();
   const leaked = url.searchParams.has('token');
   url.searchParams.delete('token');
-  url.hash = '';
   return {
     stream: url.searchParams.get('stream')?.trim() || null,
     token: token || null,

@@ -36,8 +36,11 @@ const REFERENCE = { bitrate: 2_500_000, pixels: 1280 * 720 };
 const EXPONENT = 0.8;
 /** Below this nothing can be recognised, in bit/s. */
 const LEAST_BITRATE = 80_000;
-/** The short side of the smallest layer worth sending, in pixels. */
-const LEAST_SIDE = 80;
+/**
+ * The short side of the smallest layer worth sending, in pixels: what browsers themselves hold to (three
+ * layers from 960 × 540 on, two from 480 × 270 on). What is smaller they leave out without a word.
+ */
+const LEAST_SIDE = 135;
 
 /** What a picture may take, in bit/s. */
 export function bitrateFor(width: number, height: number): number {
@@ -48,21 +51,25 @@ export function bitrateFor(width: number, height: number): number {
 /**
  * The encodings for a stream, the best first. `source` is the captured picture, `side` the short side
  * that was chosen (720 for 720p): a larger picture is scaled down to it, a smaller one is left alone.
+ * `offered` is how many encodings a session has that stands already: there can't be more of them, and
+ * they keep their names.
  */
 export function planLayers(
   target: PictureTarget,
   source: { width: number; height: number },
   side: number,
+  offered: number | null = null,
 ): LayerPlan[] {
   const short = Math.max(1, Math.min(source.width, source.height));
   const first = Math.max(1, short / side);
   const fits = (index: number) => index === 0 || short / (first * 2 ** index) >= LEAST_SIDE;
-  const count = NAMES.filter((_, index) => index < target.layers && fits(index)).length;
-  return NAMES.slice(0, Math.max(1, count)).map(({ rid, name }, index) => {
+  const limit = Math.min(target.layers, offered ?? target.layers);
+  const count = Math.max(1, NAMES.filter((_, index) => index < limit && fits(index)).length);
+  const single = (offered ?? count) <= 1;
+  return NAMES.slice(0, count).map(({ rid, name }, index) => {
     const scale = first * 2 ** index;
     const width = Math.round(source.width / scale);
     const height = Math.round(source.height / scale);
-    const single = count <= 1;
     return {
       rid: single ? null : rid,
       name: single ? 'Picture' : name,

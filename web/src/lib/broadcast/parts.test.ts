@@ -79,10 +79,19 @@ describe('planLayers', () => {
       { rid: null, name: 'Picture', scale: 1 },
     ]);
     expect(planLayers({ codec: 'VP8', layers: 4 }, source, 720)).toHaveLength(3);
-    expect(planLayers({ codec: 'VP8', layers: 3 }, { width: 320, height: 180 }, 720)).toHaveLength(
-      2,
-    );
+    const count = (width: number, height: number) =>
+      planLayers({ codec: 'VP8', layers: 3 }, { width, height }, 720).length;
+    expect([count(960, 540), count(640, 360), count(480, 270), count(320, 180)]).toEqual([
+      3, 2, 2, 1,
+    ]);
     expect(planLayers({ codec: 'VP8', layers: 3 }, { width: 8, height: 8 }, 720)).toHaveLength(1);
+  });
+
+  it('keeps to the encodings of a session that stands', () => {
+    const target = { codec: 'VP8', layers: 3 };
+    const rids = (height: number, offered: number) =>
+      planLayers(target, { width: (height * 16) / 9, height }, 720, offered).map((p) => p.rid);
+    expect([rids(180, 3), rids(720, 1), rids(720, 2)]).toEqual([['h'], [null], ['h', 'm']]);
   });
 
   it('scales what is too large down to what was chosen, held upright too', () => {
