@@ -26,3 +26,6 @@ export function formatMs(ms: number): string {
 export function formatViewers(count: number): string {
   return `${count.toLocaleString('en')} ${count === 1 ? 'viewer' : 'viewers'}`;
 }
+
+/** Keeps numbers and their units on one line. */
+export const together = (text: string) => text.replace(/(\d) (?=\S)/g, '$1\u00a0');

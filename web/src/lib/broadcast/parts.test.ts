@@ -265,6 +265,14 @@ describe('sent', () => {
     expect(sentFigures(samples.slice(0, 1), [])).toBeNull();
   });
 
+  it('leaves out with what Chromium fills the link up', () => {
+    const samples = [1_000, 2_000].map((at) => readSent(report(['h', 'l'], at), at));
+    for (const { layers } of samples) for (const l of layers.slice(1)) l.target = 200_000;
+    const sent = sentFigures(samples, ['h', 'l']);
+    expect(sent?.layers.map((layer) => layer.bitrate)).toEqual([1_000_000, 200_000]);
+    expect(sent?.bitrate).toBe(8_000_000);
+  });
+
   it('has no rid where there is one encoding', () => {
     const samples = [1_000, 2_000].map((at) => readSent(report([undefined], at, 'new'), at));
     expect(sentFigures(samples, [])?.layers).toMatchObject([

@@ -9,8 +9,10 @@ export interface LayerSample {
   /** Null where there is only one encoding. */
   rid: string | null;
   codec: string | null;
-  /** The picture alone: no headers, padding or resends, with which browsers also probe the link. */
+  /** Without headers and resends. */
   bytes: number;
+  /** What the encoder is told to make, in bit/s, where the browser tells. */
+  target: number | null;
   frames: number;
   width: number;
   height: number;
@@ -101,6 +103,7 @@ export function readSent(report: Iterable<[string, unknown]>, at: number): SentS
         rid: str(entry, 'rid'),
         codec: codec(entry),
         bytes: bytes(entry),
+        target: num(entry, 'targetBitrate'),
         frames: num(entry, 'framesSent') ?? num(entry, 'framesEncoded') ?? 0,
         width: num(entry, 'frameWidth') ?? 0,
         height: num(entry, 'frameHeight') ?? 0,
@@ -132,6 +135,8 @@ export function readSent(report: Iterable<[string, unknown]>, at: number): SentS
 
 /** How far back rates are taken. */
 export const RATE_WINDOW_MS = 3_000;
+/** An encoder may go over its target by so much, for a key frame. */
+const OVER_TARGET = 1.5;
 
 /** Figures from samples in order of time; the last is the present. Null without two samples. */
 export function sentFigures(samples: readonly SentSample[], rids: readonly string[]): Sent | null {
@@ -142,6 +147,10 @@ export function sentFigures(samples: readonly SentSample[], rids: readonly strin
   if (!from || !before || last.at <= from.at) return null;
   const rate = (now: number, then: number) =>
     Math.max(0, ((now - then) * 8_000) / (last.at - from.at));
+  // Chromium fills up what the link has to spare with packets that it sends once more, and counts them
+  // as the lowest layer's own. An encoder does not go so far over what it is told to make.
+  const picture = (measured: number, target: number | null) =>
+    target !== null && measured > OVER_TARGET * target ? target : measured;
   const find = (sample: SentSample, rid: string | null) =>
     sample.layers.find((layer) => layer.rid === rid);
   const place = (layer: SentLayer) => {
@@ -154,7 +163,10 @@ export function sentFigures(samples: readonly SentSample[], rids: readonly strin
       width: layer.width,
       height: layer.height,
       fps: layer.fps,
-      bitrate: rate(layer.bytes, find(from, layer.rid)?.bytes ?? layer.bytes),
+      bitrate: picture(
+        rate(layer.bytes, find(from, layer.rid)?.bytes ?? layer.bytes),
+        layer.target,
+      ),
       flows: layer.active && layer.frames > (find(from, layer.rid)?.frames ?? 0),
       limit: layer.limit,
     }))
