@@ -359,6 +359,11 @@ describe('words', () => {
   it('help with each refusal', () => {
     expect(failureWords(failure('token'), 'demo').text).toContain('--stream demo');
     expect(failureWords(failure('taken'), 'demo').title).toMatch(/already/);
+    const rests = failureWords(failure('taken', 'the stream is stopped'), 'demo');
+    expect([rests.title, rests.text]).toEqual([
+      'The stream cannot be sent at the moment',
+      'The server says: the stream is stopped.',
+    ]);
     expect(failureWords(failure('refused', 'no H264'), 'demo').text).toContain('no H264');
     const unknown = { ...view, phase: 'refused', failure: failure('unknown') } as const;
     expect(wordsFor(unknown, 'x', false).title).toBe('No such stream');

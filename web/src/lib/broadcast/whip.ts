@@ -9,7 +9,7 @@ import { parseIceServers, readReason } from '../whep';
 export type FailureKind =
   | 'token' // 401, 403: no token, or not this stream's
   | 'unknown' // 404: there is no such stream
-  | 'taken' // 409: somebody broadcasts it already
+  | 'taken' // 409: somebody broadcasts it already, or it does not run
   | 'busy' // 503, 429: no place for another broadcaster
   | 'refused' // other 4xx: for example a codec that the stream does not have
   | 'trouble' // the rest, 5xx above all: the server answers, but something is wrong there

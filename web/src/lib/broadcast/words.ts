@@ -14,6 +14,10 @@ export interface Words {
 const TOKEN_HELP =
   'Whoever runs the server makes one with “root-node token create --role publisher --stream NAME”, or sets publish_token for the stream.';
 
+/** A 409 for another reason than somebody who broadcasts already: the stream is stopped, say. */
+const isResting = ({ kind, detail }: Failure) =>
+  kind === 'taken' && detail !== '' && !detail.includes('already');
+
 /** What is said of a "no". */
 export function failureWords(failure: Failure, stream: string): Words {
   const { kind, detail } = failure;
@@ -22,7 +26,7 @@ export function failureWords(failure: Failure, stream: string): Words {
     case 'token':
       return {
         title: 'The token does not open this stream',
-        text: `Look whether it was copied whole, is meant for “${stream}”, and has not run out or been revoked. ${TOKEN_HELP.replace('NAME', stream)}`,
+        text: `Look whether it was copied whole, is meant for “${stream}”, and has not run out or been revoked. ${TOKEN_HELP.replace('NAME', stream)}${said}`,
       };
     case 'unknown':
       return {
@@ -30,6 +34,9 @@ export function failureWords(failure: Failure, stream: string): Words {
         text: `The server has no stream called “${stream}”. Choose another one; it may have been removed.`,
       };
     case 'taken':
+      if (isResting(failure)) {
+        return { title: 'The stream cannot be sent at the moment', text: said.trim() };
+      }
       return {
         title: 'Somebody is broadcasting this stream already',
         text: `“${stream}” takes one broadcaster at a time. If that was you a moment ago, on a page that was closed or lost its network, it is free again in some ten seconds.`,
@@ -66,7 +73,7 @@ export function wordsFor(view: BroadcastView, stream: string, offline: boolean):
       return { title: 'On air', text: '' };
     case 'reconnecting': {
       if (offline) return { title: 'Reconnecting…', text: 'Your device seems to be offline.' };
-      if (view.failure?.kind === 'taken') {
+      if (view.failure?.kind === 'taken' && !isResting(view.failure)) {
         const text = 'The server still holds the lost connection. It lets it go in some seconds.';
         return { title: 'Reconnecting…', text };
       }
