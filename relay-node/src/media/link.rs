@@ -110,6 +110,9 @@ pub(super) struct Link {
     pub says_cut_off: bool,
     /// As of its last heartbeat.
     pub cut_off: bool,
+    /// With how many reports it is said again that this has changed: an event may be dropped where too
+    /// many wait.
+    pub repeats: u8,
     pub timers: Timers,
     pub sealer: SrtcpSealer,
     pub opener: SrtcpOpener,
@@ -163,6 +166,7 @@ impl Link {
             heard_rtcp: false,
             says_cut_off: false,
             cut_off: false,
+            repeats: 0,
             timers: Timers { binding: now, ..Timers::default() },
             sealer: SrtcpSealer::new(&ours),
             opener: SrtcpOpener::new(&theirs),

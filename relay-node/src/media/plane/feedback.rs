@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Longer round trips are clock faults, not paths.
 const MAX_RTT: Duration = Duration::from_secs(10);
 
+/// With how many Sender Reports, one a second, a change of a parent's way to the root is said again.
+const CUT_OFF_REPEATS: u8 = 3;
+
 /// Middle 32 bits of an NTP time (RFC 3550 section 4): seconds and fraction, 16.16.
 pub(super) fn middle(ntp: u64) -> u32 {
     (ntp >> 16) as u32
@@ -74,8 +77,8 @@ impl Plane {
         match item {
             Item::SenderReport { ntp, .. } => {
                 link.last_sr = Some((middle(ntp), now.mono));
-                if !is_child {
-                    // Again and again: an event may be dropped where too many wait.
+                if !is_child && (link.cut_off || link.repeats > 0) {
+                    link.repeats = link.repeats.saturating_sub(1);
                     let (id, cut_off) = (link.id, link.cut_off);
                     self.event(PlaneEvent::CutOff(id, cut_off));
                 }
@@ -113,6 +116,7 @@ impl Plane {
                 let cut_off = std::mem::take(&mut link.says_cut_off);
                 let (id, standby) = (link.id, link.standby);
                 if std::mem::replace(&mut link.cut_off, cut_off) != cut_off {
+                    link.repeats = CUT_OFF_REPEATS;
                     self.event(PlaneEvent::CutOff(id, cut_off));
                 }
                 // A backup sends nothing of which it could say how far it has come.
