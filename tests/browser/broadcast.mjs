@@ -23,7 +23,7 @@ const say = (step, more = {}) => console.log(JSON.stringify({ ok: true, step, ..
 const LOOKS = 5;
 const PATIENCE_MS = 60_000;
 
-/** Opens the watch page and waits until what it shows has changed several times. */
+/** Opens the watch page and waits until what it shows has changed several times. It goes on watching. */
 async function sees(browser) {
   const context = await browser.newContext();
   const page = await context.newPage();
@@ -43,7 +43,7 @@ async function sees(browser) {
     LOOKS,
     { timeout: PATIENCE_MS, polling: 200 },
   );
-  await context.close();
+  return context;
 }
 
 const browser = await launchWithDevices();
@@ -76,18 +76,19 @@ try {
   const told = [...own.addresses, ...other.addresses].filter((a) => a.includes(token));
   const address = other.page.url();
   await other.close();
-  const watching = sees(browser);
+  // Viewers are counted every other second: who went at once would not be.
+  const watching = await sees(browser);
   await page.waitForFunction(
     () => Number(document.querySelector('[data-figure=viewers]').textContent) === 1,
     null,
     { timeout: PATIENCE_MS, polling: 200 },
   );
-  await watching;
+  await watching.close();
   say('on air', { names, title, second, told, address });
 
   await own.phase('reconnecting', PATIENCE_MS);
   await own.phase('on-air', PATIENCE_MS);
-  await sees(browser);
+  await (await sees(browser)).close();
   say('back');
 
   await page.click('[data-control=stop]');
