@@ -310,6 +310,7 @@ impl NodeCore {
             // A move: stay, and let the root know. If it was asked for the move it takes no news of where
             // we are, and is asked again.
             self.say_move_failed(conn, &text);
+            self.end_join(why);
             self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
             return self.keep_warm();
         }

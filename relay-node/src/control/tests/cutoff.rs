@@ -229,6 +229,93 @@ fn backups_have_their_turn_once_and_none_is_left_for_an_old_ticket() {
     assert_eq!(rig.core.backup(), Some(&id("q")));
 }
 
+/// Cut off with its backup until the root is being dialed, as dial `4`.
+fn asking() -> Rig {
+    let mut rig = with_backup();
+    rig.message(PARENT, backups(&[("p", 15), ("q", 6)]));
+    rig.step(cut_off(5, true));
+    rig.step(cut_off(6, true));
+    let said = pass(&mut rig, 17_600 * MS);
+    assert_eq!(said, ["dial 4 root"]);
+    rig
+}
+
+#[test]
+fn nobody_is_asked_for_a_place_once_there_is_a_way_again() {
+    let mut rig = asking();
+    rig.step(cut_off(5, false));
+    assert_eq!(rig.dialed(4, ConnId(9)), ["close 9"], "no HELLO: the root knows nothing of it");
+    assert_eq!(pass(&mut rig, 30_000 * MS), [""; 0]);
+    assert_eq!(rig.core.parent(), Some(&id("p")));
+}
+
+#[test]
+fn an_answer_that_comes_when_there_is_a_way_again_is_followed_make_before_break() {
+    let answer = || from_root(None, redirect(u64::MAX, vec![offer("r", 8)]));
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    rig.step(cut_off(5, false));
+    let said = rig.message(ConnId(9), answer());
+    assert_eq!(said.last().unwrap(), "dial 6 r", "{said:?}");
+    assert!(!said.iter().any(|s| s.contains("bye")), "{said:?}");
+    assert_eq!((rig.core.parent(), rig.lack), (Some(&id("p")), None));
+    // Of no avail: the root, which counts on that place, is asked once more.
+    let failed = Event::DialFailed { dial: DialId(6), error: "down".into(), refused: false };
+    assert_eq!(rig.step(failed)[0], "2 error me>^ internal redirect");
+    let said = pass(&mut rig, 10_100 * MS);
+    assert!(said.iter().any(|s| s.ends_with(" root")), "{said:?}");
+    // A parent that has no way is left at once.
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    let said = rig.message(ConnId(9), answer());
+    assert!(said.contains(&"2 bye me>-".to_owned()), "{said:?}");
+}
+
+#[test]
+fn a_new_parent_that_is_cut_off_too_does_not_make_the_pauses_short_again() {
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    rig.message(ConnId(9), from_root(None, redirect(u64::MAX, vec![offer("r", 8)])));
+    rig.dialed(6, ConnId(10));
+    rig.message(ConnId(10), greeting("r", "me"));
+    rig.open(8);
+    assert_eq!(rig.core.parent(), Some(&id("r")));
+    rig.step(cut_off(8, true));
+    // The fourth look is 16 s after the third, a quarter more or less.
+    assert_eq!(pass(&mut rig, 11_900 * MS), [""; 0]);
+    assert_eq!(pass(&mut rig, 8_200 * MS), ["dial 7 root"]);
+    // After ten seconds with a way they are.
+    let failed = Event::DialFailed { dial: DialId(7), error: "down".into(), refused: false };
+    rig.step(failed);
+    rig.step(cut_off(8, false));
+    assert_eq!(pass(&mut rig, 10_000 * MS), [""; 0]);
+    rig.step(cut_off(8, true));
+    let said = pass(&mut rig, 17_600 * MS);
+    assert_eq!(said, ["dial 8 root"], "2, 4 and 8 s");
+}
+
+#[test]
+fn a_backup_that_has_a_way_comes_before_the_old_parent() {
+    let mut rig = with_backup();
+    let body = Redirect {
+        rank: Rank(9),
+        mode: MoveMode::Overlap,
+        identity: None,
+        parents: vec![offer("p2", 8), offer("q", 9)],
+    };
+    rig.message(PARENT, from_root(Some("me"), Body::Redirect(Box::new(body))));
+    rig.dialed(4, ConnId(10));
+    rig.message(ConnId(10), greeting("p2", "me"));
+    rig.open(8);
+    let said = rig.dialed(5, ConnId(11));
+    assert!(said.contains(&"11 hello me>q warm".to_owned()), "{said:?}");
+    rig.message(ConnId(11), warm_greeting("q"));
+    rig.open(9);
+    rig.step(cut_off(8, true));
+    let said = Rig::quiet(rig.wait(100 * MS));
+    assert!(said.contains(&"promote link 9".to_owned()), "{said:?}");
+}
+
 /// Waits in small steps; everybody answers PING.
 fn pass(rig: &mut Rig, micros: u64) -> Vec<String> {
     let mut said = Vec::new();
