@@ -1,13 +1,12 @@
-//! The way up: join at the root, attach to the parent that it names, move to another one, come
-//! back when the parent is lost. What hangs below is not touched here.
+//! The way up: attach to the parent that the root names, move to another one. Asking the root is in
+//! `join`, life with a parent in `parent`. What hangs below is not touched here.
 
 use super::NodeCore;
 use super::api::{Action, ConnId, DialId, DialTarget, Lack, credential_context};
 use super::backup::Backups;
 use super::cutoff::CutOff;
 use super::limits::{
-    ATTACH_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, DIAL_DOUBLINGS, JOIN_TIMEOUT, OPEN_MAX, OVERLAP_MAX,
-    OVERTAKEN, PING_INTERVAL, ROOT_SILENCE,
+    ATTACH_TIMEOUT, DIAL_DOUBLINGS, OPEN_MAX, OVERLAP_MAX, OVERTAKEN, PING_INTERVAL, ROOT_SILENCE,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
@@ -47,7 +46,7 @@ pub(super) struct Uplink {
 /// A dial and, once it worked, its connection.
 #[derive(Debug)]
 pub(super) struct Dialing {
-    dial: DialId,
+    pub(super) dial: DialId,
     pub(super) conn: Option<ConnId>,
     /// Whether the root has answered.
     pub(super) answered: bool,
@@ -86,54 +85,9 @@ impl NodeCore {
         self.up.parent.as_ref().map(|p| &p.id)
     }
 
-    /// Goes to the root, unless we are attached, on the way, or about to stop.
-    pub(super) fn seek(&mut self) {
-        if self.up.parent.is_none() {
-            self.ask_root();
-        }
-    }
-
-    /// Asks the root for a place, unless that is under way; a node that has a parent stays with it
-    /// until it has another one.
-    pub(super) fn ask_root(&mut self) {
-        let busy = self.up.join.is_some() || self.up.attempt.is_some();
-        if self.is_root() || busy || self.stopping.is_some() {
-            return;
-        }
-        let dial = self.next_dial();
-        self.up.join = Some(Dialing { dial, conn: None, answered: false });
-        self.timers.set(Timer::Join, self.now.mono.after(JOIN_TIMEOUT));
-        self.act(Action::Dial(dial, DialTarget::Root));
-    }
-
-    /// The parent serves and has a way to the root, so the root need not be asked, unless it has been, or
-    /// does not hear of us.
-    pub(super) fn unask_root(&mut self) {
-        let serves = self.up.parent.as_ref().is_some_and(|p| p.open);
-        let asked = self.up.join.as_ref().is_none_or(|join| join.conn.is_some());
-        if serves && !asked && !self.timers.is_set(&Timer::Return) {
-            self.end_join("there is a way again");
-        }
-    }
-
     pub(super) fn next_dial(&mut self) -> DialId {
         self.up.next_dial += 1;
         DialId(self.up.next_dial)
-    }
-
-    /// Sets the timer for the next try: doubled each time, with jitter so that the children of a
-    /// dead parent don't come back in step.
-    pub(super) fn back_off(&mut self, hopeless: bool) {
-        if self.up.parent.is_some() || self.stopping.is_some() || self.is_root() {
-            return;
-        }
-        let exponent = self.up.failures.min(16);
-        let pause = BACKOFF_MIN.saturating_mul(1 << exponent).min(BACKOFF_MAX);
-        let pause = if hopeless { BACKOFF_MAX } else { pause };
-        self.up.failures = self.up.failures.saturating_add(1);
-        let share = self.rng.random_range(750..1_250_u32);
-        let pause = pause.saturating_mul(share) / 1_000;
-        self.timers.set(Timer::Seek, self.now.mono.after(pause));
     }
 
     /// A dial worked.
@@ -200,15 +154,6 @@ impl NodeCore {
             version: self.speaks,
             ..Hello::new(self.id().clone())
         }
-    }
-
-    /// The HELLO for the root: with a certificate request.
-    pub(super) fn join_hello(&mut self) -> Hello {
-        let name = self.id().clone();
-        let mut hello = self.hello();
-        hello.csr = Some(self.vault.certificate_request(&name));
-        hello.wrap_key = Some(self.vault.wrap_key());
-        hello
     }
 
     /// A REDIRECT from the root, over the join connection or the tree.
@@ -344,29 +289,6 @@ impl NodeCore {
         if let Some(conn) = self.up.attempt.take().and_then(|a| a.conn) {
             self.close(conn, why);
         }
-    }
-
-    pub(super) fn end_join(&mut self, why: &str) {
-        if let Some(conn) = self.take_join() {
-            self.close(conn, why);
-        }
-    }
-
-    /// The join is over. If the root was asked and its answer is not known it may count on another place
-    /// than the one where the node is, and take no news of that: it is asked again.
-    pub(super) fn take_join(&mut self) -> Option<ConnId> {
-        self.timers.clear(&Timer::Join);
-        let join = self.up.join.take()?;
-        if join.conn.is_some() && !join.answered && self.up.parent.is_some() {
-            self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
-        }
-        join.conn
-    }
-
-    /// The root took too long to answer a join.
-    pub(super) fn on_join_timeout(&mut self) {
-        self.end_join("the root did not answer");
-        self.back_off(false);
     }
 
     /// HELLO from a parent that we greeted: the link is primary.

@@ -12,6 +12,7 @@ mod children;
 mod cutoff;
 mod expiry;
 mod identity;
+mod join;
 pub mod limits;
 mod links;
 mod messages;
