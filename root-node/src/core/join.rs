@@ -152,6 +152,7 @@ impl RootCore {
         };
         match answer {
             Ok(redirect) => {
+                self.keep_place(&id, &mut node, hello.incarnation);
                 self.tree.insert(id.clone(), node);
                 self.tree.planner_mut().tell(&id);
                 Ok((id, redirect))
@@ -161,6 +162,22 @@ impl RootCore {
                 Err(refusal)
             }
         }
+    }
+
+    /// A node that asks for a place while it has one, as far as can be seen from here, is on the move: it
+    /// counts at both, and is where it was until news come from elsewhere. A new process (which has
+    /// no incarnation yet) has lost its place.
+    fn keep_place(&self, id: &NodeId, node: &mut Node, incarnation: Incarnation) {
+        let known = self.tree.get(id).filter(|known| known.place == Place::Attached);
+        let (Some(known), Some(_)) = (known, self.node.subtree().next_hop(id)) else { return };
+        if incarnation == Incarnation::default() {
+            return;
+        }
+        node.place = Place::Attached;
+        node.incarnation = known.incarnation;
+        node.moving_to = node.parent.take().filter(|to| known.parent.as_ref() != Some(to));
+        node.parent = known.parent.clone();
+        node.stats = known.stats.clone();
     }
 
     fn answer_join(

@@ -244,58 +244,81 @@ impl RootCore {
         for (id, incarnation) in update.removed {
             self.tree.change(&id, |node| {
                 if node.place == Place::Attached && node.incarnation <= incarnation {
-                    node.place = Place::Away { since: now };
                     node.lost = node.parent.take();
-                    node.moving_to = None;
+                    node.parent = node.moving_to.take();
+                    node.place = match node.parent {
+                        Some(_) => Place::Pending { since: now },
+                        None => Place::Away { since: now },
+                    };
                     node.pinned = false;
                 }
             });
         }
         for child in update.added {
-            let Some(node) = self.tree.get(&child.id) else {
-                // It joined before this root was started: it has to join again.
-                let report = ErrorReport {
-                    code: ErrorCode::UnknownNode,
-                    text: "this root does not know you: join again".into(),
-                    failed_time: None,
-                    failed_type: "childsupdate".into(),
-                };
-                self.node.send_to(&child.id, Body::Error(report));
-                continue;
-            };
-            if child.incarnation < node.incarnation {
-                continue;
-            }
-            let killed = node.killed;
-            let joined = matches!(node.place, Place::Pending { .. });
-            let gone = match node.place {
-                Place::Away { since } | Place::Pending { since } => since,
-                Place::Attached => self.now.mono,
-            };
-            self.tree.change(&child.id, |node| {
-                node.incarnation = child.incarnation;
-                node.place = Place::Attached;
-                if node.parent.as_ref() != Some(&child.parent) {
-                    // It has arrived, or gone over to a backup instead.
-                    node.moving_to = None;
+            match self.tree.get(&child.id) {
+                // It is on its way to a newer place, or there.
+                Some(node) if child.incarnation < node.incarnation && !node.is_away() => {}
+                Some(_) => self.arrived(&child.id, child.incarnation, child.parent),
+                None => {
+                    // It joined before this root was started: it has to join again.
+                    let report = ErrorReport {
+                        code: ErrorCode::UnknownNode,
+                        text: "this root does not know you: join again".into(),
+                        failed_time: None,
+                        failed_type: "childsupdate".into(),
+                    };
+                    self.node.send_to(&child.id, Body::Error(report));
                 }
-                node.parent = Some(child.parent);
-                node.lost = None;
-            });
-            if killed {
-                // It went elsewhere instead of stopping: its new parent is told to end it, too.
-                let reason = "removed".to_owned();
-                self.node.send_to(&child.id, Body::Kill(Kill { grace_secs: 0, reason }));
-                continue;
             }
-            if !joined {
-                // What it was told on its old way may not have come.
-                self.tree.planner_mut().forget_told(&child.id);
-            }
-            self.send_pipelines(&child.id, gone);
         }
         self.try_waiting();
         self.touch();
+    }
+
+    /// A node is where the ways lead.
+    fn arrived(&mut self, id: &NodeId, incarnation: Incarnation, parent: NodeId) {
+        let Some(node) = self.tree.get(id) else { return };
+        let killed = node.killed;
+        let joined = matches!(node.place, Place::Pending { .. });
+        let gone = match node.place {
+            Place::Away { since } | Place::Pending { since } => since,
+            Place::Attached => self.now.mono,
+        };
+        self.tree.change(id, |node| {
+            if node.parent.as_ref() != Some(&parent) || node.incarnation < incarnation {
+                // It has arrived, or gone over to a backup instead.
+                node.moving_to = None;
+            }
+            node.incarnation = incarnation;
+            node.place = Place::Attached;
+            node.parent = Some(parent);
+            node.lost = None;
+        });
+        if killed {
+            // It went elsewhere instead of stopping: its new parent is told to end it, too.
+            let reason = "removed".to_owned();
+            self.node.send_to(id, Body::Kill(Kill { grace_secs: 0, reason }));
+            return;
+        }
+        if !joined {
+            // What it was told on its old way may not have come.
+            self.tree.planner_mut().forget_told(id);
+        }
+        self.send_pipelines(id, gone);
+    }
+
+    /// Nodes that have not come where they were sent: those that there is a way to are where it leads. They
+    /// have not heard where they should go, or got nowhere.
+    fn find_lost(&mut self, lost: &[NodeId]) {
+        for id in lost {
+            let table = self.node.subtree();
+            if let (Some(parent), Some(incarnation)) = (table.parent(id), table.incarnation(id)) {
+                let parent = parent.clone();
+                self.arrived(id, incarnation, parent);
+                self.tree.planner_mut().forget_told(id);
+                self.plan_soon();
+            }
+        }
     }
 
     fn on_timer(&mut self, timer: RootTimer) {
@@ -303,7 +326,8 @@ impl RootCore {
             RootTimer::Poll => self.poll(),
             RootTimer::Sweep => {
                 self.timers.set(RootTimer::Sweep, self.now.mono.after(SWEEP_INTERVAL));
-                if self.tree.expire(self.now.mono, PENDING_FOR) {
+                if let Some(late) = self.tree.expire(self.now.mono, PENDING_FOR) {
+                    self.find_lost(&late);
                     self.touch();
                     self.try_waiting();
                 }

@@ -96,6 +96,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it is not in the tree, nor on its way.
+    pub fn is_away(&self) -> bool {
+        matches!(self.place, Place::Away { .. })
+    }
+
     /// Its viewers by its last FULLSTATS.
     pub fn viewers(&self) -> u32 {
         if self.place != Place::Attached {
@@ -232,8 +237,9 @@ impl Tree {
         oldest.is_some_and(|(_, id)| self.forget(&id))
     }
 
-    /// Forgets nodes that went long ago and gives up on those that never arrived.
-    pub fn expire(&mut self, now: Mono, pending_for: Duration) -> bool {
+    /// Forgets nodes that went long ago and gives up on those that never arrived, and says who these
+    /// are; `None` if there was nothing to do.
+    pub fn expire(&mut self, now: Mono, pending_for: Duration) -> Option<Vec<NodeId>> {
         let pending = |n: &Node| match n.place {
             Place::Pending { since } => now.since(since) >= pending_for,
             _ => false,
@@ -256,7 +262,7 @@ impl Tree {
         for id in &gone {
             self.forget(id);
         }
-        !late.is_empty() || !gone.is_empty()
+        (!late.is_empty() || !gone.is_empty()).then_some(late)
     }
 
     /// The id that a joiner gets: what it asks for, or with a suffix if that is another's. A key

@@ -87,6 +87,17 @@ impl Planner {
         })
     }
 
+    /// Whether a relay for which there is no place is taken by a root that is full, one at a time and for as
+    /// long as it takes: a leaf can go below it. Leaves that have failed over to the root may have
+    /// filled it, and without relays nobody would ever leave.
+    pub fn makes_room(&self, id: &NodeId) -> bool {
+        let Some(ix) = self.ix(id) else { return false };
+        let root = &self.entries[ROOT];
+        let leaf = |child: &Ix| !self.grows(*child);
+        let full = root.used() == root.slots && root.children.iter().any(leaf);
+        full && root.usable() && self.entries[ix].slots > 1 && self.entries[ix].parent != Some(ROOT)
+    }
+
     /// The best candidate of one depth.
     fn best(&self, ix: Ix, depth: u32, overs: &[bool], avoid: Option<Ix>) -> Option<Ix> {
         let entry = &self.entries[ix];

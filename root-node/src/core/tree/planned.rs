@@ -62,7 +62,9 @@ impl Tree {
         let parent = parent.or_else(|| {
             self.trust_all();
             self.planner.choose(id, avoid)
-        })?;
+        });
+        let room = || self.planner.makes_room(id).then(|| self.root.clone());
+        let parent = parent.or_else(room)?;
         let place = planner::Place { parent: Some(&parent), leg: None, attached: false };
         self.planner.place(id, &place);
         self.planner.back_up(id);
