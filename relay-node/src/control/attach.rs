@@ -6,7 +6,7 @@ use super::api::{Action, ConnId, DialId, DialTarget, Lack, credential_context};
 use super::backup::Backups;
 use super::cutoff::CutOff;
 use super::limits::{
-    ATTACH_TIMEOUT, DIAL_DOUBLINGS, OPEN_MAX, OVERLAP_MAX, OVERTAKEN, PING_INTERVAL, ROOT_SILENCE,
+    ATTACH_TIMEOUT, DIAL_DOUBLINGS, OPEN_MAX, OVERLAP_MAX, OVERTAKEN, PING_INTERVAL,
 };
 use super::links::{Link, Use};
 use super::timers::Timer;
@@ -34,6 +34,10 @@ pub(super) struct Uplink {
     pub(super) said: Option<Lack>,
     /// The root has not spoken to us for a while.
     pub(super) unheard: bool,
+    /// The root was asked for a place, and what it said is not known.
+    pub(super) doubted: bool,
+    /// How often it was asked since it last spoke to us, to be believed in the place that we have.
+    pub(super) returns: u32,
     /// Who has no way to the root.
     pub(super) cut_off: CutOff,
     /// When the root sent the last REDIRECT that was followed.
@@ -124,7 +128,7 @@ impl NodeCore {
     /// A dial failed.
     pub(super) fn on_dial_failed(&mut self, dial: DialId, error: &str, refused: bool) {
         if self.up.join.as_ref().is_some_and(|j| j.dial == dial) {
-            if refused || self.up.failures <= DIAL_DOUBLINGS {
+            if refused || self.up.failures.max(self.up.returns) <= DIAL_DOUBLINGS {
                 tracing::warn!(error, refused, "the root can't be reached");
             }
             self.end_join("dial failed");
@@ -168,6 +172,10 @@ impl NodeCore {
         if !redirect.parents.is_empty() {
             self.timers.clear(&Timer::Return);
             self.up.told = message.time;
+            if !joining {
+                // It came down the tree.
+                self.believed();
+            }
         }
         if joining && let Some(skew) = self.root_clock.learn(self.now.mono, message.time) {
             tracing::warn!("this machine's clock is {skew}: set it right (NTP)");
@@ -180,6 +188,7 @@ impl NodeCore {
                 tracing::error!(why, "the identity is not taken");
                 self.refuse(conn, message, ErrorCode::Unauthorized, &why);
                 if joining {
+                    self.doubt();
                     self.end_join("an identity that is none");
                     self.back_off(true);
                 }
@@ -211,6 +220,7 @@ impl NodeCore {
         }
         self.timers.clear(&Timer::Join);
         self.timers.clear(&Timer::Seek);
+        self.up.doubted &= !joining;
         self.end_attempt("another parent");
         if redirect.mode == MoveMode::Overlap && self.is_warm(&first.id) && self.promote_backup() {
             tracing::info!(parent = %first.id, "moved to the backup");
@@ -218,10 +228,11 @@ impl NodeCore {
             return self.keep_warm();
         }
         self.set_backups(backups, true);
-        // One that was asked for a place knows nothing of a parent that serves until there is another.
-        let stays = joining
-            && self.up.parent.as_ref().is_some_and(|p| p.open && p.id != first.id)
-            && !self.parent_is_cut_off();
+        // One that was asked for a place knows nothing of a parent that is there: it is kept until there is
+        // another, even where it has no way just now, or is the one that is named (and takes the new
+        // link in place of the old one).
+        let there = |parent: &Option<Parent>| parent.as_ref().is_some_and(|p| p.open);
+        let stays = joining && (there(&self.up.parent) || there(&self.up.old));
         if redirect.mode == MoveMode::AtOnce && !stays {
             self.leave_parent("moved");
         }
@@ -251,15 +262,23 @@ impl NodeCore {
         tracing::warn!(parent = %attempt.offer.id, why, "attach failed");
         let text = format!("attach to {} failed: {why}", attempt.offer.id);
         self.end_attempt(why);
-        if let Some(conn) = self.parent_conn() {
-            // A move: stay, and let the root know. If it was asked for the move it takes no news of where
-            // we are, and is asked again.
-            self.say_move_failed(conn, &text);
-            self.end_join(why);
-            self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
-            return self.keep_warm();
+        let Some(conn) = self.parent_conn() else { return self.next_offer(why) };
+        let asked = self.up.join.is_some();
+        if asked
+            && self.parent_is_cut_off()
+            && let Some(offer) = self.next_backup()
+        {
+            return self.attempt(offer);
         }
-        self.next_offer(why);
+        // A move: stay, and let the root know. If it was asked for the move it takes no news of where
+        // we are, and is asked again.
+        self.say_move_failed(conn, &text);
+        self.end_join(why);
+        if asked {
+            self.doubt();
+        }
+        self.return_later();
+        self.keep_warm();
     }
 
     /// Tells the root that its REDIRECT was not to be followed. (`time` of the REDIRECT is not kept.)
@@ -338,8 +357,7 @@ impl NodeCore {
         self.timers.clear(&Timer::Seek);
         self.timers.set(Timer::Silence, self.now.mono.after(OPEN_MAX));
         self.up.failures = 0;
-        self.heard_root();
-        self.end_join("attached");
+        self.placed();
         self.announce_subtree(conn);
         self.play_at_new_parent();
         if !was_attached {

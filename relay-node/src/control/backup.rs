@@ -28,6 +28,8 @@ pub(super) struct Backups {
     turn: usize,
     /// Failures in a row.
     failures: u32,
+    /// How many were given up since the plan was told, for having no way to the root.
+    given_up: usize,
     /// When the plan was told.
     told: Mono,
     /// The last one that was not to be had.
@@ -94,6 +96,7 @@ impl NodeCore {
         reserve.offers = offers.into_iter().filter(|o| o.id != own).take(MAX_OFFERS).collect();
         reserve.turn = 0;
         reserve.failures = 0;
+        reserve.given_up = 0;
         reserve.told = self.now.mono;
         if let Some(link) = &reserve.link {
             let place = reserve.offers.iter().position(|o| o.id == link.id);
@@ -273,13 +276,13 @@ impl NodeCore {
         }
     }
 
-    /// The backup is of no use just now: the next one, for the given time. Each has its turn once, the
-    /// first one again at the end; and never is a link that stands given up for a ticket that may
-    /// have run out.
-    pub(super) fn try_another_backup(&mut self, time: u32, why: &str) {
-        let reserve = &self.up.reserve;
+    /// The backup is of no use just now: the next one. Each has its turn once, the first one again at
+    /// the end; and never is a link that stands given up for a ticket that may have run out.
+    pub(super) fn try_another_backup(&mut self, why: &str) {
+        let reserve = &mut self.up.reserve;
         let fresh = self.now.mono.since(reserve.told) < TICKET_TRUSTED;
-        if reserve.offers.len() > 1 && time as usize <= reserve.offers.len() && fresh {
+        if reserve.offers.len() > 1 && reserve.given_up < reserve.offers.len() && fresh {
+            reserve.given_up += 1;
             self.backup_failed(why);
         }
     }
@@ -349,6 +352,7 @@ impl NodeCore {
         let older = offers.iter().position(|o| o.link == link.media).map_or(0, |at| at + 1);
         offers.drain(..older);
         self.up.reserve.turn = 0;
+        self.up.reserve.given_up = 0;
         self.end_attempt("the backup takes over");
         self.leave_old_parent();
         self.links.repurpose(conn, Use::Parent);
@@ -364,8 +368,7 @@ impl NodeCore {
             self.timers.set(Timer::Overlap, self.now.mono.after(OVERLAP));
         }
         self.up.failures = 0;
-        self.heard_root();
-        self.end_join("attached");
+        self.placed();
         self.announce_subtree(conn);
         self.play_at_new_parent();
         true

@@ -171,7 +171,10 @@ impl NodeCore {
         if warm && self.links.child(id).is_some() {
             return no(ErrorCode::Malformed, "a parent is not its child's backup");
         }
-        let room = usize::try_from(self.params.capacity.children).unwrap_or(usize::MAX);
+        // The root has one more for whom its plan has sent there: a relay that makes room.
+        let more = u32::from(self.is_root() && rank.is_none());
+        let room = self.params.capacity.children.saturating_add(more);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         let (known, taken) = if warm {
             (self.links.reserved(id), self.links.reserve_count() / RESERVES_PER_PLACE)
         } else {

@@ -111,7 +111,10 @@ impl NodeCore {
     fn mind_the_looks(&mut self) {
         let now = self.now.mono;
         if !self.parent_is_cut_off() {
-            self.up.cut_off.well.get_or_insert(now);
+            match self.up.parent {
+                Some(_) => drop(self.up.cut_off.well.get_or_insert(now)),
+                None => self.up.cut_off.well = None,
+            }
             self.timers.clear(&Timer::Look);
             self.unask_root();
             return;
@@ -149,7 +152,7 @@ impl NodeCore {
         let looks = self.up.cut_off.looks.saturating_add(1);
         self.up.cut_off.looks = looks;
         if self.backup_link().is_some_and(|(_, media)| self.says_cut_off(media)) {
-            self.try_another_backup(looks, "it has no way to the root either");
+            self.try_another_backup("it has no way to the root either");
         }
         if looks >= CUT_OFF_LOOKS {
             self.ask_root();

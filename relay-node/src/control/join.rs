@@ -4,7 +4,9 @@
 use super::NodeCore;
 use super::api::{Action, ConnId, DialTarget};
 use super::attach::Dialing;
-use super::limits::{BACKOFF_MAX, BACKOFF_MIN, JOIN_TIMEOUT, ROOT_SILENCE};
+use super::limits::{
+    BACKOFF_MAX, BACKOFF_MIN, DIAL_DOUBLINGS, JOIN_TIMEOUT, RETURN_MAX, ROOT_SILENCE,
+};
 use super::timers::Timer;
 use rand::Rng;
 use soleil_protocol::message::Hello;
@@ -75,10 +77,64 @@ impl NodeCore {
     pub(super) fn take_join(&mut self) -> Option<ConnId> {
         self.timers.clear(&Timer::Join);
         let join = self.up.join.take()?;
-        if join.conn.is_some() && !join.answered && self.up.parent.is_some() {
-            self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
+        if join.conn.is_some() && !join.answered {
+            self.doubt();
         }
         join.conn
+    }
+
+    /// The root may count on another place than the one that this node has or is about to get.
+    pub(super) fn doubt(&mut self) {
+        self.up.doubted = true;
+        if self.up.parent.is_some() {
+            self.return_later();
+        }
+    }
+
+    /// The root finds this node where it is.
+    pub(super) fn believed(&mut self) {
+        self.up.doubted = false;
+        self.up.returns = 0;
+        self.timers.clear(&Timer::Return);
+    }
+
+    /// There is a new parent, and those above hear of it. A root that was asked in vain does not
+    /// believe them.
+    pub(super) fn placed(&mut self) {
+        self.end_join("attached");
+        self.trust_the_root();
+        if self.up.doubted {
+            self.return_later();
+        } else {
+            self.timers.clear(&Timer::Return);
+        }
+    }
+
+    /// The root says that it does not find this node where it is. Many may hear that at once.
+    pub(super) fn not_believed(&mut self) {
+        self.up.doubted = true;
+        let pause = BACKOFF_MIN.saturating_mul(self.rng.random_range(0..2_000)) / 1_000;
+        self.timers.set(Timer::Return, self.now.mono.after(pause));
+    }
+
+    /// The root is asked for a place if it has not spoken to us by then, ever more seldom: it may
+    /// be gone, or have no room.
+    pub(super) fn return_later(&mut self) {
+        let pause = ROOT_SILENCE.saturating_mul(1 << self.up.returns.min(8)).min(RETURN_MAX);
+        let more = if self.up.returns > 0 { self.rng.random_range(0..500_u32) } else { 0 };
+        let pause = pause + pause.saturating_mul(more) / 1_000;
+        self.timers.set_if_idle(Timer::Return, self.now.mono.after(pause));
+    }
+
+    /// The root has not spoken to us since it was asked in vain, or since a move has failed: it may not
+    /// find us any more.
+    pub(super) fn on_return_timeout(&mut self) {
+        if self.up.returns <= DIAL_DOUBLINGS {
+            tracing::warn!("the root does not hear of us: it is asked for a place");
+        }
+        self.up.returns = self.up.returns.saturating_add(1);
+        self.ask_root();
+        self.return_later();
     }
 
     /// The root took too long to answer a join.

@@ -123,6 +123,10 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// questions. Longer than a link takes to be given up, so that a tree that heals goes unnoticed.
 pub const ROOT_SILENCE: Duration = Duration::from_secs(10);
 
+/// The longest pause, and half of it again, before a root that has not spoken to a node is asked once
+/// more for a place. The node has a parent, so there is no hurry.
+pub const RETURN_MAX: Duration = Duration::from_secs(80);
+
 /// How long a drain waits for the children to move.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 

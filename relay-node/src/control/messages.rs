@@ -158,8 +158,8 @@ impl NodeCore {
                     && report.code == ErrorCode::UnknownNode
                     && report.failed_type == "childsupdate"
                 {
-                    // The root was told of us and has never heard of us: join again.
-                    self.rejoin("the root does not know this node");
+                    // The root was told of us, and has never heard of us or counts on another place.
+                    self.not_believed();
                 }
                 if from_root
                     && report.code == ErrorCode::Unauthorized

@@ -1,9 +1,9 @@
 //! The control plane: who forwards what to whom (DESIGN 2 and 6).
 //!
 //! [`NodeCore`] is the state machine of a node; the files beside this one are its parts: the way
-//! up (`attach`, `parent`, `backup`, `identity`), the way down (`children`, `expiry`), what happens to a
-//! message (`messages`), pipelines and rows of the forwarding table (`pipelines`, `play`),
-//! statistics (`stats`), the end (`stopping`). No sockets, no clock.
+//! up (`join`, `attach`, `parent`, `backup`, `cutoff`, `identity`), the way down (`children`, `expiry`),
+//! what happens to a message (`messages`), pipelines and rows of the forwarding table (`pipelines`,
+//! `play`), statistics (`stats`), the end (`stopping`). No sockets, no clock.
 
 pub mod api;
 mod attach;

@@ -76,8 +76,13 @@ impl NodeCore {
     /// those that it knows a way to: a leaf that hears nothing hangs in a part of the tree that
     /// is cut off.
     pub(super) fn heard_root(&mut self) {
+        self.believed();
+        self.trust_the_root();
+    }
+
+    /// The root is there, for a while.
+    pub(super) fn trust_the_root(&mut self) {
         self.up.unheard = false;
-        self.timers.clear(&Timer::Return);
         if self.params.role == Role::Leaf {
             self.timers.set(Timer::Unheard, self.now.mono.after(ROOT_SILENCE));
         }
@@ -174,17 +179,9 @@ impl NodeCore {
         }
         // The new parent may have told others of us, and that it has lost us: nobody above would
         // find us then, and the root's answer does not come.
-        self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
+        self.return_later();
         self.play_at_new_parent();
         self.keep_warm();
-    }
-
-    /// The root has not answered to a move that failed, so it does not find us any more: it is asked for
-    /// a place.
-    pub(super) fn on_return_timeout(&mut self) {
-        tracing::warn!("the root does not hear of us since a move has failed");
-        self.ask_root();
-        self.timers.set(Timer::Return, self.now.mono.after(ROOT_SILENCE));
     }
 
     /// The next parent has answered before the last move was over: of the two parents the one stays that

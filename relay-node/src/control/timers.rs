@@ -18,7 +18,7 @@ pub enum Timer {
     Renew,
     /// The overlap of a move is over: leave the old parent.
     Overlap,
-    /// The root owes an answer to a move that failed.
+    /// The root owes an answer to a move that failed, or does not believe that we are where we are.
     Return,
     /// The backup owes an answer, or it is time to try one again.
     Warm,

@@ -264,11 +264,142 @@ fn an_answer_that_comes_when_there_is_a_way_again_is_followed_make_before_break(
     assert_eq!(rig.step(failed)[0], "2 error me>^ internal redirect");
     let said = pass(&mut rig, 10_100 * MS);
     assert!(said.iter().any(|s| s.ends_with(" root")), "{said:?}");
-    // A parent that has no way is left at once.
+    // A parent that has no way is kept as well: it may have one again before the new one answers.
     let mut rig = asking();
     rig.dialed(4, ConnId(9));
     let said = rig.message(ConnId(9), answer());
+    assert!(!said.iter().any(|s| s.contains("bye")), "{said:?}");
+    rig.dialed(6, ConnId(10));
+    let said = rig.message(ConnId(10), greeting("r", "me"));
+    assert_eq!(said, ["add link 8 parent", "close 9"]);
+    rig.open(8);
+    let said = Rig::quiet(rig.wait(500 * MS));
     assert!(said.contains(&"2 bye me>-".to_owned()), "{said:?}");
+    assert_eq!(rig.core.parent(), Some(&id("r")));
+}
+
+#[test]
+fn of_the_places_that_the_root_names_the_next_is_tried_while_the_parent_has_no_way() {
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    let offers = vec![offer("r", 8), offer("s", 9)];
+    let said = rig.message(ConnId(9), from_root(None, redirect(u64::MAX, offers)));
+    assert_eq!(said.last().unwrap(), "dial 6 r", "{said:?}");
+    assert_eq!(rig.step(failed(6)), ["dial 7 s"]);
+    let said = rig.step(failed(7));
+    assert_eq!(said[0], "2 error me>^ internal redirect", "{said:?}");
+    assert_eq!(rig.core.parent(), Some(&id("p")));
+    // The root counts on one of them.
+    let said = pass(&mut rig, 10_100 * MS);
+    assert!(said.iter().any(|s| s.ends_with(" root")), "{said:?}");
+}
+
+#[test]
+fn a_parent_that_the_answer_names_is_not_left_for_itself() {
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    rig.step(cut_off(5, false));
+    let said = rig.message(ConnId(9), from_root(None, redirect(u64::MAX, vec![offer("p", 8)])));
+    assert_eq!(said.last().unwrap(), "dial 6 p", "{said:?}");
+    assert!(!said.iter().any(|s| s.contains("bye")), "{said:?}");
+    assert_eq!(rig.lack, None);
+    rig.dialed(6, ConnId(10));
+    // It takes the new link in place of the old one, whichever end of that is heard of first.
+    assert_eq!(rig.step(Event::Closed(PARENT)), ["remove link 5", "attached false"]);
+    let said = rig.message(ConnId(10), greeting("p", "me"));
+    assert_eq!(said, ["add link 8 parent", "close 9", "attached true"]);
+    rig.open(8);
+    assert_eq!((rig.core.parent(), rig.cut_off), (Some(&id("p")), false));
+}
+
+#[test]
+fn the_doubt_of_a_question_without_an_answer_outlives_a_change_of_parents() {
+    // The join breaks, then the backup gets a way before the parent does.
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    rig.step(Event::Closed(ConnId(9)));
+    pass(&mut rig, 3 * SEC);
+    rig.step(cut_off(6, false));
+    pass(&mut rig, 200 * MS);
+    assert_eq!(rig.core.parent(), Some(&id("q")));
+    let said = pass(&mut rig, 10_100 * MS);
+    assert!(said.iter().any(|s| s.ends_with(" root")), "{said:?}");
+    // It breaks while there is no parent, but another one is being tried with an old ticket.
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    rig.step(Event::Closed(WARM));
+    assert_eq!(rig.step(Event::Closed(PARENT)).last().unwrap(), "dial 5 q");
+    rig.step(Event::Closed(ConnId(9)));
+    rig.dialed(5, ConnId(10));
+    rig.message(ConnId(10), greeting("q", "me"));
+    rig.open(6);
+    assert_eq!(rig.core.parent(), Some(&id("q")));
+    let said = pass(&mut rig, 10_100 * MS);
+    assert!(said.iter().any(|s| s.ends_with(" root")), "{said:?}");
+}
+
+#[test]
+fn a_root_that_never_answers_is_asked_ever_more_seldom() {
+    let mut rig = asking();
+    rig.dialed(4, ConnId(9));
+    rig.step(Event::Closed(ConnId(9)));
+    rig.step(cut_off(5, false));
+    let mut at = Vec::new();
+    // Ten minutes.
+    for second in 0..600 {
+        for said in pass(&mut rig, SEC) {
+            let dial = said.strip_prefix("dial ").and_then(|s| s.strip_suffix(" root"));
+            if let Some(dial) = dial {
+                at.push(second);
+                rig.step(failed(dial.parse().unwrap()));
+            }
+        }
+    }
+    let pauses: Vec<i32> = at.windows(2).map(|w| w[1] - w[0]).collect();
+    assert!((6..=9).contains(&at.len()), "{at:?}");
+    assert!(pauses.iter().all(|p| *p >= 19), "{pauses:?}");
+    assert!(pauses.iter().skip(2).all(|p| (79..=121).contains(p)), "{pauses:?}");
+}
+
+#[test]
+fn backups_that_were_named_later_have_their_turn_too() {
+    let mut rig = with_backup();
+    rig.step(cut_off(5, true));
+    rig.step(cut_off(6, true));
+    // Two looks at backups, then the root is asked, in vain.
+    for link in [7, 6] {
+        let said = pass(&mut rig, 12 * SEC);
+        let dialed = said.iter().find_map(|s| s.strip_prefix("dial ")?.split_once(' '));
+        let (dial, name) = dialed.expect("another backup");
+        let conn = ConnId(20 + link);
+        rig.dialed(dial.parse().unwrap(), conn);
+        rig.message(conn, warm_greeting(name));
+        rig.open(link);
+        rig.step(cut_off(link, true));
+    }
+    // The root names others.
+    rig.message(PARENT, backups(&[("p", 15), ("s", 16), ("t", 17)]));
+    let mut names = Vec::new();
+    for step in 0..90 {
+        for said in pass(&mut rig, SEC) {
+            let Some((dial, name)) = said.strip_prefix("dial ").and_then(|s| s.split_once(' '))
+            else {
+                continue;
+            };
+            let dial = dial.parse().unwrap();
+            let Some(link) = [("s", 16), ("t", 17)].iter().find(|(n, _)| *n == name) else {
+                rig.step(failed(dial));
+                continue;
+            };
+            let conn = ConnId(40 + step);
+            rig.dialed(dial, conn);
+            rig.message(conn, warm_greeting(name));
+            rig.open(link.1);
+            rig.step(cut_off(link.1, true));
+            names.push(name.to_owned());
+        }
+    }
+    assert!(names.contains(&"t".to_owned()), "{names:?}");
 }
 
 #[test]
@@ -280,6 +411,8 @@ fn a_new_parent_that_is_cut_off_too_does_not_make_the_pauses_short_again() {
     rig.message(ConnId(10), greeting("r", "me"));
     rig.open(8);
     assert_eq!(rig.core.parent(), Some(&id("r")));
+    let said = Rig::quiet(rig.wait(500 * MS));
+    assert_eq!(said, ["2 bye me>-", "close 2", "remove link 5"]);
     rig.step(cut_off(8, true));
     // The fourth look is 16 s after the third, a quarter more or less.
     assert_eq!(pass(&mut rig, 11_900 * MS), [""; 0]);
@@ -314,6 +447,10 @@ fn a_backup_that_has_a_way_comes_before_the_old_parent() {
     rig.step(cut_off(8, true));
     let said = Rig::quiet(rig.wait(100 * MS));
     assert!(said.contains(&"promote link 9".to_owned()), "{said:?}");
+}
+
+fn failed(dial: u64) -> Event<NodeCommand> {
+    Event::DialFailed { dial: DialId(dial), error: "down".into(), refused: false }
 }
 
 /// Waits in small steps; everybody answers PING.

@@ -291,6 +291,7 @@ fn a_root_that_forgot_us_makes_us_join_again() {
         failed_type: "childsupdate".into(),
     };
     let said = rig.message(PARENT, from_root(Some("me"), Body::Error(report)));
-    assert_eq!(said, ["2 bye me>-", "close 2", "remove link 5", "attached false"]);
-    assert_eq!(Rig::quiet(rig.wait(300 * MS)), ["dial 3 root"]);
+    assert_eq!(said, [""; 0], "the parent is kept until there is an answer");
+    assert_eq!(Rig::quiet(rig.wait(400 * MS)), ["dial 3 root"]);
+    assert_eq!(rig.core.parent(), Some(&id("p")));
 }
