@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use relay_node::control::api::NodeCommand;
-use soleil_protocol::{NodeId, PacketIndex, PipelineId, Role, Ssrc};
+use soleil_protocol::{Body, NodeId, PacketIndex, PipelineId, Role, Ssrc};
 use soleil_tests::sim::{Setup, Sim, Weather};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -268,5 +268,41 @@ fn whoever_has_lost_both_ways_finds_another() {
         // The way is there again: the root finds everybody.
         scene.sim.filter = None;
         scene.calm();
+    }
+}
+
+/// A leaf that stays at its parent while it asks the root for a place, and never hears the answer: the
+/// root counts on that place, and takes no news of where the leaf is. They find each other again.
+#[test]
+fn a_root_whose_answers_are_lost_believes_again_where_everybody_is() {
+    for seed in 40..44 {
+        let mut scene = Scene::with(2, Weather { loss: 0.01, ..WEATHER }, seed);
+        scene.calm();
+        scene.broadcast(100);
+        // Media of the root reach nobody: there is nowhere to go, and all who are asked say so.
+        scene.sim.filter = Some(Box::new(|from, to, _| from != 0 && to != 0));
+        let lost = Rc::new(RefCell::new(0));
+        let count = lost.clone();
+        scene.sim.breaks = Some(Box::new(move |_, message| {
+            let Body::Redirect(redirect) = &message.body else { return false };
+            let answer = redirect.identity.is_some() && !redirect.parents.is_empty();
+            *count.borrow_mut() += u32::from(answer);
+            answer
+        }));
+        scene.sim.run(Duration::from_secs(40));
+        assert!(*lost.borrow() > 0, "seed {seed}: nobody has asked the root");
+        scene.sim.breaks = None;
+        scene.sim.filter = None;
+        // By what the root knows, not by what the nodes believe.
+        scene.calm();
+        scene.sim.run(Duration::from_secs(1));
+        let since = scene.next;
+        scene.broadcast(200);
+        scene.sim.run(500 * MS);
+        for leaf in &scene.leaves {
+            let node = &scene.sim.nodes[*leaf];
+            let lately = node.sink.got[&VIDEO].iter().filter(|i| i.0 >= since).count();
+            assert_eq!(lately, 200, "seed {seed}: {} at {:?}", node.id(), node.core().parent());
+        }
     }
 }

@@ -85,6 +85,10 @@ impl Sim {
         self.messages += 1;
         let event = match Message::from_xml(xml) {
             Ok(mut message) => {
+                if self.breaks.as_mut().is_some_and(|breaks| breaks(to, &message)) {
+                    self.close(to, conn);
+                    return self.give(to, Event::Closed(conn));
+                }
                 self.as_its_version(to, &mut message);
                 *self.kinds.entry(message.body.kind()).or_default() += 1;
                 if let Body::Error(report) = &message.body {

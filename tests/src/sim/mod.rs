@@ -11,6 +11,7 @@
 mod disaster;
 mod events;
 mod fake;
+mod hand;
 mod node;
 mod odd;
 mod queue;

@@ -9,15 +9,15 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use relay_node::clock::Clock;
 use relay_node::control::NodeCore;
-use relay_node::control::api::{ConnId, Event, NodeCommand, NodeParams};
+use relay_node::control::api::{ConnId, NodeParams};
 use relay_node::media::packet::Sealer;
 use relay_node::media::plane::{Plane, PlaneConfig};
 use ring::digest::{Context, SHA256};
 use root_node::core::RootCore;
-use root_node::core::api::{RootCommand, RootConfig, RootView};
+use root_node::core::api::{RootConfig, RootView};
 use root_node::store::writer::Batch;
 use soleil_protocol::message::{Capacity, VERSION};
-use soleil_protocol::{Epoch, LinkId, Mono, NodeId, Now, PipelineId, Role, Wall};
+use soleil_protocol::{Epoch, LinkId, Message, Mono, NodeId, Now, PipelineId, Role, Wall};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -129,10 +129,15 @@ pub struct Sim {
     pub(super) stopwatch: Clock,
     /// Drops datagrams before the weather does: from, to, bytes.
     pub filter: Option<DatagramFilter>,
+    /// Breaks a connection when a message would arrive on it.
+    pub breaks: Option<MessageFilter>,
 }
 
 /// Whether a datagram passes.
 pub type DatagramFilter = Box<dyn FnMut(usize, usize, &[u8]) -> bool>;
+
+/// Whether a message never arrives at a node: its connection breaks instead.
+pub type MessageFilter = Box<dyn FnMut(usize, &Message) -> bool>;
 
 impl Sim {
     /// A root alone.
@@ -173,6 +178,7 @@ impl Sim {
             hops: BTreeMap::new(),
             named: BTreeMap::new(),
             filter: None,
+            breaks: None,
             setup,
         };
         let vault = SimVault::new(sim.rng.random()).speaking(speaks);
@@ -369,72 +375,6 @@ impl Sim {
         self.trace.update(&(node as u64).to_be_bytes());
         self.trace.update(kind.as_bytes());
         self.trace.update(detail);
-    }
-
-    /// Sends text to a node as if its neighbour on a connection had: for what no core would say.
-    pub fn say(&mut self, from: usize, to: usize, xml: &str) {
-        assert!(self.try_say(from, to, xml), "no connection between these nodes");
-    }
-
-    /// The same; `false` if there is no connection between these nodes (any more).
-    pub fn try_say(&mut self, from: usize, to: usize, xml: &str) -> bool {
-        let conns = self.connections_of(from).into_iter();
-        let ends = conns.filter_map(|conn| self.ends.get(&(from, conn)));
-        let conn = ends.filter(|end| end.peer == to).map(|end| end.peer_conn).next();
-        if let Some(conn) = conn {
-            self.push(self.now, What::Message { to, conn, xml: xml.to_owned() });
-        }
-        conn.is_some()
-    }
-
-    /// Gives an event to a node's core, if its process runs.
-    pub fn give(&mut self, node: usize, event: Event<NodeCommand>) {
-        let now = self.clock(node);
-        if self.nodes[node].alive && !self.nodes[node].frozen {
-            let began = (node == 0).then(|| self.stopwatch.now().mono);
-            self.nodes[node].core.handle(now, event);
-            if let Some(began) = began {
-                let took = self.stopwatch.now().mono.since(began);
-                self.root_took = (self.root_took.0 + took, self.root_took.1.max(took));
-            }
-            self.after(node);
-        }
-    }
-
-    /// A command to a node.
-    pub fn command(&mut self, node: usize, command: NodeCommand) {
-        self.give(node, Event::Command(command));
-    }
-
-    /// A command to the root.
-    pub fn root(&mut self, command: RootCommand) {
-        if let RootCommand::Kill { node, .. } = &command
-            && let Some(place) = self.place(node)
-        {
-            self.nodes[place].removed = true;
-        }
-        let now = self.clock(0);
-        self.nodes[0].core.command(now, command);
-        self.after(0);
-    }
-
-    /// How many connections are open (both ends).
-    pub fn connections(&self) -> usize {
-        self.ends.len() / 2
-    }
-
-    /// The place of the node with an id.
-    pub fn place(&self, id: &NodeId) -> Option<usize> {
-        self.named.get(id).copied()
-    }
-
-    /// The media link between a child and its parent, as the child's plane knows it.
-    pub fn link_of(&self, child: usize) -> Option<LinkId> {
-        let parent = self.nodes[child].core().parent()?;
-        let parent = self.place(parent)?;
-        let ours = &self.nodes[child].shadow.links;
-        let used = ours.iter().filter(|(_, link)| !link.standby).map(|(id, _)| id);
-        used.copied().find(|link| self.nodes[parent].shadow.links.contains_key(link))
     }
 }
 

@@ -104,8 +104,14 @@ fn main() -> anyhow::Result<()> {
             Ok(row) => {
                 let seconds = clock.now().mono.0 / 1_000_000;
                 eprintln!(
-                    "{n}/{} at {seconds} s: gap {:.0} ms (before {:.0}), lost {} packets, {} frames, {} sessions",
-                    a.times, row.gap_ms, row.before_ms, row.lost, row.broken, row.sessions
+                    "{n}/{} at {seconds} s: gap {:.0} ms (before {:.0}, {} viewers), lost {} packets, {} frames, {} sessions",
+                    a.times,
+                    row.gap_ms,
+                    row.before_ms,
+                    row.stood,
+                    row.lost,
+                    row.broken,
+                    row.sessions
                 );
                 results.rows.push(row);
             }

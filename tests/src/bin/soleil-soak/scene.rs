@@ -71,6 +71,9 @@ impl Event {
 pub struct Row {
     /// Longest time without a new frame at any viewer, ms.
     pub gap_ms: f64,
+    /// Viewers whose picture stood for longer than any did before the event, and a frame's time more: all of
+    /// them if the machine held its breath, those below one node if that did.
+    pub stood: usize,
     /// The same in the seconds before the event.
     pub before_ms: f64,
     /// The same since the event before, while what it had broken was mended and the tree came to
@@ -205,6 +208,7 @@ impl Scene {
         };
         Ok(Row {
             gap_ms: after.video.gap_ms(),
+            stood: stood(&after, &before),
             before_ms: before.video.gap_ms(),
             mending_ms,
             mending_lost,
@@ -236,6 +240,7 @@ impl Scene {
         self.watch()?;
         Ok(Row {
             gap_ms: took.as_secs_f64() * 1_000.0,
+            stood: stood(&after, &before),
             before_ms: before.video.gap_ms(),
             mending_ms: 0.0,
             mending_lost: 0,
@@ -300,6 +305,12 @@ impl Scene {
         ensure!(all, "the tree is another one: {:#?}", self.tree.seen()?);
         Ok(())
     }
+}
+
+/// How many stood for longer than before.
+fn stood(after: &Report, before: &Report) -> usize {
+    let usual = before.video.gap_ms() + FRAME_MS;
+    after.each.iter().filter(|viewer| viewer.video.gap_ms() > usual).count()
 }
 
 /// The relay that carries most, if one does.
