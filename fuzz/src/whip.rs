@@ -56,6 +56,7 @@ fn describe(text: &str, codec: Codec) {
         channels,
         fmtp: String::new(),
         layers,
+        made: 0,
     };
     let tracks =
         [track("video", codec, 96, 90_000, 0, 3), track("audio", Codec::Opus, 111, 48_000, 2, 1)];

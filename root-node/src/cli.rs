@@ -81,6 +81,9 @@ pub enum Command {
     /// The child process of a source; the root starts it
     #[command(name = crate::sources::job::SUBCOMMAND, hide = true)]
     SourceWorker,
+    /// The child process of a ladder; the root starts it
+    #[command(name = crate::ladder::job::SUBCOMMAND, hide = true)]
+    LadderWorker,
 }
 
 /// What can be done with tokens.
@@ -149,6 +152,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     if matches!(cli.command, Some(Command::SourceWorker)) {
         return source_worker();
     }
+    if matches!(cli.command, Some(Command::LadderWorker)) {
+        return ladder_worker();
+    }
     let config = cli.load()?;
     if cli.check {
         let drawing = config.tree.load(config.name()).map_err(ConfigError::Other)?;
@@ -177,6 +183,16 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
 #[cfg(feature = "gstreamer")]
 fn source_worker() -> anyhow::Result<()> {
     crate::sources::worker::run()
+}
+
+#[cfg(feature = "gstreamer")]
+fn ladder_worker() -> anyhow::Result<()> {
+    crate::ladder::worker::run()
+}
+
+#[cfg(not(feature = "gstreamer"))]
+fn ladder_worker() -> anyhow::Result<()> {
+    source_worker()
 }
 
 #[cfg(not(feature = "gstreamer"))]

@@ -17,6 +17,7 @@ pub use tree::TreeSection;
 pub use webrtc::{PublishToken, WebrtcSection};
 
 use crate::authority::CERTIFICATE_LIFETIME;
+use crate::ladder::budget;
 use relay_node::config::sections::{
     CapacitySection, LogSection, MediaSection, NodeSection, OpsSection, OverlaySection,
 };
@@ -186,6 +187,15 @@ impl Config {
             .load(self.name())
             .map_err(|message| ConfigError::at(path, "tree.drawing", message))?;
         streams::check(&self.stream).map_err(|message| ConfigError::at(path, "stream", message))?;
+        let mut left = self.ingest.cores();
+        for (n, stream) in self.stream.iter().enumerate() {
+            for track in &stream.track {
+                let taken = budget::check(track.codec, &track.ladder, left).map_err(|message| {
+                    ConfigError::at(path, &format!("stream[{n}].ladder"), message)
+                })?;
+                left = left.without(taken);
+            }
+        }
         for (n, stream) in self.stream.iter().enumerate() {
             let checked = stream.source.as_ref().map_or(Ok(()), SourceSection::check);
             checked.map_err(|(key, message)| {

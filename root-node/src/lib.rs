@@ -8,6 +8,7 @@ pub mod config;
 pub mod core;
 pub mod http;
 pub mod ingest;
+pub mod ladder;
 pub mod planner;
 pub mod root;
 pub mod sources;

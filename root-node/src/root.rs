@@ -14,6 +14,7 @@ use crate::core::api::{RootCommand, RootConfig, RootView};
 use crate::http::{self, HttpState, OnAir};
 use crate::ingest::driver::IngestHandle;
 use crate::ingest::metrics::IngestMetrics;
+use crate::ladder::metrics::Ladders;
 use crate::sources::driver::SourceHandle;
 use crate::sources::metrics::SourceMetrics;
 use crate::sources::rtmp;
@@ -110,7 +111,7 @@ impl Root {
         let known = Registry::prepare(&store, clock, &config.stream)?;
         let ingest: Vec<IngestHandle> =
             known.configured.iter().map(|(_, s)| s.handle.clone()).collect();
-        let table = Table::default();
+        let (table, ladders) = (Table::default(), Ladders::default());
         let stop = CancellationToken::new();
         let sources = sources::start_all(&known.configured, clock, &stop)?;
         let rtmp = sources::bind_rtmp(&config, &sources).await?;
@@ -132,6 +133,7 @@ impl Root {
             ops.register(bound.whip.counters.clone());
         }
         ops.register(Arc::new(SourceMetrics(sources.clone())));
+        ops.register(Arc::new(ladders.clone()));
         let options = NodeOptions {
             clock,
             seed: identity::random()?,
@@ -169,6 +171,8 @@ impl Root {
         let around = Surroundings {
             tree: Arc::new(node.clone()),
             table,
+            ladders,
+            cores: config.ingest.cores(),
             on_air: Arc::new(on_air_tx),
             notes,
             clock,

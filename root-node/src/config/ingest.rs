@@ -1,5 +1,6 @@
 //! `[ingest]`: what streams that are defined at run time get if their operator does not say it.
 
+use crate::ladder::budget::Cores;
 use serde::Deserialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,11 +16,22 @@ pub struct IngestSection {
     pub ports: PortRange,
     /// The address to listen on. Whoever can send to it can broadcast: the default is this machine.
     pub bind: IpAddr,
+    /// Processor cores that the ladders of all streams may take together; default: three quarters of the
+    /// machine's.
+    pub cores: Option<Cores>,
+}
+
+impl IngestSection {
+    /// What ladders may take.
+    pub fn cores(&self) -> Cores {
+        let machine = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.cores.unwrap_or_else(|| Cores::of_machine(machine()))
+    }
 }
 
 impl Default for IngestSection {
     fn default() -> Self {
-        Self { ports: PortRange::default(), bind: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+        Self { ports: PortRange::default(), bind: IpAddr::V4(Ipv4Addr::LOCALHOST), cores: None }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::PublishToken;
 use super::source::SourceSection;
 use crate::ingest::TrackSpec;
+use crate::ladder::rung::{DEFAULT, Rung};
 use serde::Deserialize;
 use soleil_protocol::limits::MAX_FMTP;
 use soleil_protocol::pipeline::{Codec, MediaKind};
@@ -36,6 +37,9 @@ pub struct StreamSection {
     /// Where the root gets it by itself; none: a broadcaster sends it to the ports.
     #[serde(default)]
     pub source: Option<SourceSection>,
+    /// Smaller layers that the root makes of the picture; none: it comes out as it comes in.
+    #[serde(default, deserialize_with = "ladder")]
+    pub ladder: Vec<Rung>,
 }
 
 /// One track.
@@ -66,6 +70,9 @@ pub struct TrackSection {
     /// The address to listen on. Whoever can send to it can broadcast: the default is this machine.
     #[serde(default = "loopback")]
     pub bind: IpAddr,
+    /// The stream's ladder, of the track that it belongs to.
+    #[serde(skip)]
+    pub ladder: Vec<Rung>,
 }
 
 fn loopback() -> IpAddr {
@@ -79,6 +86,25 @@ fn codec<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Codec, D::
     })
 }
 
+/// A list of rungs, or "default".
+fn ladder<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Rung>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ladder {
+        Word(String),
+        Rungs(Vec<String>),
+    }
+    match Ladder::deserialize(deserializer)? {
+        Ladder::Word(word) if word == "default" => Ok(DEFAULT.to_vec()),
+        Ladder::Word(word) => Err(serde::de::Error::custom(format!(
+            "ladder is \"default\" or a list of rungs, not {word:?}"
+        ))),
+        Ladder::Rungs(rungs) => {
+            rungs.iter().map(|rung| rung.parse().map_err(serde::de::Error::custom)).collect()
+        }
+    }
+}
+
 impl StreamSection {
     /// The stream of the demo: H.264 on 5004, Opus on 5006, from this machine.
     pub fn demo() -> StreamSection {
@@ -86,15 +112,29 @@ impl StreamSection {
             TrackSection::new(Codec::H264, 96, 5004),
             TrackSection::new(Codec::Opus, 111, 5006),
         ];
-        StreamSection { name: "demo".into(), id: None, publish_token: None, track, source: None }
+        StreamSection {
+            name: "demo".into(),
+            id: None,
+            publish_token: None,
+            track,
+            source: None,
+            ladder: vec![],
+        }
     }
 
     /// Fills in what need not be said of a stream with a source: its tracks are H.264 and Opus, and
-    /// their ports any that are free.
+    /// their ports any that are free. The ladder goes to the picture.
     pub fn complete(&mut self) {
-        if self.source.is_none() {
-            return;
+        if self.source.is_some() {
+            self.complete_tracks();
         }
+        let picture = |track: &&mut TrackSection| track.codec.kind() == MediaKind::Video;
+        if let Some(track) = self.track.iter_mut().find(picture) {
+            track.ladder = std::mem::take(&mut self.ladder);
+        }
+    }
+
+    fn complete_tracks(&mut self) {
         if self.track.is_empty() {
             self.track =
                 vec![TrackSection::new(Codec::H264, 96, 0), TrackSection::new(Codec::Opus, 111, 0)];
@@ -116,6 +156,7 @@ impl TrackSection {
             fmtp: String::new(),
             ports: vec![port],
             bind: loopback(),
+            ladder: Vec::new(),
         }
     }
 
@@ -138,6 +179,7 @@ impl TrackSection {
             channels: if audio { self.channels.unwrap_or(2) } else { 0 },
             fmtp: self.fmtp.clone(),
             layers: self.ports.len(),
+            made: self.ladder.len(),
         }
     }
 }
@@ -165,7 +207,10 @@ pub fn check(streams: &[StreamSection]) -> Result<(), String> {
         if stream.track.is_empty() || stream.track.len() > MAX_TRACKS {
             return Err(fail(format!("it needs 1 to {MAX_TRACKS} tracks ([[stream.track]])")));
         }
-        let mut tracks = BTreeSet::new();
+        if !stream.ladder.is_empty() {
+            return Err(fail("a ladder is made of a picture, and it has none".into()));
+        }
+        let (mut tracks, mut ladders) = (BTreeSet::new(), 0);
         for track in &stream.track {
             legal_name(track.name()).map_err(fail)?;
             let fail = |what: String| fail(format!("track {:?}: {what}", track.name()));
@@ -173,6 +218,8 @@ pub fn check(streams: &[StreamSection]) -> Result<(), String> {
                 return Err(fail("there are two of this name: give them names".into()));
             }
             check_track(track).map_err(fail)?;
+            check_ladder(track).map_err(fail)?;
+            ladders += usize::from(!track.ladder.is_empty());
             if stream.source.is_some() {
                 check_sourced(track).map_err(fail)?;
             } else if track.ports.contains(&0) {
@@ -183,6 +230,9 @@ pub fn check(streams: &[StreamSection]) -> Result<(), String> {
                     return Err(fail(format!("port {port} is used twice")));
                 }
             }
+        }
+        if ladders > 1 {
+            return Err(fail("one ladder a stream".into()));
         }
     }
     Ok(())
@@ -204,6 +254,30 @@ fn check_track(track: &TrackSection) -> Result<(), String> {
     }
     if track.fmtp.len() > MAX_FMTP || track.fmtp.chars().any(char::is_control) {
         return Err(format!("fmtp has at most {MAX_FMTP} bytes and no control characters"));
+    }
+    Ok(())
+}
+
+/// What a ladder can be made of, and what it can be.
+fn check_ladder(track: &TrackSection) -> Result<(), String> {
+    let rungs = &track.ladder;
+    if rungs.is_empty() {
+        return Ok(());
+    }
+    if cfg!(not(feature = "gstreamer")) {
+        return Err("ladder: this root-node was built without GStreamer".into());
+    }
+    if !matches!(track.codec, Codec::H264 | Codec::Vp8) {
+        return Err("a ladder is made of H264 or VP8".into());
+    }
+    if track.ports.len() > 1 {
+        return Err("a ladder is made of one layer, and this track takes in several".into());
+    }
+    if rungs.len() >= MAX_LAYERS {
+        return Err(format!("a ladder has at most {} rungs", MAX_LAYERS - 1));
+    }
+    if rungs.iter().zip(rungs.iter().skip(1)).any(|(better, worse)| better.lines <= worse.lines) {
+        return Err("a ladder's rungs go down: the best one first, none twice".into());
     }
     Ok(())
 }

@@ -2,8 +2,12 @@
 //! of source, and to the wall clock, which is the absolute capture time that travels to viewers.
 
 use soleil_protocol::{Mono, Now};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+/// Frames whose capture times are remembered for layers that are made out of them: four seconds at 60
+/// frames a second, and nothing that takes longer is live.
+const MAX_CAPTURES: usize = 256;
 /// A timestamp that is this far off from the time that has passed is a new timeline, not jitter.
 /// B-frames and bursts move timestamps by less than a second.
 const JUMP: Duration = Duration::from_secs(2);
@@ -170,5 +174,27 @@ impl CaptureClock {
         }
         filter.current = filter.current.min(base);
         media + filter.current.min(filter.before)
+    }
+}
+
+/// When the last frames of a layer were captured: layers that are made out of it bear its times.
+#[derive(Debug, Clone, Default)]
+pub struct Captures(VecDeque<(u32, u64)>);
+
+impl Captures {
+    /// A packet with this timestamp was captured then (NTP 32.32).
+    pub fn note(&mut self, timestamp: u32, capture: u64) {
+        if self.0.back().is_some_and(|last| last.0 == timestamp) {
+            return;
+        }
+        if self.0.len() == MAX_CAPTURES {
+            self.0.pop_front();
+        }
+        self.0.push_back((timestamp, capture));
+    }
+
+    /// When the frame of that timestamp was captured, if it was lately.
+    pub fn of(&self, timestamp: u32) -> Option<u64> {
+        self.0.iter().rev().find(|known| known.0 == timestamp).map(|known| known.1)
     }
 }

@@ -2,13 +2,14 @@
 //! the core, seals what comes out and hands it on.
 
 use super::feed::{Claim, FedDatagram, Feed, KeyFrameWanted, MAX_FED, Refused};
-use super::layer::Port;
+use super::layer::{Packet, Port};
 use super::reason::{Counters, DropReason};
 use super::source::{FeedId, Source};
 use super::stream::{StreamEvent, StreamIngest};
+use super::tap::{Gate, Ladder, MAX_TAPPED, Tapped};
 use bytes::Bytes;
 use relay_node::clock::Clock;
-use relay_node::media::api::PipelineKey;
+use relay_node::media::api::{FrameMarks, PipelineKey};
 use relay_node::media::packet::{HopHeader, Sealer};
 use relay_node::media::sizes::MAX_HOP_PACKET;
 use soleil_protocol::{Epoch, PipelineId, Ssrc};
@@ -109,6 +110,15 @@ pub struct IngestTask {
     orders: mpsc::Receiver<Order>,
     counters: watch::Sender<Arc<Vec<LayerCounters>>>,
     fed: Option<Fed>,
+    ladder: Option<Tap>,
+}
+
+/// Whoever makes layers out of another one.
+struct Tap {
+    of: Ssrc,
+    gate: Gate,
+    packets: mpsc::Sender<Tapped>,
+    fed: Option<Fed>,
 }
 
 /// The source within this process that feeds the stream.
@@ -121,7 +131,7 @@ struct Fed {
 }
 
 impl IngestTask {
-    /// Binds the sockets: `ports` has the RTP address of each layer; the next port is for RTCP
+    /// Binds the sockets: `ports` has the RTP address of each layer that is sent in; the next port is for RTCP
     /// unless it is another layer's. Port 0 takes a free one, and RTCP comes there, too (RFC 5761).
     ///
     /// # Errors
@@ -135,7 +145,8 @@ impl IngestTask {
     ) -> io::Result<(IngestHandle, IngestTask)> {
         let mut sockets = Vec::new();
         let mut bound = Vec::new();
-        for (layer, addr) in ports.iter().enumerate() {
+        let sent_in = (0..).filter(|layer| !core.is_made(*layer));
+        for (layer, addr) in sent_in.zip(ports) {
             let udp = bind(*addr)
                 .map_err(|e| io::Error::new(e.kind(), format!("UDP port {addr}: {e}")))?;
             let local = udp.local_addr()?;
@@ -165,8 +176,25 @@ impl IngestTask {
             counters: counters_rx,
         };
         let orders = orders_rx;
-        let task = IngestTask { core, clock, sockets, sealer: None, orders, counters, fed: None };
+        let (fed, ladder) = (None, None);
+        let task = IngestTask { core, clock, sockets, sealer: None, orders, counters, fed, ladder };
         Ok((handle, task))
+    }
+
+    /// A way for whoever makes the layers that are not sent in; `None` if there are none.
+    pub fn tap(&mut self) -> Option<Ladder> {
+        let made = self.core.made().first()?.clone();
+        let source = *self.core.spec(made.of)?;
+        let id = Feed::next_id();
+        let (packets, tapped) = mpsc::channel(MAX_TAPPED);
+        let (sender, datagrams) = mpsc::channel(MAX_FED);
+        let (wanted, wishes) = mpsc::channel(MAX_ORDERS);
+        let over = CancellationToken::new();
+        self.core.set_maker(id);
+        let fed = Some(Fed { id, datagrams, wanted, _over: over.clone().drop_guard() });
+        self.ladder = Some(Tap { of: source.ssrc, gate: Gate::default(), packets, fed });
+        let feed = Feed::new(id, sender, over);
+        Some(Ladder { source, layers: made.layers, tapped, wanted: wishes, feed })
     }
 
     /// Runs until cancelled.
@@ -190,6 +218,7 @@ impl IngestTask {
                 },
                 () = readable(&self.sockets) => self.receive(&mut buffer),
                 datagram = fed(&mut self.fed) => self.take(datagram),
+                datagram = made(&mut self.ladder) => self.take_made(datagram),
                 () = timer => self.core.handle_timeout(self.clock.now()),
                 _ = publish.tick() => {
                     let _ = self.counters.send_replace(Arc::new(self.core.counters()));
@@ -228,13 +257,31 @@ impl IngestTask {
             self.fed = None;
             return self.core.leave(id);
         };
-        let mut next = Some(first);
-        for _ in 0..BATCH {
-            let Some(FedDatagram { layer, at, bytes }) = next else { break };
-            if let Err(reason) = self.core.handle_datagram(at, layer, Port::Rtp, id, &bytes) {
-                tracing::trace!(?id, layer, reason = reason.label(), "dropped");
-            }
-            next = self.fed.as_mut().and_then(|fed| fed.datagrams.try_recv().ok());
+        take_all(&mut self.core, id, first, || {
+            self.fed.as_mut().and_then(|fed| fed.datagrams.try_recv().ok())
+        });
+    }
+
+    /// A datagram of a layer that is made; `None`: nobody makes it any more.
+    fn take_made(&mut self, first: Option<FedDatagram>) {
+        let Some(tap) = &mut self.ladder else { return };
+        let (Some(id), Some(first)) = (tap.fed.as_ref().map(|fed| fed.id), first) else {
+            tap.fed = None;
+            return;
+        };
+        take_all(&mut self.core, id, first, || {
+            tap.fed.as_mut().and_then(|fed| fed.datagrams.try_recv().ok())
+        });
+    }
+
+    /// A packet that leaves goes to the ladder, too, if it is for it.
+    fn offer(&mut self, packet: &Packet) {
+        let Some(tap) = self.ladder.as_mut().filter(|tap| tap.of == packet.ssrc) else { return };
+        let key = packet.marks.0 & FrameMarks::KEY_START != 0;
+        if tap.gate.passes(key, tap.packets.capacity() > 0) {
+            let size = self.core.size(packet.ssrc);
+            // There is room, or nobody is there any more.
+            let _ = tap.packets.try_send(Tapped { packet: packet.clone(), size });
         }
     }
 
@@ -266,6 +313,7 @@ impl IngestTask {
         }
         let mut sealed = Vec::new();
         while let Some(packet) = self.core.poll_packet() {
+            self.offer(&packet);
             let Some(sealer) = &self.sealer else {
                 self.core.count_drop(packet.ssrc, DropReason::NoKey);
                 continue;
@@ -303,8 +351,9 @@ impl IngestTask {
                 }
                 // Reports are made by whoever speaks with the sender; only the wish goes there.
                 Source::Fed(id) => {
-                    let fed = self.fed.as_ref().filter(|f| f.id == id && packet.key_frame);
-                    if let Some(fed) = fed {
+                    let made = self.ladder.as_ref().and_then(|tap| tap.fed.as_ref());
+                    let all = self.fed.iter().chain(made);
+                    for fed in all.filter(|f| f.id == id && packet.key_frame) {
                         // A wish that does not fit is merged with those that wait.
                         let _ = fed.wanted.try_send(KeyFrameWanted { feed: id, layer });
                     }
@@ -330,6 +379,31 @@ async fn fed(fed: &mut Option<Fed>) -> Option<FedDatagram> {
     match fed {
         Some(fed) => fed.datagrams.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// The next datagram of a layer that is made; waits for ever if nobody makes one.
+async fn made(ladder: &mut Option<Tap>) -> Option<FedDatagram> {
+    match ladder.as_mut().and_then(|tap| tap.fed.as_mut()) {
+        Some(fed) => fed.datagrams.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes one datagram and those that wait behind it, as many as have their turn.
+fn take_all(
+    core: &mut StreamIngest,
+    id: FeedId,
+    first: FedDatagram,
+    mut more: impl FnMut() -> Option<FedDatagram>,
+) {
+    let mut next = Some(first);
+    for _ in 0..BATCH {
+        let Some(FedDatagram { layer, at, bytes }) = next else { break };
+        if let Err(reason) = core.handle_datagram(at, layer, Port::Rtp, id, &bytes) {
+            tracing::trace!(?id, layer, reason = reason.label(), "dropped");
+        }
+        next = more();
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod release;
 
-use super::clock::{CaptureClock, ClockShift, Timeline};
+use super::clock::{CaptureClock, Captures, ClockShift, Timeline};
 use super::codec::{self, Info};
 use super::feedback::Feedback;
 use super::fragment::Fragmenter;
@@ -126,6 +126,8 @@ pub struct LayerIngest {
     reorder: Reorder<Held>,
     timeline: Timeline,
     clock: CaptureClock,
+    /// Of a layer that is made out of another one: the times of that one, which are its own.
+    captures: Option<Captures>,
     reception: Reception,
     fragmenter: Fragmenter<Meta>,
     /// Timestamp of the frame whose start has been marked.
@@ -147,6 +149,7 @@ impl LayerIngest {
             reorder: Reorder::new(Patience::PLAIN),
             timeline: Timeline::new(spec.clock_rate, seed.timestamp),
             clock: CaptureClock::new(spec.clock_rate),
+            captures: None,
             reception: Reception::default(),
             fragmenter: Fragmenter::new(spec.limit),
             key_marked: None,
@@ -154,6 +157,18 @@ impl LayerIngest {
             outlet: Outlet::new(spec, seed.index, seed.reserved),
             size: None,
             profile: None,
+        }
+    }
+
+    /// A layer that is made out of another one: its packets bear the timestamps of that one.
+    pub fn made(spec: LayerSpec, seed: LayerSeed) -> Self {
+        Self { captures: Some(Captures::default()), ..Self::new(spec, seed) }
+    }
+
+    /// A packet of the layer that this one is made of has left.
+    pub fn follow(&mut self, timestamp: u32, capture: u64) {
+        if let Some(captures) = &mut self.captures {
+            captures.note(timestamp, capture);
         }
     }
 

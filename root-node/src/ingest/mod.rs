@@ -28,6 +28,7 @@ pub mod sequence;
 pub mod source;
 pub mod sps;
 pub mod stream;
+pub mod tap;
 pub mod vp8;
 pub mod vp9;
 

@@ -7,6 +7,7 @@ use super::reason::{Counters, DropReason};
 use super::source::{FeedId, Source, ToSender};
 use soleil_protocol::pipeline::{Codec, Layer, PipelineDef, Track};
 use soleil_protocol::{Mono, Now, PacketIndex, PipelineId, Ssrc};
+use std::ops::Range;
 use std::time::Duration;
 
 /// A stream without packets on any port for this long is off air: new viewers are told to come
@@ -33,8 +34,26 @@ pub struct TrackSpec {
     pub channels: u8,
     /// Codec parameters as in an SDP `fmtp` line.
     pub fmtp: String,
-    /// Layers, best first: one port each.
+    /// Layers that come in, best first: one port each.
     pub layers: usize,
+    /// Layers below them that the root makes out of the first one (`ladder`).
+    pub made: usize,
+}
+
+impl TrackSpec {
+    /// All its layers.
+    pub fn all_layers(&self) -> usize {
+        self.layers + self.made
+    }
+}
+
+/// Layers that are made out of another one, numbered through all tracks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Out of which.
+    pub of: usize,
+    /// Which.
+    pub layers: Range<usize>,
 }
 
 /// What the core tells its driver.
@@ -70,6 +89,9 @@ pub struct StreamIngest {
     heard: Option<Mono>,
     /// The one source that may send, if it is within this process: all ports are kept for it.
     feed: Option<Hold>,
+    /// Which layers are not sent in, and who makes them: nobody else may send those.
+    made: Vec<Made>,
+    maker: Option<FeedId>,
     defined: PipelineDef,
     events: std::collections::VecDeque<StreamEvent>,
 }
@@ -89,8 +111,14 @@ impl StreamIngest {
         random: &mut dyn FnMut() -> u32,
     ) -> Result<Self, E> {
         let mut layers = Vec::new();
+        let mut made = Vec::new();
         for track in &tracks {
-            for number in 0..track.layers {
+            let first = layers.len();
+            if track.made > 0 {
+                let own = first + track.layers;
+                made.push(Made { of: first, layers: own..own + track.made });
+            }
+            for number in 0..track.all_layers() {
                 let start = start(track, number)?;
                 let spec = LayerSpec {
                     ssrc: start.ssrc,
@@ -105,7 +133,11 @@ impl StreamIngest {
                     timestamp: random(),
                     reporter: random(),
                 };
-                layers.push(LayerIngest::new(spec, seed));
+                let layer = match number < track.layers {
+                    true => LayerIngest::new(spec, seed),
+                    false => LayerIngest::made(spec, seed),
+                };
+                layers.push(layer);
             }
         }
         let defined = PipelineDef { id, name: name.to_owned(), live: false, tracks: Vec::new() };
@@ -118,6 +150,8 @@ impl StreamIngest {
             live: false,
             heard: None,
             feed: None,
+            made,
+            maker: None,
             defined,
             events: std::collections::VecDeque::new(),
         };
@@ -148,8 +182,10 @@ impl StreamIngest {
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         let from = from.into();
+        let made = self.is_made(layer);
         let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
-        if self.feed.is_some_and(|feed| Source::Fed(feed.id) != from) {
+        let alone = if made { self.maker } else { self.feed.map(|hold| hold.id) };
+        if alone.map_or(made, |alone| Source::Fed(alone) != from) {
             ingest.count_drop(DropReason::SecondSender);
             return Err(DropReason::SecondSender);
         }
@@ -162,7 +198,7 @@ impl StreamIngest {
         let asked = ingest.asked();
         let taken = ingest.handle_datagram(now, port, from, datagram, &mut self.shift);
         let asks = ingest.asked() != asked;
-        if ingest.counters().accepted != before.2 {
+        if ingest.counters().accepted != before.2 && !made {
             self.heard = Some(now.mono);
             // Nobody else can have been heard while it holds the ports.
             if let Some(hold) = &mut self.feed {
@@ -204,11 +240,12 @@ impl StreamIngest {
         let mut end = 0;
         for track in &self.tracks {
             let first = end;
-            end += track.layers;
-            if !(first..end).contains(&layer) {
+            end += track.all_layers();
+            let sent_in = first..first + track.layers;
+            if !sent_in.contains(&layer) {
                 continue;
             }
-            let Some(own) = self.layers.get_mut(first..end) else { return };
+            let Some(own) = self.layers.get_mut(sent_in) else { return };
             let theirs = own.iter().filter_map(LayerIngest::asked).filter(|(to, _)| *to == from);
             let last = theirs.map(|(_, at)| at).max();
             if let (Some(at), Some(layer)) = (last, own.get_mut(layer - first)) {
@@ -222,9 +259,11 @@ impl StreamIngest {
     fn ask_together(&mut self, now: Now) {
         let mut rest = &mut self.layers[..];
         for track in &self.tracks {
-            let count = track.layers.min(rest.len());
+            let count = track.all_layers().min(rest.len());
             let (own, others) = std::mem::take(&mut rest).split_at_mut(count);
             rest = others;
+            // Those that are made have an encoder each.
+            let (own, _) = own.split_at_mut(track.layers.min(count));
             for from in 0..own.len() {
                 let Some((source, at)) = own.get(from).and_then(LayerIngest::asked) else {
                     continue;
@@ -241,7 +280,45 @@ impl StreamIngest {
 
     /// The next packet to be sealed.
     pub fn poll_packet(&mut self) -> Option<Packet> {
-        self.layers.iter_mut().find_map(LayerIngest::poll_packet)
+        let mut layers = self.layers.iter_mut().enumerate();
+        let (number, packet) = layers.find_map(|(i, l)| l.poll_packet().map(|p| (i, p)))?;
+        for made in self.made.iter().filter(|made| made.of == number) {
+            for layer in self.layers.get_mut(made.layers.clone()).unwrap_or_default() {
+                layer.follow(packet.timestamp, packet.capture);
+            }
+        }
+        Some(packet)
+    }
+
+    /// Which layers are made out of others.
+    pub fn made(&self) -> &[Made] {
+        &self.made
+    }
+
+    /// Whether a layer is made, and not sent in.
+    pub fn is_made(&self, layer: usize) -> bool {
+        self.made.iter().any(|made| made.layers.contains(&layer))
+    }
+
+    /// Who makes those layers from now on.
+    pub fn set_maker(&mut self, maker: FeedId) {
+        self.maker = Some(maker);
+    }
+
+    /// What a layer is configured for.
+    pub fn spec(&self, layer: usize) -> Option<&LayerSpec> {
+        self.layers.get(layer).map(LayerIngest::spec)
+    }
+
+    /// Width and height of a layer, when a key frame has told them.
+    pub fn size(&self, ssrc: Ssrc) -> Option<(u32, u32)> {
+        self.layers.iter().find(|l| l.spec().ssrc == ssrc).and_then(LayerIngest::size)
+    }
+
+    /// The layers that are sent in.
+    fn sent_in(&self) -> impl Iterator<Item = &LayerIngest> {
+        let layers = self.layers.iter().enumerate();
+        layers.filter(|(number, _)| !self.is_made(*number)).map(|(_, layer)| layer)
     }
 
     /// Keeps all ports for a source within this process until it [leaves](Self::leave), or is silent and
@@ -251,8 +328,7 @@ impl StreamIngest {
         if let Some(hold) = silent {
             self.leave(hold.id);
         }
-        let free =
-            self.feed.is_none() && self.layers.iter().all(|layer| layer.sender(now).is_none());
+        let free = self.feed.is_none() && self.sent_in().all(|layer| layer.sender(now).is_none());
         if free {
             self.feed = Some(Hold { id: feed, heard: now });
         }
@@ -262,7 +338,7 @@ impl StreamIngest {
     /// Who sends now, or may alone.
     pub fn sender(&self, now: Mono) -> Option<Source> {
         let feed = self.feed.map(|hold| Source::Fed(hold.id));
-        feed.or_else(|| self.layers.iter().find_map(|layer| layer.sender(now)))
+        feed.or_else(|| self.sent_in().find_map(|layer| layer.sender(now)))
     }
 
     /// A source within this process has gone: its ports are free at once.
@@ -299,7 +375,8 @@ impl StreamIngest {
 
     /// Counters of every layer: track, number of the layer within it, SSRC, counters.
     pub fn counters(&self) -> Vec<(String, usize, Ssrc, Counters)> {
-        let places = self.tracks.iter().flat_map(|t| (0..t.layers).map(move |n| (&t.name, n)));
+        let places =
+            self.tracks.iter().flat_map(|t| (0..t.all_layers()).map(move |n| (&t.name, n)));
         places
             .zip(&self.layers)
             .map(|((name, n), layer)| (name.clone(), n, layer.spec().ssrc, *layer.counters()))
@@ -317,7 +394,7 @@ impl StreamIngest {
     pub fn definition(&self) -> PipelineDef {
         let mut layers = self.layers.iter();
         let tracks = self.tracks.iter().map(|track| {
-            let own: Vec<&LayerIngest> = layers.by_ref().take(track.layers).collect();
+            let own: Vec<&LayerIngest> = layers.by_ref().take(track.all_layers()).collect();
             let profile = own.iter().find_map(|l| l.profile());
             Track {
                 name: track.name.clone(),

@@ -1,27 +1,20 @@
 //! Runs the child process of one source: starts it, tells it its job, hears what it says, asks it to
 //! end, kills it. When is decided in [`super::supervise`].
 
-use super::job::{Input, Job, MAX_LINE, Report, SUBCOMMAND, Target};
-use super::lines::Lines;
+use super::job::{Input, Job, Report, SUBCOMMAND, Target};
+use super::process::{self, Process};
 use super::status::{SourceStatus, State};
 use super::supervise::{Action, Event, Limits, Supervisor};
 use crate::config::SourceSection;
 use bytes::Bytes;
 use relay_node::clock::Clock;
 use relay_node::identity;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// This very program, also when its file has been replaced by a newer one.
-const PROGRAM: &str = "/proc/self/exe";
-/// Longest line of a child's log.
-const MAX_LOG_LINE: usize = 1_000;
-/// Lines of a child's log that are taken in its life: GStreamer may complain about each packet.
-const MAX_LOG_LINES: usize = 200;
 /// Pieces of a publisher's media that may wait for the child.
 const FEED_QUEUE: usize = 64;
 
@@ -88,8 +81,7 @@ pub fn start(
 
 /// A child and its pipes.
 struct Worker {
-    child: Child,
-    out: Lines<BufReader<ChildStdout>>,
+    process: Process,
     /// Ends the child when it is dropped: its standard input closes.
     input: Option<CancellationToken>,
     out_ended: bool,
@@ -175,9 +167,9 @@ impl Task {
         let child = async {
             let Some(worker) = worker else { return std::future::pending().await };
             if worker.out_ended {
-                return Woken::Exited(described(worker.child.wait().await));
+                return Woken::Exited(worker.process.ended().await);
             }
-            match worker.out.next().await {
+            match worker.process.out.next().await {
                 Ok(Some(line)) => Woken::Line(line),
                 Ok(None) | Err(_) => Woken::OutEnded,
             }
@@ -209,7 +201,7 @@ impl Task {
                 Action::Kill => {
                     if let Some(worker) = &mut self.worker {
                         tracing::warn!(stream = %self.source.stream, "the source's worker is killed");
-                        if let Err(error) = worker.child.start_kill() {
+                        if let Err(error) = worker.process.kill() {
                             tracing::warn!(stream = %self.source.stream, %error, "kill");
                         }
                     }
@@ -228,21 +220,9 @@ impl Task {
         };
         let mut line = serde_json::to_vec(&job)?;
         line.push(b'\n');
-        let mut child = Command::new(PROGRAM)
-            .arg0("root-node")
-            .arg(SUBCOMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            // A Ctrl-C at the terminal is for the root, which then ends its children in order.
-            .process_group(0)
-            .spawn()?;
-        let missing = || anyhow::anyhow!("a child without pipes");
-        let mut stdin = child.stdin.take().ok_or_else(missing)?;
-        let stdout = child.stdout.take().ok_or_else(missing)?;
-        let stderr = child.stderr.take().ok_or_else(missing)?;
-        tokio::spawn(log(self.source.stream.clone(), stderr));
+        let (process, stdin) =
+            process::spawn(SUBCOMMAND, "source", &self.source.stream, Stdio::piped())?;
+        let mut stdin = stdin.ok_or_else(|| anyhow::anyhow!("a child without pipes"))?;
         let input = CancellationToken::new();
         let (end, feed) = (input.clone(), self.feed.take());
         tokio::spawn(async move {
@@ -262,8 +242,7 @@ impl Task {
                 _ = write => {}
             }
         });
-        let out = Lines::new(BufReader::new(stdout), MAX_LINE);
-        Ok(Worker { child, out, input: Some(input), out_ended: false })
+        Ok(Worker { process, input: Some(input), out_ended: false })
     }
 
     fn line(&mut self, line: &str) {
@@ -327,27 +306,5 @@ fn words(state: State) -> &'static str {
         State::BackingOff => "down, and is tried again soon",
         State::Ended => "at its end",
         State::Stopped => "stopped",
-    }
-}
-
-fn described(exit: std::io::Result<ExitStatus>) -> String {
-    match exit {
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// The child's log goes into ours.
-async fn log(stream: String, stderr: ChildStderr) {
-    let mut lines = Lines::new(BufReader::new(stderr), MAX_LOG_LINE);
-    let mut count = 0;
-    // Read to the end, or the child would block.
-    while let Ok(Some(line)) = lines.next().await {
-        count += 1;
-        if count <= MAX_LOG_LINES {
-            tracing::warn!(%stream, "source's worker: {line}");
-        } else if count == MAX_LOG_LINES + 1 {
-            tracing::warn!(%stream, "source's worker: and more, which is left out");
-        }
     }
 }

@@ -202,6 +202,15 @@ pub enum Report {
     },
     /// Something that an operator wants to know and that stops nothing.
     Remark(String),
+    /// A ladder: the longest time that a frame took in the last second, in milliseconds.
+    Delay(u32),
+    /// A ladder: a rung is left out because it can't be kept up with, or made again.
+    Left {
+        /// Its number.
+        rung: usize,
+        /// Why; none: it is made again.
+        why: Option<String>,
+    },
     /// A track that passed through has to be converted after all; the worker ends.
     Convert {
         /// The track.

@@ -19,6 +19,7 @@ pub mod driver;
 pub mod job;
 pub mod lines;
 pub mod metrics;
+pub mod process;
 pub mod reorder;
 pub mod rtmp;
 pub mod status;

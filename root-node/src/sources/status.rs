@@ -4,6 +4,33 @@ use crate::config::SourceKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What a worker works for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// A source of kind SRT.
+    Srt,
+    /// RTSP.
+    Rtsp,
+    /// RTMP: started for each publisher.
+    Rtmp,
+    /// A file, which has an end.
+    File,
+    /// A ladder: there while its source is.
+    Ladder,
+}
+
+impl From<SourceKind> for Work {
+    fn from(kind: SourceKind) -> Work {
+        match kind {
+            SourceKind::Srt => Work::Srt,
+            SourceKind::Rtsp => Work::Rtsp,
+            SourceKind::Rtmp => Work::Rtmp,
+            SourceKind::File => Work::File,
+        }
+    }
+}
+
 /// What a source is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,7 +150,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceStatus {
     /// How the broadcast comes.
-    pub kind: SourceKind,
+    pub kind: Work,
     /// What it is doing.
     pub state: State,
     /// Since when, milliseconds since the epoch.

@@ -7,8 +7,7 @@
 //! end in order has not failed.
 
 use super::job::Report;
-use super::status::{Handling, Problem, SourceStatus, State, TrackStatus};
-use crate::config::SourceKind;
+use super::status::{Handling, Problem, SourceStatus, State, TrackStatus, Work};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use soleil_protocol::{Mono, Now};
@@ -56,8 +55,12 @@ impl Default for Limits {
 /// What happens to a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody wants to send (only a source that is started on demand is asked).
+    /// Somebody wants to send, or a ladder's source does (only what is started on demand is asked).
     Wanted,
+    /// A ladder's source has gone: its worker is to end.
+    Unwanted,
+    /// The worker is to end, and a new one to begin at once: it is to do something else.
+    Again,
     /// The worker says something.
     Report(Report),
     /// The worker has ended, and how.
@@ -103,7 +106,8 @@ enum Outcome {
     Unknown,
     Failed,
     End,
-    Convert,
+    /// It has to be another one.
+    Asked,
 }
 
 /// One source.
@@ -111,6 +115,8 @@ enum Outcome {
 pub struct Supervisor {
     limits: Limits,
     on_demand: bool,
+    /// A worker shall be there; always, but for a ladder.
+    wanted: bool,
     status: SourceStatus,
     phase: Phase,
     outcome: Outcome,
@@ -127,12 +133,14 @@ impl Supervisor {
     /// started when somebody wants to send, the others at once.
     pub fn new(
         now: Now,
-        kind: SourceKind,
+        kind: impl Into<Work>,
         tracks: &[String],
         limits: Limits,
         seed: [u8; 32],
     ) -> Self {
-        let on_demand = kind == SourceKind::Rtmp;
+        let kind = kind.into();
+        let (on_demand, wanted) = (kind == Work::Rtmp, kind != Work::Ladder);
+        let at_once = wanted && !on_demand;
         let absent = |name: &String| TrackStatus {
             name: name.clone(),
             input: None,
@@ -140,7 +148,7 @@ impl Supervisor {
         };
         let status = SourceStatus {
             kind,
-            state: if on_demand { State::Waiting } else { State::Starting },
+            state: if at_once { State::Starting } else { State::Waiting },
             since: now.wall.millis().0,
             input: Vec::new(),
             tracks: tracks.iter().map(absent).collect(),
@@ -150,8 +158,9 @@ impl Supervisor {
         Self {
             limits,
             on_demand,
+            wanted,
             status,
-            phase: Phase::Down((!on_demand).then_some(now.mono)),
+            phase: Phase::Down(at_once.then_some(now.mono)),
             outcome: Outcome::Unknown,
             convert: Vec::new(),
             failures: 0,
@@ -176,8 +185,26 @@ impl Supervisor {
     pub fn handle(&mut self, now: Now, event: Event) {
         match event {
             Event::Wanted => {
-                if self.on_demand && !self.stopped && self.phase == Phase::Down(None) {
+                let asked = self.on_demand || !self.wanted;
+                self.wanted = true;
+                if asked && !self.stopped && self.phase == Phase::Down(None) {
                     self.start(now);
+                }
+            }
+            Event::Unwanted => {
+                self.wanted = false;
+                match self.phase {
+                    Phase::Down(_) => self.phase = Phase::Down(None),
+                    Phase::Up { .. } => self.end_in_order(now),
+                    Phase::Ending { .. } => {}
+                }
+                if !self.stopped {
+                    self.set(now, State::Waiting);
+                }
+            }
+            Event::Again => {
+                if matches!(self.phase, Phase::Up { .. }) {
+                    self.end_in_order(now);
                 }
             }
             Event::Report(report) => self.report(now, report),
@@ -261,7 +288,12 @@ impl Supervisor {
     }
 
     fn start(&mut self, now: Now) {
-        if self.started && !self.on_demand {
+        let again = match self.status.kind {
+            // The others come and go with their sources.
+            Work::Ladder => self.outcome == Outcome::Failed,
+            _ => !self.on_demand,
+        };
+        if self.started && again {
             self.status.restarts += 1;
         }
         self.started = true;
@@ -269,6 +301,12 @@ impl Supervisor {
         self.phase = Phase::Up { begun: now.mono, heard: now.mono, flowed: None };
         self.set(now, State::Starting);
         self.actions.push_back(Action::Start(self.convert.clone()));
+    }
+
+    /// Asks the worker to end, which is no failure.
+    fn end_in_order(&mut self, now: Now) {
+        self.outcome = Outcome::Asked;
+        self.end(now);
     }
 
     /// Asks the worker to end.
@@ -313,14 +351,14 @@ impl Supervisor {
                     self.set(now, State::Running);
                 }
             }
-            Report::Remark(_) => {}
+            Report::Remark(_) | Report::Delay(_) | Report::Left { .. } => {}
             Report::Convert { track, reason } => {
                 if self.convert.iter().any(|(name, _)| *name == track) {
                     let what = format!("track {track} was to be converted, and was not: {reason}");
                     self.fail(Problem::new("worker", what));
                 } else {
                     self.convert.push((track, reason));
-                    self.outcome = Outcome::Convert;
+                    self.outcome = Outcome::Asked;
                 }
                 self.ending(now);
             }
@@ -345,13 +383,18 @@ impl Supervisor {
             self.phase = Phase::Down(None);
             return;
         }
+        if !self.wanted {
+            self.phase = Phase::Down(None);
+            self.set(now, State::Waiting);
+            return;
+        }
         let ended = self.outcome == Outcome::End;
-        if ended && self.status.kind == SourceKind::File {
+        if ended && self.status.kind == Work::File {
             self.phase = Phase::Down(None);
             self.set(now, State::Ended);
             return;
         }
-        if self.outcome == Outcome::Convert {
+        if self.outcome == Outcome::Asked {
             // Nothing has failed: what was learnt is used at once.
             self.phase = Phase::Down((!self.on_demand).then_some(now.mono));
             self.set(now, if self.on_demand { State::Waiting } else { State::Starting });

@@ -2,6 +2,8 @@
 
 use super::Refused;
 use crate::config::{MAX_LAYERS, MAX_TRACKS, StreamSection, TrackSection, check_streams};
+use crate::ladder::budget::{self, Cores};
+use crate::ladder::rung::Rung;
 use crate::store::access::check_label;
 use serde::{Deserialize, Serialize};
 use soleil_protocol::pipeline::Codec;
@@ -37,6 +39,10 @@ pub struct TrackDefinition {
     /// The address that it listens on.
     #[schema(value_type = String, example = "127.0.0.1")]
     pub bind: IpAddr,
+    /// Smaller layers that the root makes of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, example = json!(["720p", "360p@600k"]))]
+    pub ladder: Vec<Rung>,
 }
 
 /// One track as an operator asks for it. What is left out gets a default.
@@ -66,6 +72,10 @@ pub struct TrackRequest {
     /// nothing else is configured. Whoever can send to it can broadcast.
     #[schema(value_type = Option<String>, example = "127.0.0.1")]
     pub bind: Option<IpAddr>,
+    /// Smaller layers that the root makes of it (H264 and VP8, of one layer), the best one first, like
+    /// `["720p", "360p@600k"]`; default: none.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["720p", "360p@600k"]))]
+    pub ladder: Option<Vec<Rung>>,
 }
 
 impl TrackRequest {
@@ -98,6 +108,7 @@ impl TrackRequest {
             fmtp: self.fmtp.clone().unwrap_or_default(),
             ports,
             bind: self.bind.unwrap_or(bind),
+            ladder: self.ladder.clone().unwrap_or_default(),
         };
         Ok(TrackDefinition::of(&section))
     }
@@ -116,12 +127,14 @@ impl TrackDefinition {
             fmtp: spec.fmtp,
             ports: section.ports.clone(),
             bind: section.bind,
+            ladder: section.ladder.clone(),
         }
     }
 
     /// What viewers have been told of it and can't be told again.
     fn shape(&self) -> impl PartialEq + '_ {
-        (&self.name, &self.codec, self.payload_type, self.clock_rate, self.channels, &self.fmtp)
+        let kind = (&self.name, &self.codec, self.payload_type);
+        (kind, self.clock_rate, self.channels, &self.fmtp, &self.ladder)
     }
 
     fn section(&self) -> Result<TrackSection, Refused> {
@@ -137,6 +150,7 @@ impl TrackDefinition {
             fmtp: self.fmtp.clone(),
             ports: self.ports.clone(),
             bind: self.bind,
+            ladder: self.ladder.clone(),
         })
     }
 }
@@ -162,6 +176,7 @@ impl Definition {
             publish_token: None,
             track,
             source: None,
+            ladder: Vec::new(),
         })
     }
 
@@ -172,6 +187,26 @@ impl Definition {
     pub fn check(&self, name: &str) -> Result<(), Refused> {
         check_label(&self.label).map_err(|e| Refused::Invalid(e.to_string()))?;
         check_streams(&[self.section(name)?]).map_err(Refused::Invalid)
+    }
+
+    /// What its ladders take of the machine.
+    ///
+    /// # Errors
+    /// If that is not left, with what would fit.
+    pub fn check_cores(&self, mut left: Cores) -> Result<Cores, Refused> {
+        let mut all = Cores::NONE;
+        for track in &self.tracks {
+            let Some(codec) = Codec::from_name(&track.codec) else { continue };
+            let taken = budget::check(codec, &track.ladder, left).map_err(Refused::Invalid)?;
+            left = left.without(taken);
+            all = all.and(taken);
+        }
+        Ok(all)
+    }
+
+    /// The ladder's rungs, if it has one.
+    pub fn ladder(&self) -> &[Rung] {
+        self.tracks.iter().map(|t| t.ladder.as_slice()).find(|l| !l.is_empty()).unwrap_or_default()
     }
 
     /// Whether viewers and nodes can go on with what they know of another definition of the stream:

@@ -9,6 +9,7 @@ use super::{Definition, Refused};
 use crate::config::{IngestSection, MAX_STREAMS, StreamSection};
 use crate::core::api::RootView;
 use crate::ingest::driver::IngestHandle;
+use crate::ladder::status::LadderStatus;
 use crate::store::{Defined, Store};
 use soleil_protocol::{Millis, PipelineId};
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub struct Info {
     pub created: Option<Millis>,
     /// Its ingest, while it runs.
     pub ingest: Option<IngestHandle>,
+    /// Its ladder, while it runs.
+    pub ladder: Option<Arc<LadderStatus>>,
 }
 
 struct Entry {
@@ -189,12 +192,12 @@ impl Registry {
 
     /// Every stream, by name.
     pub fn list(&self) -> Vec<Info> {
-        self.read().iter().map(|(name, entry)| entry.info(name)).collect()
+        self.read().iter().map(|(name, entry)| self.info(name, entry)).collect()
     }
 
     /// One stream.
     pub fn get(&self, name: &str) -> Option<Info> {
-        self.read().get(name).map(|entry| entry.info(name))
+        self.read().get(name).map(|entry| self.info(name, entry))
     }
 
     /// Defines a stream and, if wanted, starts it. Layers with port 0 get one.
@@ -278,27 +281,29 @@ impl Registry {
         self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn info(&self, name: &str, entry: &Entry) -> Info {
+        let failure = entry.running.as_ref().and_then(Running::failure);
+        let state =
+            failure.map_or_else(|| entry.state.clone(), |why| State::Failed(why.to_owned()));
+        let runs = entry.running.as_ref().filter(|_| failure.is_none());
+        Info {
+            name: name.to_owned(),
+            id: entry.id,
+            origin: entry.origin,
+            state,
+            definition: entry.definition.clone(),
+            created: entry.created,
+            ingest: runs.map(|running| running.handle.clone()),
+            ladder: self.around.ladders.get(entry.id),
+        }
+    }
+
     fn update<T>(&self, name: &str, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         self.write().get_mut(name).map(change)
     }
 }
 
 impl Entry {
-    fn info(&self, name: &str) -> Info {
-        let failure = self.running.as_ref().and_then(Running::failure);
-        let state = failure.map_or_else(|| self.state.clone(), |why| State::Failed(why.to_owned()));
-        let runs = self.running.as_ref().filter(|_| failure.is_none());
-        Info {
-            name: name.to_owned(),
-            id: self.id,
-            origin: self.origin,
-            state,
-            definition: self.definition.clone(),
-            created: self.created,
-            ingest: runs.map(|running| running.handle.clone()),
-        }
-    }
-
     fn started(&mut self, running: Running) {
         self.state = State::Running;
         self.running = Some(running);

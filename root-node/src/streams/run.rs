@@ -5,7 +5,12 @@ use super::{Definition, Refused, Table};
 use crate::core::api::RootCommand;
 use crate::http::OnAir;
 use crate::ingest::driver::{IngestHandle, IngestTask, Outlet};
+use crate::ingest::tap::Ladder;
 use crate::ingest::{StreamEvent, StreamIngest, TrackSpec};
+use crate::ladder::budget::Cores;
+use crate::ladder::driver::{self as ladder, Parts};
+use crate::ladder::metrics::Ladders;
+use crate::ladder::rung::Rung;
 use crate::store::Store;
 use crate::store::layers::LayerName;
 use crate::store::writer::Notes;
@@ -53,6 +58,10 @@ pub struct Surroundings {
     pub tree: Arc<dyn Tree>,
     /// What runs.
     pub table: Table,
+    /// The ladders that run.
+    pub ladders: Ladders,
+    /// What they may take of the machine.
+    pub cores: Cores,
     /// What is on air.
     pub on_air: Arc<watch::Sender<OnAir>>,
     /// What the store shall keep.
@@ -75,6 +84,7 @@ pub struct Prepared {
     pub handle: IngestHandle,
     task: IngestTask,
     pipeline: PipelineDef,
+    ladder: Option<(Ladder, Vec<Rung>)>,
 }
 
 /// A stream that runs.
@@ -121,10 +131,11 @@ impl Prepared {
         let pipeline = core.definition();
         let own = definition.addresses();
         let taken: Vec<SocketAddr> = own.iter().chain(others).copied().collect();
-        let (handle, task) = IngestTask::bind(name, core, &own, &taken, clock)
+        let (handle, mut task) = IngestTask::bind(name, core, &own, &taken, clock)
             .map_err(|e| Refused::Ports(format!("stream {name:?}: {e}")))?;
         tracing::info!(stream = %name, pipeline = %id, ports = ?handle.ports, "takes RTP");
-        Ok(Prepared { handle, task, pipeline })
+        let ladder = task.tap().map(|place| (place, definition.ladder().to_vec()));
+        Ok(Prepared { handle, task, pipeline, ladder })
     }
 
     /// Lets it run: the tree hears of it, and of what it takes in.
@@ -133,10 +144,18 @@ impl Prepared {
         around.table.insert(self.handle.clone());
         around.tree.command(RootCommand::DefinePipeline(self.pipeline));
         let stop = around.stop.child_token();
+        if let Some((place, rungs)) = self.ladder {
+            let ingest = self.handle.clone();
+            let parts = Parts { place, rungs, cores: around.cores, ingest };
+            match ladder::start(parts, around.clock, stop.clone()) {
+                Ok(ladder) => around.ladders.insert(self.handle.id, ladder),
+                Err(error) => tracing::error!(stream = %self.handle.name, %error, "no ladder"),
+            }
+        }
         let ingest = tokio::spawn(self.task.run(ToTree(around.clone()), stop.clone()));
         let failed = Arc::new(AtomicBool::new(false));
-        let watch =
-            tokio::spawn(watch(ingest, self.handle.clone(), around.clone(), failed.clone()));
+        let part = (self.handle.clone(), stop.clone());
+        let watch = tokio::spawn(watch(ingest, part, around.clone(), failed.clone()));
         Running { handle: self.handle, stop, watch, failed }
     }
 }
@@ -145,12 +164,13 @@ impl Prepared {
 /// nobody serves.
 async fn watch(
     ingest: JoinHandle<()>,
-    handle: IngestHandle,
+    (handle, stop): (IngestHandle, CancellationToken),
     around: Surroundings,
     failed: Arc<AtomicBool>,
 ) {
     let Err(error) = ingest.await else { return };
     tracing::error!(stream = %handle.name, %error, "the ingest has panicked");
+    stop.cancel();
     around.withdraw(&handle, FAILED);
     // Behind the withdrawal, which else could meet the next ingest of this stream.
     failed.store(true, Ordering::Release);
@@ -185,6 +205,7 @@ impl Surroundings {
     fn withdraw(&self, handle: &IngestHandle, reason: &str) {
         let id = handle.id;
         self.table.remove(id);
+        self.ladders.remove(id);
         self.set_on_air(id, false);
         self.tree.command(RootCommand::RemovePipeline(id, reason.to_owned()));
         tracing::info!(stream = %handle.name, pipeline = %id, reason, "takes RTP no more");

@@ -8,6 +8,8 @@ use crate::config::{IngestSection, StreamSection};
 use crate::core::api::{PipelineView, RootCommand, RootView};
 use crate::http::OnAir;
 use crate::ingest::driver::{IngestHandle, Order};
+use crate::ladder::budget::Cores;
+use crate::ladder::metrics::Ladders;
 use crate::store::Store;
 use crate::store::access::Right;
 use crate::store::writer::Notes;
@@ -104,6 +106,8 @@ impl Bench {
         let around = Surroundings {
             tree: tree.clone(),
             table: table.clone(),
+            ladders: Ladders::default(),
+            cores: Cores::of_machine(2),
             on_air: Arc::new(on_air_tx),
             notes: Notes::default(),
             clock,

@@ -62,7 +62,7 @@ impl Plan {
             let track = tracks.iter().find(|track| {
                 let found = track.codec.kind() == section.kind;
                 if !found {
-                    first_layer += track.layers;
+                    first_layer += track.all_layers();
                 }
                 found
             });

@@ -5,6 +5,7 @@ use super::super::problem::{Problem, ProblemBody};
 use super::auth::Reader;
 use super::fresh;
 use crate::core::api::RootView;
+use crate::ladder::status::LadderStatus;
 use crate::streams::{Definition, Info, Origin, State as StreamState};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -47,6 +48,9 @@ pub struct Stream {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Its ladder, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ladder: Option<LadderStatus>,
     /// When it was defined through the API, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<u64>,
@@ -140,6 +144,7 @@ pub fn describe(state: &HttpState, info: Info, operator: bool) -> Stream {
         id: operator.then_some(info.id.0),
         definition: operator.then_some(info.definition),
         error: error.filter(|_| operator),
+        ladder: info.ladder.filter(|_| operator).map(Arc::unwrap_or_clone),
         created: info.created.filter(|_| operator).map(|m| m.0),
     }
 }
@@ -177,7 +182,7 @@ fn defined(definition: &Definition) -> Vec<TrackOut> {
         name: track.name.clone(),
         kind: Codec::from_name(&track.codec).map_or("video", kind),
         codec: track.codec.clone(),
-        layers: vec![none.clone(); track.ports.len()],
+        layers: vec![none.clone(); track.ports.len() + track.ladder.len()],
     };
     definition.tracks.iter().map(of).collect()
 }

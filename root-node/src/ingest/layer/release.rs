@@ -11,7 +11,7 @@ use bytes::Bytes;
 use relay_node::media::api::FrameMarks;
 use relay_node::media::sizes::INDEX_LEAP;
 use soleil_protocol::pipeline::Codec;
-use soleil_protocol::{PacketIndex, Wall};
+use soleil_protocol::{Now, PacketIndex, Wall};
 use std::collections::VecDeque;
 
 /// What belongs to a whole frame.
@@ -52,11 +52,10 @@ impl LayerIngest {
                 return self.damaged();
             }
         };
-        let (timestamp, jumped) = self.timeline.map(held.arrival.mono, held.timestamp);
-        if jumped {
-            self.clock.change_source();
-        }
-        let capture = self.clock.capture(held.arrival, held.timestamp, shift);
+        let Some((timestamp, capture)) = self.times(held.arrival, held.timestamp, shift) else {
+            self.outlet.counters.drop(DropReason::Late);
+            return self.damaged();
+        };
         let key = info.key && self.key_marked != Some(timestamp);
         if key {
             self.key_marked = Some(timestamp);
@@ -67,7 +66,7 @@ impl LayerIngest {
         self.profile = info.profile.or(self.profile);
         let meta = Meta {
             timestamp,
-            capture: Wall(u64::try_from(capture).unwrap_or(0)).ntp(),
+            capture,
             marks: (if info.discardable { FrameMarks::DISCARDABLE } else { 0 })
                 | (info.temporal & 0x07),
             key,
@@ -76,6 +75,20 @@ impl LayerIngest {
             self.outlet.counters.drop(reason);
             self.damaged();
         }
+    }
+
+    /// Our timestamp and the capture time (NTP 32.32) of a sender's timestamp; `None` if it is that of
+    /// a frame which the layer that this one is made of has not had lately.
+    fn times(&mut self, at: Now, timestamp: u32, shift: &mut ClockShift) -> Option<(u32, u64)> {
+        if let Some(captures) = &self.captures {
+            return captures.of(timestamp).map(|capture| (timestamp, capture));
+        }
+        let (ours, jumped) = self.timeline.map(at.mono, timestamp);
+        if jumped {
+            self.clock.change_source();
+        }
+        let capture = self.clock.capture(at, timestamp, shift);
+        Some((ours, Wall(u64::try_from(capture).unwrap_or(0)).ntp()))
     }
 
     /// Something is missing from the pipeline for good.

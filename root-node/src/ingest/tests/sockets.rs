@@ -59,6 +59,7 @@ impl Running {
             channels: 0,
             fmtp: String::new(),
             layers: 1,
+            made: 0,
         }];
         let mut random = StdRng::seed_from_u64(1);
         let mut start = |_: &TrackSpec, _| {

@@ -303,6 +303,7 @@ pub(super) fn demo() -> StreamIngest {
         channels,
         fmtp: String::new(),
         layers: 1,
+        made: 0,
     };
     let tracks = vec![
         track("video", Codec::H264, 96, 90_000, 0),

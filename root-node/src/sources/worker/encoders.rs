@@ -7,6 +7,22 @@ use crate::sources::status::Problem;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+/// What an encoder shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Bit rate in kbit/s.
+    pub kbit: u32,
+    /// Frames between two key frames, at most.
+    pub key_every: u32,
+}
+
+impl Wish {
+    /// For pictures of this size and rate, as a source makes them.
+    pub fn of(size: Option<(i32, i32)>, rate: Option<f64>) -> Wish {
+        Wish { kbit: kbits(size, rate), key_every: KEY_EVERY }
+    }
+}
+
 /// Key frames come at least so often (frames): viewers begin with one, and a source can't be asked.
 const KEY_EVERY: u32 = 60;
 /// Bits for each pixel of each frame: 2.8 Mbit/s for 720p30, what services recommend.
@@ -55,6 +71,8 @@ const H264: &[(&str, Settings)] = &[
             ("key-int-max", "{key}"),
             ("bframes", "0"),
             ("vbv-buf-capacity", "600"),
+            // No key frame of its own accord where the picture changes: layers keep in step.
+            ("option-string", "scenecut=0"),
         ],
     ),
     (
@@ -84,22 +102,17 @@ const VP8: &[(&str, Settings)] = &[(
 
 const OPUS: &[(&str, Settings)] = &[("opusenc", &[("bitrate", "128000"), ("frame-size", "20")])];
 
-/// Makes the best encoder that works, for pictures of this size and rate.
+/// Makes the best encoder that works.
 ///
 /// # Errors
 /// If there is none; the text names the last of them.
-pub fn encoder(
-    make: Make,
-    size: Option<(i32, i32)>,
-    rate: Option<f64>,
-    place: &str,
-) -> Result<gst::Element, Problem> {
+pub fn encoder(make: Make, wish: Wish, place: &str) -> Result<gst::Element, Problem> {
     let list = match make {
         Make::H264 => H264,
         Make::Vp8 => VP8,
         Make::Opus => OPUS,
     };
-    let kbit = kbits(size, rate);
+    let Wish { kbit, key_every } = wish;
     let mut last = "";
     for (factory, settings) in list {
         last = factory;
@@ -111,7 +124,7 @@ pub fn encoder(
             let value = value
                 .replace("{kbit}", &kbit.to_string())
                 .replace("{bit}", &(kbit * 1000).to_string())
-                .replace("{key}", &KEY_EVERY.to_string());
+                .replace("{key}", &key_every.to_string());
             encoder.set_property_from_str(name, &value);
         }
         let works = encoder.set_state(gst::State::Ready).is_ok();

@@ -15,10 +15,10 @@
 //! [`media`] reads caps, [`srtlog`] hears what libsrt tells nobody else, [`encoders`] chooses an encoder, [`play`] is the loop that holds all together.
 
 mod bridge;
-mod encoders;
+pub(crate) mod encoders;
 mod input;
 mod media;
-mod output;
+pub(crate) mod output;
 mod play;
 mod srtlog;
 mod stdin;
@@ -89,11 +89,11 @@ fn hidden(text: &str, secrets: &[&str]) -> String {
 }
 
 /// Makes an element.
-fn make(factory: &str, place: &str) -> Result<gst::Element, Problem> {
+pub(crate) fn make(factory: &str, place: &str) -> Result<gst::Element, Problem> {
     gst::ElementFactory::make(factory).build().map_err(|_| missing(factory, place))
 }
 
-fn missing(factory: &str, place: &str) -> Problem {
+pub(crate) fn missing(factory: &str, place: &str) -> Problem {
     Problem {
         what: format!("the GStreamer element {factory} is missing: is its plugin installed?"),
         element: Some(factory.to_owned()),
@@ -102,7 +102,7 @@ fn missing(factory: &str, place: &str) -> Problem {
 }
 
 /// What a bus message says that is an error; `None` for all others.
-fn trouble(message: &gst::Message, place: &str) -> Option<Problem> {
+pub(crate) fn trouble(message: &gst::Message, place: &str) -> Option<Problem> {
     let element = message.src().map(|src| {
         let factory = src.downcast_ref::<gst::Element>().and_then(|e| e.factory());
         factory.map_or_else(|| src.name().to_string(), |f| f.name().to_string())

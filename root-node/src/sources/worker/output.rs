@@ -3,7 +3,7 @@
 //! it is a broadcaster like any other: RTP and RTCP of a track come from one socket, and go to one port.
 
 use super::bridge::{Bridge, Event, Ready};
-use super::encoders::encoder;
+use super::encoders::{Wish, encoder};
 use super::make;
 use crate::sources::job::Make;
 use crate::sources::status::{Handling, Problem, TrackStatus};
@@ -42,13 +42,13 @@ fn refused(error: impl std::fmt::Display) -> Problem {
 }
 
 /// Elements of one track, in their order, not linked yet.
-struct Chain<'a> {
-    pipeline: &'a gst::Pipeline,
-    last: Option<gst::Element>,
+pub(crate) struct Chain<'a> {
+    pub(crate) pipeline: &'a gst::Pipeline,
+    pub(crate) last: Option<gst::Element>,
 }
 
 impl Chain<'_> {
-    fn push(&mut self, element: gst::Element) -> Result<(), Problem> {
+    pub(crate) fn push(&mut self, element: gst::Element) -> Result<(), Problem> {
         self.pipeline.add(&element).map_err(refused)?;
         if let Some(last) = &self.last {
             last.link(&element).map_err(refused)?;
@@ -57,13 +57,13 @@ impl Chain<'_> {
         Ok(())
     }
 
-    fn make(&mut self, factory: &str) -> Result<gst::Element, Problem> {
+    pub(crate) fn make(&mut self, factory: &str) -> Result<gst::Element, Problem> {
         let element = make(factory, PLACE)?;
         self.push(element.clone())?;
         Ok(element)
     }
 
-    fn caps(&mut self, caps: &str) -> Result<(), Problem> {
+    pub(crate) fn caps(&mut self, caps: &str) -> Result<(), Problem> {
         let filter = make("capsfilter", PLACE)?;
         filter.set_property_from_str("caps", caps);
         self.push(filter)
@@ -175,7 +175,7 @@ impl OutputPipe {
             Some(_) => Some(convert(&mut chain, track, paced)?),
             None => None,
         };
-        payload(&mut chain, track)?;
+        payload(&mut chain, track.target.make, track.target.payload_type)?;
         self.send(&mut chain, track, session, paced, rtpbin)?;
         Ok(name)
     }
@@ -267,7 +267,7 @@ fn convert(chain: &mut Chain<'_>, track: &Ready, paced: bool) -> Result<String, 
         chain.make("videoconvert")?;
         chain.caps("video/x-raw,format=I420")?;
     }
-    let encoder = encoder(make, media.size, media.rate, PLACE)?;
+    let encoder = encoder(make, Wish::of(media.size, media.rate), PLACE)?;
     let name = encoder.factory().map(|f| f.name().to_string()).unwrap_or_default();
     chain.push(encoder)?;
     if make == Make::H264 {
@@ -280,15 +280,15 @@ fn convert(chain: &mut Chain<'_>, track: &Ready, paced: bool) -> Result<String, 
 }
 
 /// RTP packets that the tree can carry.
-fn payload(chain: &mut Chain<'_>, track: &Ready) -> Result<(), Problem> {
-    let payloader = chain.make(match track.target.make {
+pub(crate) fn payload(chain: &mut Chain<'_>, codec: Make, payload_type: u8) -> Result<(), Problem> {
+    let payloader = chain.make(match codec {
         Make::H264 => "rtph264pay",
         Make::Vp8 => "rtpvp8pay",
         Make::Opus => "rtpopuspay",
     })?;
-    payloader.set_property("pt", u32::from(track.target.payload_type));
+    payloader.set_property("pt", u32::from(payload_type));
     payloader.set_property("mtu", (MAX_PAYLOAD + RTP_HEADER) as u32);
-    match track.target.make {
+    match codec {
         Make::H264 => {
             payloader.set_property("config-interval", -1i32);
             payloader.set_property_from_str("aggregate-mode", "zero-latency");

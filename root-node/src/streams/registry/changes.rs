@@ -7,6 +7,7 @@ use super::super::{Definition, Refused};
 use super::{Entry, Info, Origin, Registry, State, addresses};
 use crate::config::{MAX_STREAMS, legal_name};
 use crate::core::api::RootView;
+use crate::ladder::budget::Cores;
 use crate::store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -163,6 +164,10 @@ impl Registry {
             Ok(port)
         })?;
         definition.check(name)?;
+        let left = others().try_fold(self.around.cores, |left, (_, e)| {
+            e.definition.check_cores(Cores::ALL).map(|taken| left.without(taken))
+        })?;
+        definition.check_cores(left)?;
         for address in definition.addresses() {
             let clash = |other: SocketAddr| {
                 let any = |ip: IpAddr| ip.is_unspecified();

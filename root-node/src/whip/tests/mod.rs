@@ -44,6 +44,7 @@ pub(super) fn tracks() -> Vec<TrackSpec> {
         channels,
         fmtp: String::new(),
         layers,
+        made: 0,
     };
     vec![
         track("video", Codec::Vp8, 100, 90_000, 0, 3),

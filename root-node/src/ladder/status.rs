@@ -1,0 +1,52 @@
+//! The state of a ladder as the API and the log show it.
+
+use super::rung::Rung;
+use crate::sources::status::{Problem, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One rung as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RungStatus {
+    /// As it was written.
+    #[schema(value_type = String, example = "360p")]
+    pub rung: Rung,
+    /// Whether its layer is made.
+    pub made: bool,
+    /// Why it is not.
+    pub why: Option<String>,
+    /// Width in pixels, of one that is made.
+    pub width: Option<u32>,
+    /// Height in pixels.
+    pub height: Option<u32>,
+    /// Bit rate in kbit/s.
+    pub kbit: Option<u32>,
+    /// By which GStreamer element.
+    pub encoder: Option<String>,
+}
+
+/// A ladder as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LadderStatus {
+    /// What its process is doing: `waiting` for the source, `starting`, `running`, `stalled`,
+    /// `backing_off` (it has failed and is tried again soon), `stopped`.
+    #[schema(value_type = String, example = "running")]
+    pub state: State,
+    /// Since when, milliseconds since the epoch.
+    pub since: u64,
+    /// The rungs, best first.
+    pub rungs: Vec<RungStatus>,
+    /// How often its process was started again after a failure.
+    pub restarts: u64,
+    /// The longest time that a frame took in the last second, from its last packet in to its first
+    /// one out, in milliseconds.
+    pub delay_ms: u32,
+    /// What went wrong last.
+    #[schema(value_type = Option<String>)]
+    #[serde(serialize_with = "in_words")]
+    pub last_error: Option<Problem>,
+}
+
+fn in_words<S: serde::Serializer>(problem: &Option<Problem>, to: S) -> Result<S::Ok, S::Error> {
+    problem.as_ref().map(ToString::to_string).serialize(to)
+}

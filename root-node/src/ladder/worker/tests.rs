@@ -1,0 +1,1 @@
+//! Times through the child.
