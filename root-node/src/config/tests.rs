@@ -195,3 +195,55 @@ fn the_data_directory_is_where_the_system_keeps_such_things() {
     assert_eq!(dir(None, &[("XDG_STATE_HOME", "/s"), ("HOME", "/h")], false), "/s/soleil");
     assert_eq!(dir(None, &[], false), "soleil-data");
 }
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn a_ladder_is_the_pictures_and_what_is_wrong_in_it_is_named() {
+    let with = |cores: f64, ladder: &str, tracks: &str| {
+        read(&format!(
+            "[ingest]\ncores = {cores}\n[[stream]]\nname = 'a'\nladder = {ladder}\n{tracks}"
+        ))
+    };
+    let track = |codec: &str, ports: &str| {
+        format!("[[stream.track]]\ncodec = '{codec}'\npayload_type = 96\nports = [{ports}]\n")
+    };
+    let h264 = track("H264", "5004");
+    let config = with(8.0, "['720p', '360p@600k']", &h264).unwrap();
+    let spec = config.stream[0].track[0].spec();
+    assert_eq!((spec.layers, spec.made), (1, 2));
+    let names = |config: &Config| -> Vec<String> {
+        config.stream[0].track[0].ladder.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(&config), ["720p", "360p@600k"]);
+    assert_eq!(names(&with(8.0, "'default'", &h264).unwrap()), ["1080p", "720p", "360p"]);
+    assert_eq!(names(&with(0.0, "[]", &h264).unwrap()), Vec::<String>::new());
+    let opus = "[[stream.track]]\ncodec = 'opus'\npayload_type = 111\nports = [5006]\n";
+    for (cores, ladder, tracks, word) in [
+        (8.0, "['360p', '720p']", h264.clone(), "go down"),
+        (8.0, "['360p', '360p']", h264.clone(), "go down"),
+        (8.0, "['720p', '480p', '360p', '180p']", h264.clone(), "at most 3 rungs"),
+        (8.0, "['720']", h264.clone(), "is no rung"),
+        (8.0, "'some'", h264.clone(), "\"default\""),
+        (8.0, "['360p']", track("H264", "5004, 5008"), "several"),
+        (8.0, "['360p']", track("VP9", "5004"), "H264 or VP8"),
+        (8.0, "['360p']", opus.into(), "it has none"),
+        (0.9, "'default'", h264.clone(), "[\"360p\"] would fit"),
+        (0.0, "['360p']", h264.clone(), "stream[0].ladder"),
+        (-1.0, "['360p']", h264.clone(), "processor cores"),
+    ] {
+        let error = with(cores, ladder, &tracks).unwrap_err().to_string();
+        assert!(error.contains(word), "{ladder} with {cores}: {error}");
+    }
+    // What one stream takes, another one has not.
+    let two = |cores: f64| {
+        let stream = |name: &str, port: u16| {
+            format!(
+                "[[stream]]\nname = '{name}'\nladder = ['360p']\n{}",
+                track("H264", &port.to_string())
+            )
+        };
+        read(&format!("[ingest]\ncores = {cores}\n{}{}", stream("a", 5004), stream("b", 5008)))
+    };
+    assert!(two(1.3).is_ok());
+    assert!(two(1.0).unwrap_err().to_string().contains("stream[1].ladder"));
+}

@@ -1,8 +1,9 @@
 //! Tests of ingest: `steps` drains the core after each event and names everything that comes out;
-//! `feeds` has sources within the process; `properties` feeds random sizes and random bytes.
+//! `feeds` has sources within the process; `made` has layers made of others; `properties` feeds random sizes and random bytes.
 
 mod codecs;
 mod feeds;
+mod made;
 mod properties;
 mod sockets;
 mod steps;

@@ -43,6 +43,8 @@ pub struct Options {
     pub streams: Vec<Stream>,
     /// Layers of each stream's picture.
     pub layers: u16,
+    /// The ladder of each stream's picture.
+    pub ladder: Vec<&'static str>,
     /// The root is one that the test can steer: it can say where nodes are, and move them.
     pub steered: bool,
     /// INTERFACE's demo ports instead of free ones.
@@ -80,6 +82,7 @@ impl Default for Options {
             whip_hop: None,
             streams: vec![Stream { name: "demo".into(), codec: "H264" }],
             layers: 1,
+            ladder: Vec::new(),
             steered: false,
             demo_ports: false,
             log: "info".into(),

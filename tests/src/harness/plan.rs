@@ -145,10 +145,11 @@ pub(super) fn root_config(options: &Options, plan: &Plan, directory: &Path) -> S
             (0..options.layers.max(1)).map(|n| layer_port(*port, n).to_string()).collect();
         let _ = write!(
             config,
-            "\n[[stream]]\nname = \"{}\"\npublish_token = \"{PUBLISH_TOKEN}\"\n\
+            "\n[[stream]]\nname = \"{}\"\npublish_token = \"{PUBLISH_TOKEN}\"\nladder = {:?}\n\
              [[stream.track]]\nname = \"video\"\ncodec = \"{}\"\npayload_type = 96\nports = [{}]\n\
              [[stream.track]]\nname = \"audio\"\ncodec = \"opus\"\npayload_type = 111\nports = [{}]\n",
             stream.name,
+            options.ladder,
             stream.codec,
             layers.join(", "),
             port + 2

@@ -3,7 +3,7 @@
 
 use crate::config::SourceKind;
 use crate::sources::job::Report;
-use crate::sources::status::{Handling, Problem, SourceStatus, State, TrackStatus};
+use crate::sources::status::{Handling, Problem, SourceStatus, State, TrackStatus, Work};
 use crate::sources::supervise::{Action, Event, Limits, Supervisor};
 use proptest::prelude::*;
 use soleil_protocol::{Mono, Now, Wall};
@@ -41,6 +41,10 @@ fn exited() -> Event {
 
 impl Scene {
     fn new(kind: SourceKind) -> Scene {
+        Scene::of(kind.into())
+    }
+
+    fn of(kind: Work) -> Scene {
         let now = at(SECOND);
         let tracks = ["video".to_owned()];
         let supervisor = Supervisor::new(now, kind, &tracks, Limits::default(), [7; 32]);
@@ -329,4 +333,43 @@ proptest! {
             prop_assert_eq!(scene.supervisor.is_down(), !alive);
         }
     }
+}
+
+#[test]
+fn a_ladder_is_there_while_its_source_is() {
+    let mut scene = Scene::of(Work::Ladder);
+    assert_eq!(scene.pass(3600 * SECOND), []);
+    assert_eq!(scene.state(), State::Waiting);
+    assert_eq!(scene.event(Event::Wanted), [Action::Start(vec![])]);
+    assert_eq!(scene.event(Event::Wanted), []);
+    scene.say(plan());
+    // One that dies is started again, as any other.
+    scene.event(exited());
+    assert_eq!((scene.state(), scene.status().restarts), (State::BackingOff, 0));
+    assert!(scene.pause() < SECOND);
+    assert_eq!(scene.status().restarts, 1);
+    scene.say(plan());
+    // Its source has gone: it ends in order, and nothing has failed.
+    let error = scene.error();
+    assert_eq!(scene.event(Event::Unwanted), [Action::End]);
+    assert_eq!(scene.event(exited()), []);
+    assert_eq!((scene.state(), scene.error()), (State::Waiting, error));
+    assert_eq!(scene.pass(3600 * SECOND), []);
+    // It comes and goes before the worker has ended: another one begins at once.
+    scene.event(Event::Wanted);
+    scene.say(plan());
+    assert_eq!(scene.event(Event::Unwanted), [Action::End]);
+    assert_eq!(scene.event(Event::Wanted), []);
+    assert_eq!(scene.event(exited()), []);
+    assert_eq!(scene.pass(Duration::ZERO), [Action::Start(vec![])]);
+    // It is to do something else.
+    scene.say(plan());
+    assert_eq!(scene.event(Event::Again), [Action::End]);
+    assert_eq!(scene.event(exited()), []);
+    assert_eq!(scene.pass(Duration::ZERO), [Action::Start(vec![])]);
+    assert_eq!(scene.status().restarts, 1, "none of these has failed");
+    // While it waits for the next try nobody wants it any more.
+    scene.event(exited());
+    assert_eq!(scene.event(Event::Unwanted), []);
+    assert_eq!(scene.pass(3600 * SECOND), []);
 }

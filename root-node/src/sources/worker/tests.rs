@@ -1,6 +1,6 @@
 //! What caps mean, and what the worker says.
 
-use super::encoders::{encoder, kbits};
+use super::encoders::{Wish, encoder, kbits};
 use super::media::Media;
 use super::{hidden, srtlog};
 use crate::sources::job::Make;
@@ -47,9 +47,9 @@ fn what_browsers_play_may_pass() {
 #[test]
 fn encoders_get_their_settings_and_a_bit_rate_that_fits() {
     gst::init().unwrap();
-    let opus = encoder(Make::Opus, None, None, "output").unwrap();
+    let opus = encoder(Make::Opus, Wish::of(None, None), "output").unwrap();
     assert_eq!(opus.property::<i32>("bitrate"), 128_000);
-    let video = encoder(Make::H264, Some((640, 360)), Some(30.0), "output").unwrap();
+    let video = encoder(Make::H264, Wish::of(Some((640, 360)), Some(30.0)), "output").unwrap();
     if video.factory().unwrap().name() == "x264enc" {
         assert_eq!(video.property::<u32>("bitrate"), 691);
         assert_eq!(video.property::<u32>("bframes"), 0);
