@@ -102,6 +102,7 @@ fn asked_over(seconds: u64, mut wanted: impl FnMut(u64) -> Option<u32>) -> Vec<(
         channels: 0,
         fmtp: String::new(),
         layers: 3,
+        made: 0,
     };
     let mut start = |_: &TrackSpec, layer: usize| {
         let (index, reserved) = (PacketIndex(100), PacketIndex(1 << 40));

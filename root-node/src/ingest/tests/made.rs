@@ -29,21 +29,22 @@ fn rtp(seq: u16, timestamp: u32, (width, height): (u16, u16)) -> Vec<u8> {
     packet
 }
 
-/// A picture with two layers below it, and a sound.
+/// A picture with two layers below it, a sound, and a picture that comes in two layers.
 fn stream() -> StreamIngest {
-    let track = |name: &str, codec, payload_type, clock_rate, made| TrackSpec {
+    let track = |name: &str, codec, payload_type, clock_rate, (layers, made)| TrackSpec {
         name: name.into(),
         codec,
         payload_type,
         clock_rate,
         channels: 0,
         fmtp: String::new(),
-        layers: 1,
+        layers,
         made,
     };
     let tracks = vec![
-        track("video", Codec::Vp8, 96, 90_000, 2),
-        track("audio", Codec::Opus, 111, 48_000, 0),
+        track("video", Codec::Vp8, 96, 90_000, (1, 2)),
+        track("audio", Codec::Opus, 111, 48_000, (1, 0)),
+        track("camera", Codec::Vp8, 96, 90_000, (2, 0)),
     ];
     let mut next = 0;
     let mut start = |_: &TrackSpec, _: usize| {
@@ -107,4 +108,51 @@ fn nobody_else_sends_them_and_who_makes_them_is_no_broadcaster() {
         .map(|(layer, sent)| (layer, sent.to))
         .collect();
     assert!(wishes.contains(&(2, Source::Fed(MAKER))), "{wishes:?}");
+}
+
+#[test]
+fn layers_that_are_made_do_not_keep_the_stream_for_a_source_that_is_silent() {
+    let mut stream = stream();
+    assert!(stream.claim(at(0).mono, FeedId(8)));
+    let packet = |seq: u64| rtp(seq as u16, 77, (640, 360));
+    stream.handle_datagram(at(0), 0, Port::Rtp, FeedId(8), &packet(0)).unwrap();
+    for now in (0..5_000).step_by(100) {
+        stream.handle_datagram(at(now), 1, Port::Rtp, MAKER, &packet(now / 100)).unwrap();
+    }
+    assert!(stream.live() && !stream.claim(at(4_999).mono, FeedId(9)));
+    stream.handle_datagram(at(5_000), 1, Port::Rtp, MAKER, &packet(50)).unwrap();
+    assert!(!stream.live() && stream.claim(at(5_000).mono, FeedId(9)));
+    // Whoever comes next finds the maker at its place.
+    assert_eq!(stream.handle_datagram(at(5_001), 1, Port::Rtp, MAKER, &packet(51)), Ok(()));
+}
+
+#[test]
+fn each_layer_that_is_made_is_asked_for_key_frames_by_itself() {
+    let mut stream = stream();
+    let (mut asked, mut timestamp) = (Vec::new(), 0);
+    let places = [(0, FeedId(8)), (1, MAKER), (2, MAKER), (4, FeedId(8)), (5, FeedId(8))];
+    for now in (0..3_000_u64).step_by(10) {
+        for (layer, from) in places {
+            let of = if from == MAKER { timestamp } else { now as u32 * 90 };
+            let mut packet = rtp((now / 10) as u16, of, (640, 360));
+            // Key frames come first, and no more of them (RFC 6386 section 9.1).
+            packet[13] |= u8::from(now > 0);
+            stream.handle_datagram(at(now), layer, Port::Rtp, from, &packet).unwrap();
+            while let Some(packet) = stream.poll_packet() {
+                timestamp = packet.timestamp;
+            }
+        }
+        let wanted = [(2_000, 2), (2_100, 5), (2_200, 3), (2_300, 6)];
+        for (_, ssrc) in wanted.iter().filter(|(at, _)| *at == now) {
+            stream.request_key_frame(at(now), Ssrc(*ssrc));
+        }
+        while let Some((layer, sent)) = stream.poll_send() {
+            if sent.key_frame {
+                asked.push((now, layer));
+            }
+        }
+    }
+    asked.retain(|(now, _)| (2_000..2_500).contains(now) || *now == 2_600);
+    // Those that come in from one encoder wait for each other; these don't, and the source isn't asked.
+    assert_eq!(asked, [(2_000, 1), (2_100, 4), (2_200, 2), (2_600, 5)]);
 }
