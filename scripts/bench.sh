@@ -38,6 +38,7 @@ bench() {
     "$target/release/soleil-bench" "$what" --json "$target/bench/$name.json" "$@"
 }
 bench planner "the planner: whole plans, and one node that comes or goes" planner
+bench ladder "a ladder: 360p made of 720p30 in real time" ladder
 bench leaf "2.5 Mbit/s, frames at once, viewers merge what they receive (GRO)" leaf -n "$viewers"
 bench leaf-no-gro "the same, viewers without GRO" leaf -n 200 --no-gro
 # Beside what it is compared with: the machine drifts.

@@ -1,9 +1,10 @@
-//! Load: the synthetic source, the machine's limit, the peer, the runs of many viewers and the attacks
-//! that `make bench` is made of. The viewers themselves are those of [`crate::viewer`].
+//! Load: the synthetic source, the machine's limit, the peer, the runs of many viewers, the attacks and
+//! the ladder that `make bench` is made of. The viewers themselves are those of [`crate::viewer`].
 
 mod cell;
 pub mod cpu;
 mod crowd;
+pub mod ladder;
 pub mod limit;
 mod measure;
 mod peer;
@@ -17,6 +18,7 @@ mod stamp;
 
 pub use cell::{Cell, CellError, CellResult, Setting, foreign};
 pub use crowd::{ChurnResult, Crowd, CrowdError, StormResult};
+pub use ladder::LadderResult;
 pub use measure::{Audience, Figures, MeasureError, Subject};
 pub use peer::PeerError;
 pub use siege::{Attack, SiegeError, SiegeResult};

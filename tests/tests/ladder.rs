@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_app::AppSink;
 use root_node::ingest::h264;
 use root_node::ladder::wire::{self, Kind, Splitter};
 use soleil_tests::harness::{Options, Tree, binary};
 use soleil_tests::http;
+use soleil_tests::load::ladder::{self as source, is_key, timestamp};
 use soleil_tests::viewer::{self, Viewers};
 use soleil_tests::wait::until;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,43 +23,12 @@ const FRAMES: usize = 90;
 /// Between two of its key frames.
 const KEY_EVERY: usize = 30;
 
-/// An RTP packet of ours: no CSRCs, no extension.
-fn timestamp(rtp: &[u8]) -> u32 {
-    u32::from_be_bytes(rtp[4..8].try_into().unwrap())
-}
-
-/// The source's packets, a frame each, as an encoder makes them, thirty a second by their timestamps.
-fn source() -> Vec<Vec<Vec<u8>>> {
-    gst::init().unwrap();
-    let pipeline = gst::parse::launch(&format!(
-        "videotestsrc num-buffers={FRAMES} pattern=ball ! video/x-raw,format=I420,width=1280,height=720,framerate=30/1 \
-         ! x264enc tune=zerolatency speed-preset=ultrafast bitrate=2000 key-int-max={KEY_EVERY} \
-         ! video/x-h264,profile=baseline ! rtph264pay pt=96 mtu=1200 config-interval=-1 \
-         ! appsink name=out sync=false"
-    ));
-    let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
-    let sink = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let mut frames: Vec<Vec<Vec<u8>>> = Vec::new();
-    while let Ok(sample) = sink.pull_sample() {
-        let rtp = sample.buffer().unwrap().map_readable().unwrap().to_vec();
-        match frames.last_mut().filter(|f| timestamp(&f[0]) == timestamp(&rtp)) {
-            Some(frame) => frame.push(rtp),
-            None => frames.push(vec![rtp]),
-        }
-    }
-    pipeline.set_state(gst::State::Null).unwrap();
-    assert_eq!(frames.len(), FRAMES);
-    frames
-}
-
-fn is_key(frame: &[Vec<u8>]) -> bool {
-    frame.iter().any(|rtp| h264::inspect(&rtp[12..]).is_ok_and(|info| info.key))
-}
+/// Whether a frame is a key frame, and the size that it tells.
+type Seen = (bool, Option<(u32, u32)>);
 
 #[test]
 fn layers_bear_the_sources_times_and_key_frames() {
-    let frames = source();
+    let frames = source::frames("ball", 2_000, FRAMES, KEY_EVERY).unwrap();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let mut worker = Command::new(binary("root-node").unwrap())
         .arg("ladder-worker")
@@ -84,17 +51,14 @@ fn layers_bear_the_sources_times_and_key_frames() {
 
     // The sender goes by what comes back, two frames ahead: faster would have pictures left out.
     let (asked, mut next) = (FRAMES / 2 + 3, 0);
-    let mut made: BTreeMap<(u8, u32), (bool, Option<(u32, u32)>)> = BTreeMap::new();
+    let mut made: BTreeMap<(u8, u32), Seen> = BTreeMap::new();
     let send = |next: &mut usize, socket: &mut UnixStream| {
         let Some(frame) = frames.get(*next) else { return };
         let mut bytes = Vec::new();
         if *next == asked {
             assert!(wire::write(Kind::Wanted, 2, &[], &mut bytes));
         }
-        for rtp in frame {
-            let kind = if is_key(frame) { Kind::Key } else { Kind::Rtp };
-            assert!(wire::write(kind, 0, rtp, &mut bytes));
-        }
+        source::write(frame, &mut bytes);
         socket.write_all(&bytes).unwrap();
         *next += 1;
     };

@@ -18,6 +18,23 @@ pub fn time_ns(pid: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// The same of its threads of that name alone; `None` if there is none.
+///
+/// # Errors
+/// If there is no such process.
+pub fn thread_ns(pid: u32, name: &str) -> io::Result<Option<u64>> {
+    let mut sum = None;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path();
+        // A thread may end meanwhile.
+        let read = |file| fs::read_to_string(path.join(file)).unwrap_or_default();
+        if read("comm").trim_end() == name {
+            sum = Some(sum.unwrap_or(0) + first_number(&read("schedstat")));
+        }
+    }
+    Ok(sum)
+}
+
 /// CPU time in nanoseconds that the calling thread has had, kernel work included.
 ///
 /// # Errors
@@ -55,6 +72,12 @@ mod tests {
         }
         assert!(own_ns().unwrap() > before.0 + 1_000_000);
         assert!(time_ns(me).unwrap() > 0);
+        let thread = std::thread::current();
+        // The kernel keeps 15 characters of a name.
+        let name: String = thread.name().unwrap().chars().take(15).collect();
+        let own = thread_ns(me, &name).unwrap().unwrap();
+        assert!(own > 1_000_000 && own <= time_ns(me).unwrap());
+        assert_eq!(thread_ns(me, "no such thread").unwrap(), None);
         assert!(memory(me).unwrap() > before.1 + (16 << 20));
         assert!(block.iter().any(|b| *b != 0));
         assert!(time_ns(u32::MAX).is_err());

@@ -1,6 +1,7 @@
 //! What the benchmarks are told on the command line.
 
 use clap::{Args, Parser, Subcommand};
+use root_node::ladder::rung::Rung;
 use soleil_tests::load::{Audience, Crowd, Setting};
 use soleil_tests::viewer::Codec;
 use std::net::IpAddr;
@@ -104,6 +105,8 @@ pub enum What {
         #[arg(long, default_value_t = 50_000)]
         sent: usize,
     },
+    /// A ladder of a 720p30 source in real time: CPU beyond the source's decoding, delay that it adds.
+    Ladder(LadderArguments),
     /// Draws the figures of a run, from its JSON files.
     Plot {
         /// Where they are.
@@ -189,6 +192,23 @@ impl SettingArguments {
             workers: self.workers,
         }
     }
+}
+
+/// A ladder.
+#[derive(Debug, Args)]
+pub struct LadderArguments {
+    /// The rungs, best first.
+    #[arg(long, value_delimiter = ',', default_value = "360p")]
+    pub rungs: Vec<Rung>,
+    /// Pictures, as GStreamer's videotestsrc calls them: one that is all movement, and one with little.
+    #[arg(long, value_delimiter = ',', default_value = "zone-plate,ball")]
+    pub pattern: Vec<String>,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 20)]
+    pub seconds: usize,
+    /// Where the figures go.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 /// Crowds at a leaf.

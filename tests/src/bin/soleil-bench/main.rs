@@ -1,11 +1,11 @@
 //! The benchmarks of `make bench`: the leaf under load with the machine's limit beside it, a peer, any
-//! other server, and the picture of it all.
+//! other server, the ladder, and the picture of it all.
 
 mod arguments;
 mod table;
 
 use anyhow::Context;
-use arguments::{Arguments, CrowdArguments, What};
+use arguments::{Arguments, CrowdArguments, LadderArguments, What};
 use clap::Parser;
 use relay_node::clock::Clock;
 use soleil_tests::load::{self, CellResult, Subject, limit, plot, results};
@@ -60,6 +60,18 @@ fn planner(nodes: &[usize], repeat: usize, seed: u64, json: Option<&Path>) -> an
     }
     // Not a list: those hold cells, which the plot reads.
     write_json(json, &serde_json::json!({ "planner": done }))
+}
+
+fn ladder(ladder: &LadderArguments, clock: Clock) -> anyhow::Result<()> {
+    println!("{}", table::LADDER_HEADING);
+    let mut done = Vec::new();
+    for pattern in &ladder.pattern {
+        let result = load::ladder::run(pattern, &ladder.rungs, ladder.seconds, clock)?;
+        println!("{}", table::ladder_row(&result));
+        done.push(result);
+    }
+    // Not a list: those hold cells, which the plot reads.
+    write_json(ladder.json.as_deref(), &serde_json::json!({ "ladder": done }))
 }
 
 fn write_json(path: Option<&Path>, result: &impl serde::Serialize) -> anyhow::Result<()> {
@@ -142,6 +154,7 @@ fn main() -> anyhow::Result<()> {
         What::Planner { nodes, repeat, seed, json } => {
             planner(&nodes, repeat, seed, json.as_deref())?;
         }
+        What::Ladder(arguments) => ladder(&arguments, clock)?,
         What::Plot { figures, svg } => draw(&figures, svg.as_deref())?,
         What::Compare { figures, viewers } => compare(&figures, viewers)?,
         What::Leaf { watch, setting } => {

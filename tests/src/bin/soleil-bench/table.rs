@@ -1,6 +1,6 @@
 //! Measurements as lines of a table. What a server does not tell is a dash.
 
-use soleil_tests::load::{CellResult, SiegeResult};
+use soleil_tests::load::{CellResult, LadderResult, SiegeResult};
 use soleil_tests::planning::{PlanningResult, Times};
 use soleil_tests::viewer::Percentiles;
 
@@ -84,5 +84,25 @@ pub fn planner_row(r: &PlanningResult) -> String {
         pair(&r.leave),
         pair(&r.relay_leaves),
         pair(&r.improve),
+    )
+}
+
+pub const LADDER_HEADING: &str = "picture     rungs         frames  missing  kbit/s  core%  decode%  beyond%  delay ms p50/p95   max";
+
+pub fn ladder_row(r: &LadderResult) -> String {
+    let percent = |share: f64| 100.0 * share;
+    format!(
+        "{:<10}  {:<12}  {:>6}  {:>7}  {:>6.0}  {:>5.1}  {:>7.1}  {:>7.1}  {:>8.1}/{:<7.1}  {:>5.1}",
+        r.pattern,
+        r.rungs.join(","),
+        r.frames,
+        r.missing,
+        r.bitrate / 1_000.0,
+        percent(r.core),
+        percent(r.decode),
+        percent(r.beyond()),
+        r.delay.p50,
+        r.delay.p95,
+        r.delay.max,
     )
 }
