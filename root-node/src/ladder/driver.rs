@@ -2,45 +2,31 @@
 //! hears what it says, asks it to end, kills it. When is decided in `sources::supervise`.
 
 use super::budget::Cores;
+use super::child::Worker;
 use super::gop::Gop;
-use super::job::{Job, SUBCOMMAND};
+use super::job::Job;
 use super::metrics::LadderHandle;
 use super::plan::{Plan, Source, plan};
 use super::rung::Rung;
-use super::status::{LadderStatus, RungStatus};
-use super::wire::{self, Kind, Splitter};
+use super::status::LadderStatus;
+use super::wire::{self, Kind};
 use crate::ingest::driver::{IngestHandle, Order};
 use crate::ingest::feed::FedDatagram;
 use crate::ingest::layer::LOCK_TIME;
-use crate::ingest::layer::Packet;
-use crate::ingest::tap::{Gate, Ladder, Tapped};
+use crate::ingest::tap::{Ladder, Tapped};
 use crate::sources::job::{Make, Report};
-use crate::sources::process::{self, Process};
-use crate::sources::status::{Handling, State, Work};
+use crate::sources::status::{State, Work};
 use crate::sources::supervise::{Action, Event, Limits, Supervisor};
 use bytes::Bytes;
 use relay_node::clock::Clock;
 use relay_node::identity;
-use relay_node::media::api::FrameMarks;
 use soleil_protocol::{Mono, Now};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{Interest, Ready};
-use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// Bytes that may wait for a child that does not read: more than two seconds of any source.
-const MAX_WAITING: usize = 8 << 20;
-/// Bytes read from a child at once.
-const PIECE: usize = 64 * 1024;
-/// Pieces read from a child before others have their turn.
-const BATCH: usize = 8;
-/// Marker bit and the first byte of RTP (RFC 3550 section 5.1).
-const VERSION: u8 = 0x80;
-const MARKER: u8 = 0x80;
 
 /// A ladder's process speaks twice as fast as a source's: what it lacks, viewers lack at once.
 const LIMITS: Limits = Limits {
@@ -76,7 +62,13 @@ pub fn start(parts: Parts, clock: Clock, stop: CancellationToken) -> anyhow::Res
     let supervisor = Supervisor::new(now, Work::Ladder, &[], LIMITS, identity::random()?);
     let task = Task {
         clock,
-        status: watch::Sender::new(Arc::new(shown(&parts, &Plan::default(), &supervisor, &[], 0))),
+        status: watch::Sender::new(Arc::new(LadderStatus::of(
+            &parts.rungs,
+            &Plan::default(),
+            supervisor.status(),
+            &[],
+            0,
+        ))),
         supervisor,
         gop: Gop::default(),
         planned: None,
@@ -91,17 +83,6 @@ pub fn start(parts: Parts, clock: Clock, stop: CancellationToken) -> anyhow::Res
         LadderHandle { stream: task.parts.ingest.name.clone(), status: task.status.subscribe() };
     tokio::spawn(task.run(stop));
     Ok(handle)
-}
-
-/// A child, its pipes and its socket.
-struct Worker {
-    process: Process,
-    out_ended: bool,
-    /// None when the child has closed it, or shall end.
-    socket: Option<UnixStream>,
-    splitter: Splitter,
-    waiting: Vec<u8>,
-    gate: Gate,
 }
 
 struct Task {
@@ -339,16 +320,7 @@ impl Task {
             millirate: (rate * 1000.0) as u32,
             making: self.plan.making.clone(),
         };
-        let mut waiting = Vec::new();
-        wire::write(Kind::Job, 0, &serde_json::to_vec(&job)?, &mut waiting);
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let socket = UnixStream::from_std(ours)?;
-        let stdin = OwnedFd::from(theirs).into();
-        let (process, _) = process::spawn(SUBCOMMAND, "ladder", &self.parts.ingest.name, stdin)?;
-        let (splitter, gate) = (Splitter::default(), Gate::default());
-        let mut worker =
-            Worker { process, out_ended: false, socket: Some(socket), splitter, waiting, gate };
+        let mut worker = Worker::start(&job, &self.parts.ingest.name)?;
         if self.gop.is_empty() {
             self.parts.ingest.order(Order::KeyFrame(source.ssrc));
         }
@@ -394,7 +366,8 @@ impl Task {
 
     /// Shows what has changed, and logs it once.
     fn publish(&mut self) {
-        let after = shown(&self.parts, &self.plan, &self.supervisor, &self.left, self.delay_ms);
+        let (rungs, status) = (&self.parts.rungs, self.supervisor.status());
+        let after = LadderStatus::of(rungs, &self.plan, status, &self.left, self.delay_ms);
         let before = self.status.borrow().clone();
         if *before == after {
             return;
@@ -414,91 +387,5 @@ impl Task {
             }
         }
         self.status.send_replace(Arc::new(after));
-    }
-}
-
-impl Worker {
-    /// A packet of the source for the child.
-    fn packet(&mut self, packet: &Packet) {
-        let key = packet.marks.0 & FrameMarks::KEY_START != 0;
-        if !self.gate.passes(key, self.waiting.len() < MAX_WAITING) || self.socket.is_none() {
-            return;
-        }
-        let mut rtp =
-            Vec::with_capacity(relay_node::media::sizes::RTP_HEADER + packet.payload.len());
-        let marker = if packet.marker { MARKER } else { 0 };
-        rtp.extend_from_slice(&[VERSION, packet.payload_type | marker]);
-        // The lower half of the index is the sequence number, here as on the hops.
-        rtp.extend_from_slice(&(packet.index.0 as u16).to_be_bytes());
-        rtp.extend_from_slice(&packet.timestamp.to_be_bytes());
-        rtp.extend_from_slice(&packet.ssrc.0.to_be_bytes());
-        rtp.extend_from_slice(&packet.payload);
-        wire::write(if key { Kind::Key } else { Kind::Rtp }, 0, &rtp, &mut self.waiting);
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
-        while !self.waiting.is_empty() {
-            match socket.try_write(&self.waiting) {
-                Ok(written) => {
-                    self.waiting.drain(..written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn receive(&mut self) -> io::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
-        let mut piece = vec![0; PIECE];
-        for _ in 0..BATCH {
-            match socket.try_read(&mut piece) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => self.splitter.push(piece.get(..read).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// All together for the outside.
-fn shown(
-    parts: &Parts,
-    plan: &Plan,
-    supervisor: &Supervisor,
-    left: &[(usize, String)],
-    delay_ms: u32,
-) -> LadderStatus {
-    let status = supervisor.status();
-    let running = matches!(status.state, State::Running);
-    let rung = |(number, rung): (usize, &Rung)| {
-        let making = plan.making.iter().find(|m| m.rung == number);
-        let why = plan.left_out.iter().chain(left).find(|(n, _)| *n == number);
-        let name = rung.to_string();
-        let made = status.tracks.iter().find(|track| track.name == name);
-        RungStatus {
-            rung: *rung,
-            made: running && making.is_some() && why.is_none(),
-            why: why.map(|(_, why)| why.clone()),
-            width: making.map(|m| m.width),
-            height: making.map(|m| m.height),
-            kbit: making.map(|m| m.kbit),
-            encoder: made.and_then(|track| match &track.handling {
-                Handling::Converted { encoder, .. } => Some(encoder.clone()),
-                _ => None,
-            }),
-        }
-    };
-    LadderStatus {
-        state: status.state,
-        since: status.since,
-        rungs: parts.rungs.iter().enumerate().map(rung).collect(),
-        restarts: status.restarts,
-        delay_ms: if running { delay_ms } else { 0 },
-        last_error: status.last_error.clone(),
     }
 }

@@ -16,6 +16,7 @@
 //! Nothing outside [`worker`] links GStreamer.
 
 pub mod budget;
+mod child;
 pub mod driver;
 pub mod gop;
 pub mod job;

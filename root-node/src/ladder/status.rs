@@ -1,7 +1,8 @@
 //! The state of a ladder as the API and the log show it.
 
+use super::plan::Plan;
 use super::rung::Rung;
-use crate::sources::status::{Problem, State};
+use crate::sources::status::{Handling, Problem, SourceStatus, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -49,4 +50,44 @@ pub struct LadderStatus {
 
 fn in_words<S: serde::Serializer>(problem: &Option<Problem>, to: S) -> Result<S::Ok, S::Error> {
     problem.as_ref().map(ToString::to_string).serialize(to)
+}
+
+impl LadderStatus {
+    /// All together for the outside: the rungs as wished, what is planned of them, how the child
+    /// fares, and which rungs it leaves out and why.
+    pub(super) fn of(
+        rungs: &[Rung],
+        plan: &Plan,
+        status: &SourceStatus,
+        left: &[(usize, String)],
+        delay_ms: u32,
+    ) -> LadderStatus {
+        let running = matches!(status.state, State::Running);
+        let rung = |(number, rung): (usize, &Rung)| {
+            let making = plan.making.iter().find(|m| m.rung == number);
+            let why = plan.left_out.iter().chain(left).find(|(n, _)| *n == number);
+            let name = rung.to_string();
+            let made = status.tracks.iter().find(|track| track.name == name);
+            RungStatus {
+                rung: *rung,
+                made: running && making.is_some() && why.is_none(),
+                why: why.map(|(_, why)| why.clone()),
+                width: making.map(|m| m.width),
+                height: making.map(|m| m.height),
+                kbit: making.map(|m| m.kbit),
+                encoder: made.and_then(|track| match &track.handling {
+                    Handling::Converted { encoder, .. } => Some(encoder.clone()),
+                    _ => None,
+                }),
+            }
+        };
+        LadderStatus {
+            state: status.state,
+            since: status.since,
+            rungs: rungs.iter().enumerate().map(rung).collect(),
+            restarts: status.restarts,
+            delay_ms: if running { delay_ms } else { 0 },
+            last_error: status.last_error.clone(),
+        }
+    }
 }
