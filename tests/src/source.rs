@@ -9,7 +9,7 @@ mod rate;
 mod temporal;
 mod tone;
 
-pub use clip::write_clip;
+pub use clip::{write_clip, write_clip_of};
 pub use pipeline::{Source, SourceError};
 pub use rate::FrameRate;
 pub use tone::Tone;
