@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-// Watches a page and prints one JSON line with what a viewer saw and heard. See README.md.
+// Watches a page, or several at the same time, and prints one JSON line for each with what a viewer
+// saw and heard. See README.md.
 
 import { parseArgs } from 'node:util';
 
-import { watch } from './lib/watch.mjs';
+import { watchAll } from './lib/watch.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -19,13 +20,13 @@ const { values, positionals } = parseArgs({
     foreign: { type: 'boolean', default: false },
   },
 });
-if (positionals.length !== 1) {
+if (positionals.length === 0) {
   console.error(
-    'usage: watch.mjs URL [--seconds 20] [--settle 2] [--width 1280] [--height 720] [--silent] [--screenshot FILE] [--candidates WORD] [--browser chromium|firefox] [--foreign]',
+    'usage: watch.mjs URL... [--seconds 20] [--settle 2] [--width 1280] [--height 720] [--silent] [--screenshot FILE] [--candidates WORD] [--browser chromium|firefox] [--foreign]',
   );
   process.exit(64);
 }
-const result = await watch(positionals[0], {
+const results = await watchAll(positionals, {
   seconds: Number(values.seconds),
   settle: Number(values.settle),
   width: Number(values.width),
@@ -36,5 +37,5 @@ const result = await watch(positionals[0], {
   browser: values.browser,
   foreign: values.foreign,
 });
-console.log(JSON.stringify(result));
-process.exitCode = result.ok ? 0 : 1;
+for (const result of results) console.log(JSON.stringify(result));
+process.exitCode = results.every((result) => result.ok) ? 0 : 1;

@@ -140,6 +140,25 @@ pub fn watch_with(url: &str, seconds: u64, more: &[&str]) -> Result<Watched, Har
     Ok(watched)
 }
 
+/// Watches several pages at the same time in one browser, each for so many seconds, with further
+/// arguments of `watch.mjs`. What was seen comes in the order of the pages.
+///
+/// # Errors
+/// If the program does not run or does not print a result for each.
+pub fn watch_all(
+    urls: &[String],
+    seconds: u64,
+    more: &[&str],
+) -> Result<Vec<Watched>, HarnessError> {
+    let length = seconds.to_string();
+    let mut arguments: Vec<&str> = urls.iter().map(String::as_str).collect();
+    arguments.extend(["--seconds", &length]);
+    arguments.extend(more);
+    let lines = run_for("watch.mjs", &arguments, seconds, urls.len())?;
+    let watched = |line: String| parse(&line).map(|seen: Watched| Watched { line, ..seen });
+    lines.into_iter().map(watched).collect()
+}
+
 /// Joins so many times.
 ///
 /// # Errors
@@ -278,19 +297,31 @@ fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, HarnessError> {
 }
 
 fn run(program: &str, arguments: &[&str], seconds: u64) -> Result<String, HarnessError> {
+    Ok(run_for(program, arguments, seconds, 1)?.remove(0))
+}
+
+/// Runs a program to its end; gives the last `count` results that it prints, and fails if there are
+/// fewer.
+fn run_for(
+    program: &str,
+    arguments: &[&str],
+    seconds: u64,
+    count: usize,
+) -> Result<Vec<String>, HarnessError> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("browser");
     let mut command = Command::new("node");
     command.current_dir(directory).arg(program).args(arguments);
     let mut process = Process::start(program, &mut command)?;
     let ended = process.wait(OVERHEAD + Duration::from_secs(seconds));
-    let mut line = None;
+    let mut lines = Vec::new();
     crate::wait::holds_within(Duration::from_secs(2), || {
-        line = process.stdout().into_iter().rev().find(|line| line.starts_with('{'));
-        line.is_some()
+        lines = process.stdout();
+        lines.retain(|line| line.starts_with('{'));
+        lines.len() >= count
     });
-    line.ok_or_else(|| HarnessError::Process {
-        name: program.to_owned(),
-        why: format!("printed no result ({ended:?})"),
-        log: process.log_tail(),
-    })
+    if lines.len() < count {
+        let why = format!("printed {} of {count} results ({ended:?})", lines.len());
+        return Err(process.failed(why));
+    }
+    Ok(lines.split_off(lines.len() - count))
 }

@@ -136,20 +136,27 @@ export async function openViewer(
  * and the page that plays it is the one of foreign.mjs. The first `settle` seconds after the
  * first picture are not judged (sound is switched on in them).
  */
-export async function watch(
+export async function watch(url, options = {}) {
+  const [seen] = await watchAll([url], options);
+  return seen;
+}
+
+/** Watches several addresses at the same time, each in a page of its own of one browser. */
+export async function watchAll(urls, { browser: name = 'chromium', ...options } = {}) {
+  const browser = await BROWSERS[name].launch();
+  try {
+    return await Promise.all(urls.map((url) => look(browser, url, options)));
+  } finally {
+    await browser.close();
+  }
+}
+
+async function look(
+  browser,
   url,
-  {
-    seconds = 20,
-    settle = 2,
-    sound = true,
-    screenshot = null,
-    browser: name = 'chromium',
-    foreign = false,
-    ...size
-  } = {},
+  { seconds = 20, settle = 2, sound = true, screenshot = null, foreign = false, ...size },
 ) {
   const page = foreign ? await serveForeign(url) : { url, stop: () => {} };
-  const browser = await BROWSERS[name].launch();
   try {
     const viewer = await openViewer(browser, page.url, size);
     let times;
@@ -211,7 +218,6 @@ export async function watch(
       errors: viewer.errors,
     };
   } finally {
-    await browser.close();
     page.stop();
   }
 }
