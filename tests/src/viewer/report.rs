@@ -47,6 +47,8 @@ pub struct StreamReport {
     pub broken_frames: u64,
     /// Key frames among them.
     pub key_frames: u64,
+    /// Width of the pictures that come now, where their codec tells (VP8): which layer it is.
+    pub width: Option<u16>,
     /// Longest time between two whole frames in milliseconds.
     pub longest_gap_ms: f64,
     /// Time since the last whole frame in milliseconds: a picture that stands has a gap that does not
@@ -79,6 +81,7 @@ impl StreamReport {
         self.frames += other.frames;
         self.broken_frames += other.broken_frames;
         self.key_frames += other.key_frames;
+        self.width = other.width.or(self.width);
         self.longest_gap_ms = self.longest_gap_ms.max(other.longest_gap_ms);
         self.standing_ms = self.standing_ms.max(other.standing_ms);
         self.jitter_ms = self.jitter_ms.max(other.jitter_ms);
@@ -156,6 +159,7 @@ impl ViewerReport {
             frames: c.frames,
             broken_frames: c.broken_frames,
             key_frames: c.key_frames,
+            width: stream.width,
             longest_gap_ms: c.longest_gap_us as f64 / 1000.0,
             standing_ms: stream.standing_us(now) as f64 / 1000.0,
             jitter_ms: stream.jitter_ms(),

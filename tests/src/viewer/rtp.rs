@@ -140,24 +140,41 @@ fn key_frame(codec: Codec, payload: &[u8]) -> Option<bool> {
             _ => false,
         },
         // RFC 7741: start of partition 0, then the frame tag's lowest bit is 0 for a key frame.
-        Codec::Vp8 => {
-            let mut at = 1;
-            if first & 0x80 != 0 {
-                let x = *payload.get(1)?;
-                at += 1;
-                if x & 0x80 != 0 {
-                    at += if payload.get(at)? & 0x80 != 0 { 2 } else { 1 };
-                }
-                at += usize::from(x & 0x40 != 0) + usize::from(x & 0x30 != 0);
-            }
-            first & 0x17 == 0x10 && payload.get(at)? & 1 == 0
-        }
+        Codec::Vp8 => first & 0x17 == 0x10 && vp8_frame(payload)?.first()? & 1 == 0,
         // RFC 9628: beginning of a frame, not predicted from others.
         Codec::Vp9 => first & 0x08 != 0 && first & 0x40 == 0,
         // RTP payload for AV1, section 4.4: the N bit starts a coded video sequence.
         Codec::Av1 => first & 0x08 != 0,
         Codec::Opus => false,
     })
+}
+
+/// What follows the payload descriptor (RFC 7741 section 4.2).
+fn vp8_frame(payload: &[u8]) -> Option<&[u8]> {
+    let mut at = 1;
+    if payload.first()? & 0x80 != 0 {
+        let x = *payload.get(1)?;
+        at += 1;
+        if x & 0x80 != 0 {
+            at += if payload.get(at)? & 0x80 != 0 { 2 } else { 1 };
+        }
+        at += usize::from(x & 0x40 != 0) + usize::from(x & 0x30 != 0);
+    }
+    payload.get(at..)
+}
+
+/// The width of the pictures that begin with this key frame; of VP8 only (RFC 6386 section 9.1).
+#[must_use]
+pub fn width(codec: Codec, payload: &[u8]) -> Option<u16> {
+    if codec != Codec::Vp8 || !starts_key_frame(codec, payload) {
+        return None;
+    }
+    match *vp8_frame(payload)? {
+        [_, _, _, 0x9d, 0x01, 0x2a, low, high, ..] => {
+            Some(u16::from_le_bytes([low, high]) & 0x3fff)
+        }
+        _ => None,
+    }
 }
 
 /// What came in a compound RTCP packet that matters to a viewer.
@@ -295,6 +312,18 @@ mod tests {
         assert!(starts_key_frame(Codec::Vp8, &[0x90, 0x80, 0x81, 0x01, 0x10]));
         assert!(!starts_key_frame(Codec::Vp8, &[0x90, 0x80, 0x81, 0x01, 0x11]));
         assert!(!starts_key_frame(Codec::Vp8, &[]));
+    }
+
+    #[test]
+    fn a_key_frame_of_vp8_tells_how_wide_it_is() {
+        // 640 wide, scaled by the decoder in the two upper bits.
+        let key = [0x90, 0x80, 0x81, 0x01, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x42, 0x68, 0x01];
+        assert_eq!(width(Codec::Vp8, &key), Some(640));
+        assert_eq!(width(Codec::Vp8, &key[..11]), None);
+        assert_eq!(width(Codec::Vp9, &key), None);
+        let mut other = key;
+        other[4] |= 1;
+        assert_eq!(width(Codec::Vp8, &other), None, "no key frame");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Reception of one RTP stream: which packets came, which are missing and asked for again, which
 //! frames are whole, jitter and delay. Pure.
 
+mod ahead;
+
 use super::histogram::Histogram;
 use super::rtp::{Header, ReportBlock};
 use soleil_protocol::{Mono, Now};
@@ -86,6 +88,12 @@ pub(super) struct Stream {
     pub packet_delay: Histogram,
     pub frame_delay: Histogram,
     pub first_key: Option<Mono>,
+    /// Width of the pictures, since the last key frame that told it.
+    pub width: Option<u16>,
+    /// Time stamp of a key frame that may not be complete yet, and its width.
+    announced: Option<(u32, u16)>,
+    /// The number after the frames that are shown though something before them is missing.
+    shown_ahead: Option<u64>,
     /// A frame was broken since the last key frame: time for a PLI.
     pub needs_key: bool,
 }
@@ -116,6 +124,9 @@ impl Stream {
             packet_delay: Histogram::default(),
             frame_delay: Histogram::default(),
             first_key: None,
+            width: None,
+            announced: None,
+            shown_ahead: None,
             needs_key: is_video,
         }
     }
@@ -168,6 +179,12 @@ impl Stream {
         };
         self.ahead.insert(number, piece);
         self.advance(now);
+        self.look_ahead(now);
+    }
+
+    /// A key frame that is about to be received says how wide its pictures are.
+    pub fn announce(&mut self, timestamp: u32, width: u16) {
+        self.announced = Some((timestamp, width));
     }
 
     fn measure(&mut self, now: Now, header: &Header) {
@@ -219,6 +236,8 @@ impl Stream {
             self.last_key = Some(piece.timestamp);
             self.seen_key = true;
             self.needs_key = false;
+            let told = self.announced.filter(|(timestamp, _)| *timestamp == piece.timestamp);
+            self.width = told.map(|(_, width)| width).or(self.width);
         }
         self.open = Some(piece.timestamp);
         if piece.marker {
@@ -236,6 +255,11 @@ impl Stream {
         if let Some(capture) = piece.capture {
             self.frame_delay.add(delay_us(now, capture));
         }
+        self.moves(now);
+    }
+
+    /// The picture moves: a frame is shown.
+    fn moves(&mut self, now: Now) {
         if let Some(at) = self.last_frame {
             self.counts.longest_gap_us = self.counts.longest_gap_us.max(now.mono.0 - at);
         }

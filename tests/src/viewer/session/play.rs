@@ -81,6 +81,9 @@ impl Session {
             let key = rtp::starts_key_frame(codec, rest);
             let found = self.streams.values_mut().find(|(c, _)| *c == codec);
             if let Some((_, stream)) = found {
+                if let Some(width) = rtp::width(codec, rest) {
+                    stream.announce(header.timestamp, width);
+                }
                 stream.receive(now, &header, sequence, key, data.len());
             }
             return;
@@ -95,6 +98,9 @@ impl Session {
         }
         if let Some((_, stream)) = self.streams.get_mut(&header.ssrc) {
             let key = body.is_some_and(|body| rtp::starts_key_frame(codec, body));
+            if let Some(width) = body.and_then(|body| rtp::width(codec, body)) {
+                stream.announce(header.timestamp, width);
+            }
             stream.receive(now, &header, header.sequence, key, data.len());
             if let Some(at) = stream.first_key
                 && self.report.first_key_ms.is_none()
