@@ -7,7 +7,7 @@
 #
 # Debian and Ubuntu: installs with apt-get (with sudo where you are not root) and says what.
 # Elsewhere: names what is missing and stops. Rust, Node.js (20 or newer) and a C compiler are
-# expected to be there.
+# expected to be there; Python 3 is welcome.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,6 +25,9 @@ command -v node >/dev/null || die "Node.js is missing: install version 20 or new
 command -v npm >/dev/null || die "npm is missing: it comes with Node.js"
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || die "Node.js 20 or newer is needed, this is $(node --version)"
 
+# Whether this Python can make an environment of its own with pip in it.
+has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
 # Debian package, then the purpose from which on it is needed.
 packages() {
   # `root-node` (for sources) and `tests/` link GStreamer, so building the workspace needs its headers.
@@ -34,6 +37,9 @@ packages() {
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav fonts-dejavu-core
   [ "$purpose" = demo ] && return
   echo chromium firefox-esr
+  # Somebody else's senders; Debian's Python makes environments only with this package.
+  echo ffmpeg
+  has_venv || echo python3-venv
   # Hosts, NAT and filters of tests/tests/netns.rs.
   echo iproute2 nftables conntrack
 }
@@ -66,6 +72,7 @@ else
   if [ "$purpose" = test ]; then
     command -v chromium >/dev/null || missing+=("Chromium as 'chromium'")
     command -v firefox-esr >/dev/null || missing+=("Firefox as 'firefox-esr'")
+    command -v ffmpeg >/dev/null || missing+=("FFmpeg as 'ffmpeg'")
     for tool in ip nft conntrack; do
       PATH=$PATH:/usr/sbin command -v "$tool" >/dev/null || missing+=("the program $tool")
     done
@@ -82,5 +89,25 @@ npm_packages() {
     cp "$1/package-lock.json" "$stamp"
   fi
 }
+
+# Python packages into an environment of their own, again only when their list changed since the last
+# time. Without Python the test of the sender that needs them says that it was skipped.
+python_packages() {
+  local list=$1/requirements.txt home=${CARGO_TARGET_DIR:-target}/python
+  if ! has_venv; then
+    say "SKIPPED the Python packages of $1: there is no python3 with venv and pip"
+    return
+  fi
+  if ! { cmp -s "$list" "$home/.soleil-list" && "$home/bin/python" -c '' 2>/dev/null; }; then
+    say "installing the Python packages of $1"
+    python3 -m venv --clear "$home"
+    "$home/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
+    cp "$list" "$home/.soleil-list"
+  fi
+}
+
 npm_packages web
-if [ "$purpose" = test ]; then npm_packages tests/browser; fi
+if [ "$purpose" = test ]; then
+  npm_packages tests/browser
+  python_packages tests/python
+fi

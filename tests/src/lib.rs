@@ -10,6 +10,7 @@ pub mod load;
 pub mod netns;
 pub mod picture;
 pub mod planning;
+pub mod python;
 pub mod sim;
 pub mod small;
 pub mod source;
