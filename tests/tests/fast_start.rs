@@ -11,6 +11,11 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const JOINERS: usize = 20;
+/// A crowd that comes within two seconds.
+const CROWD: usize = 300;
+const CROWD_PER_SECOND: f64 = 150.0;
+/// How far the leaf's cache goes back: one key frame serves those who come in that time.
+const CACHE_S: f64 = 4.0;
 
 /// A tree with a source whose key frames are so many frames apart.
 fn live(key_every: u64) -> (Tree, LoadSource) {
@@ -76,4 +81,41 @@ fn where_the_way_from_the_key_frame_is_too_long_one_request_serves_all() {
 
 fn cached_starts(tree: &Tree) -> f64 {
     tree.leaves[0].metrics().sum("soleil_leaf_cached_starts_total", &[])
+}
+
+/// Many come at once, to a stream that nobody has watched before and whose source makes no key frame by
+/// itself: what the source really got of requests, through root, relay and leaf.
+#[test]
+fn three_hundred_viewers_within_two_seconds_cost_the_source_two_key_frames_at_most() {
+    let mut tree = Tree::start(&Options {
+        streams: vec![Stream { name: "load".into(), codec: "VP8" }],
+        ..Options::default()
+    })
+    .unwrap();
+    // Little of it, as there are many who get it.
+    let pattern = Pattern { key_every: 1_000_000, bitrate: 300_000, ..Pattern::default() };
+    let old = (CACHE_S * pattern.rate()) as u64;
+    let clock = Clock::start();
+    let source = LoadSource::start(tree.ingest(0).0, pattern, clock).unwrap();
+    until("the stream", DEADLINE, || tree.is_live("load"));
+    // The key frame that every stream begins with is out of the cache when they come.
+    until("the first key frame to be old", DEADLINE, || source.packets() > old);
+    let asked = source.key_requests();
+    let options = viewer::Options {
+        video: vec![Codec::Vp8],
+        audio: false,
+        joins_per_second: Some(CROWD_PER_SECOND),
+        ..viewer::Options::default()
+    };
+    let began = clock.now().mono;
+    let viewers = Viewers::start(&tree.whep_url("load"), CROWD, &options).unwrap();
+    let report = all_have_frames(&viewers, CROWD, 30);
+    let took = clock.now().mono.since(began).as_secs_f64();
+    let more = source.key_requests() - asked;
+    println!("{more} requests, {CROWD} viewers with a picture after {took:.1} s\n{report}");
+    assert_eq!((report.failed, report.video.broken_frames), (0, 0), "{report}");
+    // On a machine that lets the last ones in only seconds later, the key frame of the first is gone.
+    let late = ((took - 2.0) / CACHE_S).max(0.0) as u64;
+    assert!((1..=2 + late).contains(&more), "{more} requests within {took:.1} s");
+    assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
 }
