@@ -22,11 +22,12 @@ const { values, positionals } = parseArgs({
     height: { type: 'string', default: '360' },
     fps: { type: 'string', default: '30' },
     devices: { type: 'boolean', default: false },
+    grain: { type: 'boolean', default: false },
   },
 });
 if (positionals.length !== 1) {
   console.error(
-    'usage: publish.mjs URL [--token TOKEN] [--codec H264] [--layers 1] [--width 640] [--height 360] [--fps 30] [--devices]',
+    'usage: publish.mjs URL [--token TOKEN] [--codec H264] [--layers 1] [--width 640] [--height 360] [--fps 30] [--devices] [--grain]',
   );
   process.exit(64);
 }
@@ -87,6 +88,7 @@ const options = {
   height: Number(values.height),
   fps: Number(values.fps),
   devices: values.devices,
+  grain: values.grain,
 };
 const PAGE = `
 import { WHIPClient } from '/whip.js';
