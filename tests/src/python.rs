@@ -23,6 +23,9 @@ pub fn interpreter(part: &str) -> Option<PathBuf> {
     if found.is_some() {
         return found;
     }
+    if me.ancestors().any(|place| place.join("python/unavailable").is_file()) {
+        return skipped(part, "its Python packages can't be had here");
+    }
     let could = Command::new("python3")
         .args(["-c", "import ensurepip, venv"])
         .stdout(Stdio::null())
@@ -30,7 +33,11 @@ pub fn interpreter(part: &str) -> Option<PathBuf> {
         .status()
         .is_ok_and(|status| status.success());
     assert!(!could, "{part}: the Python packages are not installed: run scripts/setup.sh test");
+    skipped(part, "there is no python3 with venv and pip")
+}
+
+fn skipped(part: &str, why: &str) -> Option<PathBuf> {
     // Not `eprintln!`: the test runner keeps that to itself when a test passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {part}: there is no python3 with venv and pip");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {part}: {why}");
     None
 }
