@@ -1,8 +1,9 @@
 //! What broadcasters post to the root, and the datagrams that come to its WHIP port.
 
+use relay_node::config::candidates::Candidate;
+use relay_node::webrtc::fragment::Fragment;
 use root_node::ingest::TrackSpec;
 use root_node::whip::answer::{Ours, answer};
-use root_node::whip::fragment::Fragment;
 use root_node::whip::offer::{Credentials, Offer};
 use root_node::whip::plan::Plan;
 use root_node::whip::route::Routes;
@@ -30,8 +31,8 @@ fn ours() -> Credentials {
     Credentials::new("ours", "0123456789012345678901").expect("credentials of the right form")
 }
 
-fn at() -> [SocketAddr; 1] {
-    [SocketAddr::from(([192, 0, 2, 1], 8189))]
+fn at() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 8189))
 }
 
 /// Nothing that was sent may end a line of ours.
@@ -43,7 +44,8 @@ fn check_lines(out: &str) {
 fn fragment(text: &str) {
     let Ok(fragment) = Fragment::parse(text) else { return };
     let _ = fragment.credentials();
-    check_lines(&fragment.answer(&ours(), &at()).expect("memory"));
+    let (ours, at) = (ours(), [Candidate::udp(at())]);
+    check_lines(&fragment.answer(&ours.ufrag, &ours.pwd, &at).expect("memory"));
 }
 
 fn describe(text: &str, codec: Codec) {
@@ -66,7 +68,8 @@ fn describe(text: &str, codec: Codec) {
         // Three of the picture, and the sound.
         assert!(line.rids.iter().all(|rid| line.layer(rid).is_some_and(|layer| layer < 4)));
     }
-    let ours = Ours { ice: &ours(), fingerprint: "sha-256 00", addresses: &at(), session: 1 };
+    let at = [Candidate::udp(at())];
+    let ours = Ours { ice: &ours(), fingerprint: "sha-256 00", addresses: &at, session: 1 };
     check_lines(&answer(&plan, &ours).expect("memory"));
 }
 
@@ -75,7 +78,7 @@ fn route(data: &[u8]) {
     routes.add_ufrag(1, "ours");
     // An answer to a check.
     let answer = [&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
-    routes.sent(1, at()[0], &answer);
+    routes.sent(1, at(), &answer);
     let stranger = SocketAddr::from(([192, 0, 2, 9], 9));
     let found = routes.find(stranger, data);
     assert!(found.is_none() || data.windows(4).any(|w| w == b"ours"), "of nobody");

@@ -1,5 +1,6 @@
 //! The Soleil node. Root and leaf are relays with more functions (thesis 3.2.1), so everything
-//! that they share lives here: control links, forwarding plane, identity, operations endpoint.
+//! that they share lives here: control links, forwarding plane, identity, operations endpoint, and
+//! what WHIP and WHEP have in common.
 
 #[cfg(clippy)]
 mod bans;
@@ -16,3 +17,4 @@ pub mod node;
 pub mod ops;
 pub mod refusals;
 pub mod relay;
+pub mod webrtc;

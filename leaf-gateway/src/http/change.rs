@@ -4,8 +4,7 @@ use super::Site;
 use super::join::{Agreed, check_ready};
 use super::problem::Problem;
 use super::request::{
-    PASSWORD_LEN, SDP, TRICKLE, bad, etag, is_type, names, need_type, no_session, read_body, rng,
-    session_id, ufrag, value, word,
+    PASSWORD_LEN, bad, need_type, no_session, read_body, rng, session_id, ufrag, value, word,
 };
 use crate::metrics::Refusal;
 use crate::sdp::{self, Fragment, MAX_FRAGMENT_LEN, MAX_OFFER_LEN, Offer, SdpError};
@@ -17,6 +16,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use relay_node::http_server::ClientAddr;
+use relay_node::webrtc::http::{Matching, SDP, TRICKLE, etag, is_type};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -79,15 +79,16 @@ async fn fragment(
 ) -> Result<Response, Problem> {
     let known = site.workers.ufrags(id.clone()).await;
     let (local, remote) = known.ok_or_else(no_session)?;
-    let matching = headers.get(header::IF_MATCH).ok_or_else(|| {
-        Problem::new(
-            StatusCode::PRECONDITION_REQUIRED,
-            "If-Match with the session's ETag is needed",
-        )
-    })?;
-    if !names(matching, &etag(&local)) {
-        let text = "the ETag is not that of the present ICE session";
-        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, text));
+    match Matching::of(headers, &etag(&local)) {
+        Matching::Any | Matching::This => {}
+        Matching::Missing => {
+            let text = "If-Match with the session's ETag is needed";
+            return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, text));
+        }
+        Matching::Other => {
+            let text = "the ETag is not that of the present ICE session";
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, text));
+        }
     }
     let text = read_body(body, MAX_FRAGMENT_LEN).await?;
     let fragment = Fragment::parse(&text).map_err(bad)?;

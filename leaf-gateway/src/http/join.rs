@@ -4,8 +4,7 @@ use super::counter::{COUNTER_OFFER_LIFETIME, Waiting};
 use super::events::handlers as events;
 use super::problem::Problem;
 use super::request::{
-    PASSWORD_LEN, SDP, TRICKLE, bad, base, etag, need_type, read_body, rng, seed, ufrag, value,
-    word,
+    PASSWORD_LEN, bad, base, need_type, read_body, rng, seed, ufrag, value, word,
 };
 use super::{Site, layers};
 use crate::metrics::Refusal;
@@ -23,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use rand::Rng;
 use relay_node::http_server::ClientAddr;
 use relay_node::identity::PlayTicket;
+use relay_node::webrtc::http::{SDP, TRICKLE, bearer, etag};
 use serde::Deserialize;
 use soleil_protocol::PipelineId;
 use soleil_protocol::pipeline::PipelineDef;
@@ -236,12 +236,6 @@ fn place(site: &Site, address: IpAddr) -> Result<Permit, Problem> {
         site.metrics.refuse(refusal);
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(FULL_RETRY)
     })
-}
-
-/// The token of `Authorization: Bearer` (RFC 6750 section 2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// A play ticket comes in the URL, as the root's redirect has it, or as a bearer token. One in the

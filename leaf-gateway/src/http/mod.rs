@@ -9,7 +9,6 @@ pub use relay_node::config::ice_servers;
 mod join;
 pub mod layers;
 mod problem;
-pub mod rate;
 mod request;
 
 #[cfg(test)]
@@ -34,10 +33,10 @@ use counter::CounterOffers;
 use events::{Events, handlers as stream};
 use ice_servers::IceServer;
 use problem::Problem;
-use rate::Rate;
 use relay_node::clock::Clock;
 use relay_node::control::api::Lack;
 use relay_node::http_server::ClientAddr;
+use relay_node::webrtc::rate::Rate;
 use soleil_protocol::PipelineId;
 use soleil_protocol::message::Identity;
 use soleil_protocol::pipeline::PipelineDef;

@@ -3,20 +3,14 @@
 
 use super::Site;
 use super::problem::Problem;
-use crate::sdp::SdpError;
 use crate::worker::{SESSION_ID_LEN, SessionId, WORKER_LETTERS};
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use relay_node::webrtc::http::{self, is_name, is_type};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::time::Duration;
-
-/// Fragments of candidates and ICE credentials (RFC 8840 section 9).
-pub(super) const TRICKLE: &str = "application/trickle-ice-sdpfrag";
-
-/// Offers and answers.
-pub(super) const SDP: &str = "application/sdp";
 
 /// The bodies of extensions.
 pub(super) const JSON: &str = "application/json";
@@ -43,15 +37,6 @@ pub(super) async fn read_body(body: Body, max: usize) -> Result<String, Problem>
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not text"))
 }
 
-/// Whether the body says that it is of a type; parameters do not count.
-pub(super) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.split(';').next())
-        .is_some_and(|v| v.trim().eq_ignore_ascii_case(wanted))
-}
-
 /// 415 unless the body is of the type.
 pub(super) fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
     if is_type(headers, wanted) {
@@ -63,12 +48,7 @@ pub(super) fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem
 
 /// The name of a session in a path; what can't be one is one that there is not.
 pub(super) fn session_id(text: String) -> Result<SessionId, Problem> {
-    let legal = text.len() == SESSION_ID_LEN && is_hex(&text);
-    if legal { Ok(SessionId(text)) } else { Err(no_session()) }
-}
-
-fn is_hex(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_hexdigit())
+    if is_name(&text, SESSION_ID_LEN) { Ok(SessionId(text)) } else { Err(no_session()) }
 }
 
 /// A name of an event stream that can't be guessed: 128 random bits.
@@ -80,35 +60,14 @@ pub(super) fn no_session() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no such session")
 }
 
-pub(super) fn bad(error: SdpError) -> Problem {
+pub(super) fn bad(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, error.to_string())
-}
-
-/// Whether an If-Match names the tag: `*`, or a list (RFC 9110 section 13.1.1; weak tags never do).
-/// The drafts' examples write `"*"` where they say `*`: both are taken (no tag of ours is `"*"`).
-pub(super) fn names(matching: &HeaderValue, etag: &str) -> bool {
-    matching.to_str().is_ok_and(|list| {
-        matches!(list.trim(), "*" | "\"*\"") || list.split(',').any(|tag| tag.trim() == etag)
-    })
-}
-
-/// The tag of an ICE session.
-pub(super) fn etag(ufrag: &str) -> String {
-    format!("\"{ufrag}\"")
 }
 
 /// The absolute beginning of our URLs: configured, or as the client calls us.
 pub(super) fn base(site: &Site, headers: &HeaderMap) -> String {
-    if let Some(url) = &site.public_url {
-        return url.trim_end_matches('/').to_owned();
-    }
-    let legal = |h: &&str| {
-        h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) && !h.is_empty()
-    };
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(legal);
-    let scheme = if site.https { "https" } else { "http" };
     // Without a Host there is only the path left: still a valid reference.
-    host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
+    http::base(site.public_url.as_deref(), site.https, headers).unwrap_or_default()
 }
 
 /// A header's value.

@@ -1,19 +1,16 @@
 //! Writes the answer and says what was agreed.
 
 use super::codec::{choose, rtx};
-use super::offer::{Offer, OfferedCodec, OfferedMedia};
-use super::{ABS_CAPTURE_TIME, SdpError, TRANSPORT_CC};
-use crate::reach::{Candidate, Transport};
+use super::offer::{Offer, OfferedMedia};
+use super::{ABS_CAPTURE_TIME, OfferedCodec, SdpError, TRANSPORT_CC};
+use crate::reach::Candidate;
 use crate::session::dtls::Fingerprint;
 use crate::session::track::{RtxSetup, TrackSetup};
 use rand::{Rng, RngCore};
+use relay_node::webrtc::ice::{ICE_OPTIONS, write_candidates};
 use soleil_protocol::pipeline::{Codec, MediaKind, PipelineDef, Track};
 use std::fmt::Write;
 use std::net::IpAddr;
-
-/// What we are in ICE, the same in every description and fragment of a session: a lite agent (RFC
-/// 8445 section 2.5) that takes candidates later (RFC 8840 section 4.1.3).
-pub(super) const ICE_OPTIONS: &str = "a=ice-lite\r\na=ice-options:trickle ice2\r\n";
 
 /// Our side of the answer.
 #[derive(Debug, Clone)]
@@ -267,30 +264,9 @@ fn section(
     }
     // With BUNDLE the candidates of the first section serve all (RFC 8843 section 7.3).
     if first {
-        candidates(out, options.addresses)?;
+        write_candidates(out, options.addresses)?;
     }
     Ok(())
-}
-
-/// All our candidates. TCP ones are passive: the viewer connects (RFC 6544 section 4.5).
-pub(super) fn candidates(out: &mut String, candidates: &[Candidate]) -> std::fmt::Result {
-    for (i, Candidate { transport, address }) in candidates.iter().enumerate() {
-        let (ip, port, preference) = (address.ip(), address.port(), i as u32);
-        // Component 1, local preference in our order (RFC 8445 section 5.1.2.1). Type preferences:
-        // 126 (host), and less for TCP, which waits for lost packets, so that it serves only where
-        // UDP does not get through; there the upper bits of the local preference are 4 for passive
-        // (RFC 6544 section 4.2).
-        let (name, kind, preference, more) = match transport {
-            Transport::Udp => ("udp", 126, 65_535 - preference.min(65_535), ""),
-            Transport::Tcp => {
-                ("tcp", 90, (4 << 13) + 8_191 - preference.min(8_191), " tcptype passive")
-            }
-        };
-        let priority = (kind << 24) | (preference << 8) | 255;
-        let number = i + 1;
-        write!(out, "a=candidate:{number} 1 {name} {priority} {ip} {port} typ host{more}\r\n")?;
-    }
-    write!(out, "a=end-of-candidates\r\n")
 }
 
 /// A section that is not served (RFC 3264 section 6: port 0, at least one format).

@@ -1,6 +1,7 @@
 //! Which of the offered codecs can play a track.
 
-use super::offer::{OfferedCodec, parameter};
+use super::OfferedCodec;
+use relay_node::webrtc::sdp::parameter;
 use soleil_protocol::pipeline::{Codec, Track};
 
 /// The payload type that fits best, in the viewer's order among equals.

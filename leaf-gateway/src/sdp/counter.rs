@@ -1,11 +1,12 @@
 //! An offer of ours to a viewer whose own has no codec of the stream (WHEP section 4.2.2), and
 //! what the viewer's answer to it means.
 
-use super::SdpError;
 use super::answer::{Agreed, Answer, AnswerOptions, Side, agree, no_common, write};
-use super::offer::{Offer, OfferedCodec, OfferedMedia, parameter};
+use super::offer::{Offer, OfferedMedia};
+use super::{OfferedCodec, SdpError};
 use crate::session::track::TrackSetup;
 use rand::RngCore;
+use relay_node::webrtc::sdp::parameter;
 use soleil_protocol::pipeline::{Codec, MediaKind, PipelineDef, Track};
 
 /// Payload types of our offers, as browsers number them.

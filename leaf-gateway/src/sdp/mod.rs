@@ -4,26 +4,21 @@
 mod answer;
 mod codec;
 mod counter;
-mod fragment;
 mod offer;
 
 #[cfg(test)]
 mod tests;
 
+use relay_node::webrtc::Malformed;
+
 pub use answer::{Answer, AnswerOptions, answer};
 pub use counter::{accept, counter_offer};
-pub use fragment::{Fragment, MAX_FRAGMENT_LEN};
-pub use offer::{Offer, OfferedCodec, OfferedMedia};
-
-/// The longest offer: Chromium's has 6 KB with every codec; tabs with simulcast and many sections
-/// stay below 16 KB.
-pub const MAX_OFFER_LEN: usize = 32 * 1024;
+pub use offer::{Offer, OfferedMedia};
+pub use relay_node::webrtc::fragment::{Fragment, MAX_FRAGMENT as MAX_FRAGMENT_LEN};
+pub use relay_node::webrtc::sdp::{MAX_LINES, MAX_OFFER as MAX_OFFER_LEN, OfferedCodec};
 
 /// Media sections of an offer. Two are served.
 pub const MAX_MEDIA: usize = 16;
-
-/// Lines of an offer: Chromium's has 200 for two sections.
-pub const MAX_LINES: usize = 2_000;
 
 /// The extension with the transport-wide number.
 pub use crate::bandwidth::twcc::EXTENSION_URI as TRANSPORT_CC;
@@ -40,4 +35,10 @@ pub enum SdpError {
     /// Nothing that both sides speak.
     #[error("{0}")]
     NoCommonCodec(String),
+}
+
+impl From<Malformed> for SdpError {
+    fn from(Malformed(text): Malformed) -> Self {
+        SdpError::Bad(text)
+    }
 }

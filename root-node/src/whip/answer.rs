@@ -3,12 +3,10 @@
 
 use super::offer::Credentials;
 use super::plan::{Line, Plan};
+use relay_node::config::candidates::Candidate;
+use relay_node::webrtc::ice::{ICE_OPTIONS, write_candidates};
 use soleil_protocol::pipeline::MediaKind;
 use std::fmt::Write;
-use std::net::SocketAddr;
-
-/// What we are, at session level.
-pub(super) const ICE_OPTIONS: &str = "a=ice-lite\r\na=ice-options:trickle ice2\r\n";
 
 /// Our side of a session.
 #[derive(Debug)]
@@ -18,7 +16,7 @@ pub struct Ours<'a> {
     /// Hash function and fingerprint of our certificate.
     pub fingerprint: &'a str,
     /// Where our port is reached, best first.
-    pub addresses: &'a [SocketAddr],
+    pub addresses: &'a [Candidate],
     /// Number of the session for the `o=` line.
     pub session: u32,
 }
@@ -58,7 +56,7 @@ fn section(out: &mut String, line: &Line, ours: &Ours<'_>) -> std::fmt::Result {
     }
     write!(out, "a=setup:passive\r\na=fingerprint:{}\r\n", ours.fingerprint)?;
     write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ours.ice.ufrag, ours.ice.pwd)?;
-    candidates(out, ours.addresses)?;
+    write_candidates(out, ours.addresses)?;
     write!(out, "a=rtpmap:{payload_type} {}/{}", codec.name, codec.clock_rate)?;
     if let Some(channels) = &codec.channels {
         write!(out, "/{channels}")?;
@@ -86,18 +84,5 @@ fn section(out: &mut String, line: &Line, ours: &Ours<'_>) -> std::fmt::Result {
     if !line.rids.is_empty() {
         write!(out, "a=simulcast:recv {}\r\n", line.rids.join(";"))?;
     }
-    Ok(())
-}
-
-/// Host candidates (RFC 8839 section 5.1), best first.
-pub(super) fn candidates(out: &mut String, addresses: &[SocketAddr]) -> std::fmt::Result {
-    for (n, address) in addresses.iter().enumerate() {
-        let local = 65_535 - n.min(65_535) as u32;
-        // RFC 8445 section 5.1.2.1: type preference of a host, local preference, component 1.
-        let priority = (126 << 24) | (local << 8) | 255;
-        let (ip, port) = (address.ip(), address.port());
-        write!(out, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", n + 1)?;
-    }
-    out.push_str("a=end-of-candidates\r\n");
     Ok(())
 }

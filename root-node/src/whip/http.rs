@@ -5,8 +5,7 @@ mod access;
 
 use super::answer::{Ours, answer};
 use super::driver::{NewSession, Restarted, SessionId, Whip};
-use super::fragment::{Fragment, MAX_FRAGMENT};
-use super::offer::{MAX_OFFER, Offer, OfferError};
+use super::offer::{Credentials, MAX_OFFER, Offer, OfferError};
 use super::plan::Plan;
 use super::publish::PublishCheck;
 use super::session::Session;
@@ -27,14 +26,12 @@ use relay_node::config::candidates::Reach;
 use relay_node::config::ice_servers::IceServer;
 use relay_node::http_server::ClientAddr;
 use relay_node::identity;
+use relay_node::webrtc::fragment::{Fragment, MAX_FRAGMENT};
+use relay_node::webrtc::http::{self, Matching, SDP, TRICKLE, etag, is_name, is_type};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The type of offers and answers.
-const SDP: &str = "application/sdp";
-/// The type of fragments.
-const TRICKLE: &str = "application/trickle-ice-sdpfrag";
 /// When to come back if all places are taken.
 const RETRY_FULL: Duration = Duration::from_secs(10);
 /// When to come back to a root that is stopping: the next one is there soon.
@@ -176,7 +173,7 @@ async fn begin(
     let (name, number) = random.split_at(ID_LENGTH / 2);
     let id = SessionId(name.iter().map(|b| format!("{b:02x}")).collect());
     let local = session.local().clone();
-    let addresses: Vec<_> = site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
+    let addresses = site.reach.candidates(client.ip());
     let ours = Ours {
         ice: &local,
         fingerprint: certificate.fingerprint(),
@@ -214,27 +211,27 @@ async fn change(
     let id = session_id(session)?;
     let (local, remote) = site.whip.look(id.clone()).await.ok_or_else(no_session)?;
     need_type(&headers, TRICKLE)?;
-    let matching = headers.get(header::IF_MATCH).ok_or_else(|| {
-        let text = "If-Match with the session's ETag is needed";
-        Problem::new(StatusCode::PRECONDITION_REQUIRED, text)
-    })?;
-    // `*` is any session (RFC 9110 section 13.1.1); the example of section 4.3.3 quotes it.
-    let list = matching.to_str().unwrap_or("");
-    let any = matches!(list.trim(), "*" | "\"*\"");
-    if !any && !list.split(',').any(|tag| tag.trim() == etag(&local.ufrag)) {
-        return Err(changed());
+    let matching = Matching::of(&headers, &etag(&local.ufrag));
+    match matching {
+        Matching::Any | Matching::This => {}
+        Matching::Other => return Err(changed()),
+        Matching::Missing => {
+            let text = "If-Match with the session's ETag is needed";
+            return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, text));
+        }
     }
     if body.len() > MAX_FRAGMENT {
         let text = format!("the fragment is larger than {MAX_FRAGMENT} bytes");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     let text = std::str::from_utf8(&body).map_err(|_| bad("the body is not text"))?;
-    let fragment = Fragment::parse(text).map_err(refused_offer)?;
-    if fragment.ufrag.is_none_or(|ufrag| ufrag == remote.ufrag) {
+    let fragment = Fragment::parse(text).map_err(|error| bad(&error.to_string()))?;
+    if fragment.ice_ufrag.is_none_or(|ufrag| ufrag == remote.ufrag) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let credentials = fragment.credentials().map_err(refused_offer)?;
-    let current = (!any).then_some(local.ufrag);
+    let (ufrag, pwd) = fragment.credentials().map_err(|error| bad(&error.to_string()))?;
+    let credentials = Credentials::new(ufrag, pwd).map_err(refused_offer)?;
+    let current = (matching == Matching::This).then_some(local.ufrag);
     let ours = match site.whip.restart(id, current, credentials).await {
         Restarted::Done(ours) => ours,
         Restarted::Gone => return Err(no_session()),
@@ -244,9 +241,10 @@ async fn change(
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
         }
     };
-    let addresses: Vec<_> = site.reach.candidates(client.ip()).iter().map(|c| c.address).collect();
-    let answer =
-        fragment.answer(&ours, &addresses).map_err(|error| internal(&error.to_string()))?;
+    let addresses = site.reach.candidates(client.ip());
+    let answer = fragment
+        .answer(&ours.ufrag, &ours.pwd, &addresses)
+        .map_err(|error| internal(&error.to_string()))?;
     let mut response = answer.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(TRICKLE));
     response.headers_mut().insert(header::ETAG, value(&etag(&ours.ufrag))?);
@@ -262,10 +260,9 @@ async fn end(
     if site.whip.end(id).await { Ok(StatusCode::OK) } else { Err(no_session()) }
 }
 
-/// Whether the body says that it is of the type; parameters do not count.
+/// 415 unless the body is of the type.
 fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)) {
+    if is_type(headers, wanted) {
         return Ok(());
     }
     let text = format!("the body must be {wanted}");
@@ -295,8 +292,7 @@ fn changed() -> Problem {
 
 /// The name of a session in a path; what can't be one is one that there is not.
 fn session_id(text: String) -> Result<SessionId, Problem> {
-    let legal = text.len() == ID_LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if legal { Ok(SessionId(text)) } else { Err(no_session()) }
+    if is_name(&text, ID_LENGTH) { Ok(SessionId(text)) } else { Err(no_session()) }
 }
 
 fn no_session() -> Problem {
@@ -308,24 +304,14 @@ fn internal(error: &str) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the root has failed")
 }
 
-/// The tag of an ICE session: our name fragment, which no other has.
-fn etag(ufrag: &str) -> String {
-    format!("\"{ufrag}\"")
-}
-
 fn value(text: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(text).map_err(|_| internal("a header can't be written"))
 }
 
 /// The absolute beginning of our URLs: configured, or as the client calls us.
 fn base(site: &WhipSite, headers: &HeaderMap) -> String {
-    if let Some(url) = &site.public_url {
-        return url.trim_end_matches('/').to_owned();
-    }
-    let legal = |h: &&str| {
-        h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) && !h.is_empty()
-    };
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).filter(legal);
-    let scheme = if site.https { "https" } else { "http" };
-    format!("{scheme}://{}", host.unwrap_or("localhost"))
+    http::base(site.public_url.as_deref(), site.https, headers).unwrap_or_else(|| {
+        // A Location is absolute, for whoever names no host as well.
+        format!("{}://localhost", if site.https { "https" } else { "http" })
+    })
 }

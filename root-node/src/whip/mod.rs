@@ -2,8 +2,8 @@
 //! that all broadcasters share. The layers of a packet's way:
 //!
 //! - [`http`]: who may come, and the rules of the RFC; [`publish`]: whose token is good;
-//! - [`offer`], [`plan`], [`answer`], [`fragment`]: session descriptions. They are read and written here and
-//!   not by `rtc`, because the answer has to pick exactly what the stream is defined for;
+//! - [`offer`], [`plan`], [`answer`]: session descriptions (what WHEP does alike is in
+//!   [`relay_node::webrtc`]). They are read and written here and not by `rtc`, because the answer has to pick exactly what the stream is defined for;
 //! - [`route`]: which session a datagram belongs to, by what `stun` reads of it;
 //! - [`session`]: one broadcaster around `rtc`'s sans-I/O peer connection (ICE-lite, DTLS, SRTP, NACK,
 //!   transport-wide feedback), with [`tap`] inside it: what was decrypted becomes RTP of the stream's
@@ -14,7 +14,6 @@
 
 pub mod answer;
 pub mod driver;
-pub mod fragment;
 pub mod http;
 pub mod metrics;
 pub mod offer;

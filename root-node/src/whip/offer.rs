@@ -1,22 +1,17 @@
 //! Reads a broadcaster's offer into what is needed of it, within limits, and refuses what RFC 9725
 //! section 4.4 does not allow.
 
+use relay_node::webrtc::Malformed;
+use relay_node::webrtc::ice::good_lengths;
+pub use relay_node::webrtc::sdp::{MAX_OFFER, OfferedCodec, parameter};
+use relay_node::webrtc::sdp::{
+    MAX_TOKEN, bundle, codecs, direction, extensions, parse, token, value,
+};
 use rtc_sdp::SessionDescription;
 use rtc_sdp::description::common::Attribute;
 use rtc_sdp::description::media::MediaDescription;
 use soleil_protocol::pipeline::MediaKind;
-use std::io::Cursor;
 
-/// The longest offer in bytes: one of a browser with three layers has 8 KB.
-pub const MAX_OFFER: usize = 32 * 1024;
-/// The most lines of an offer.
-const MAX_LINES: usize = 2_000;
-/// The longest token that is echoed (a mid, a rid, a codec's name).
-const MAX_TOKEN: usize = 64;
-/// The longest `fmtp` that is looked at.
-const MAX_FMTP: usize = 512;
-/// Codecs of a section: there are 128 payload types.
-const MAX_CODECS: usize = 128;
 /// Simulcast layers that are looked at.
 const MAX_RIDS: usize = 16;
 
@@ -29,6 +24,12 @@ pub enum OfferError {
     /// It is one that is not taken.
     #[error("{0}")]
     Unacceptable(String),
+}
+
+impl From<Malformed> for OfferError {
+    fn from(Malformed(text): Malformed) -> Self {
+        OfferError::Malformed(text)
+    }
 }
 
 pub(super) fn malformed(text: impl Into<String>) -> OfferError {
@@ -91,8 +92,7 @@ impl Credentials {
     /// [`OfferError::Malformed`].
     pub fn new(ufrag: &str, pwd: &str) -> Result<Self, OfferError> {
         let ice_char = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
-        let good = (4..=256).contains(&ufrag.len())
-            && (22..=256).contains(&pwd.len())
+        let good = good_lengths(ufrag, pwd)
             && ufrag.bytes().chain(pwd.bytes()).all(|b| ice_char(b) || b"-_=".contains(&b));
         if !good {
             return Err(malformed("ice-ufrag or ice-pwd has a wrong length or form"));
@@ -131,49 +131,13 @@ pub struct Section {
     pub repairs: Vec<(u32, u32)>,
 }
 
-/// One payload type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferedCodec {
-    /// Its number.
-    pub payload_type: u8,
-    /// Encoding name.
-    pub name: String,
-    /// Clock rate in Hz.
-    pub clock_rate: u32,
-    /// The rest of the `rtpmap` (channels), as written.
-    pub channels: Option<String>,
-    /// Its `fmtp`; may be empty.
-    pub fmtp: String,
-    /// RTCP feedback that was offered for it.
-    pub feedback: Vec<String>,
-}
-
-impl OfferedCodec {
-    /// A parameter of the `fmtp`.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
-        parameter(&self.fmtp, name)
-    }
-}
-
-/// A parameter of an `fmtp` line.
-pub fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
-    fmtp.split(';').find_map(|p| {
-        let (key, value) = p.split_once('=').unwrap_or((p, ""));
-        key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
-    })
-}
-
 impl Offer {
     /// Reads an offer.
     ///
     /// # Errors
     /// A sentence for whoever made it, and whether it is malformed (400) or not acceptable (422).
     pub fn parse(text: &str) -> Result<Self, OfferError> {
-        if text.len() > MAX_OFFER || text.lines().count() > MAX_LINES {
-            return Err(malformed("the offer is too long"));
-        }
-        let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
-            .map_err(|_| malformed("the body is not an SDP offer"))?;
+        let sdp = parse(text)?;
         let media = &sdp.media_descriptions;
         let Some(first) = media.first() else {
             return Err(malformed("the offer has no media section"));
@@ -212,9 +176,7 @@ fn check_bundle(sdp: &SessionDescription, sections: &[Section]) -> Result<(), Of
     if sections.len() < 2 {
         return Ok(());
     }
-    let groups = sdp.attributes.iter().filter(|a| a.key == "group");
-    let mut bundles = groups.filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE "));
-    let bundled: Vec<&str> = bundles.next().unwrap_or("").split_whitespace().collect();
+    let bundled = bundle(sdp).unwrap_or_default();
     if sections.iter().all(|s| bundled.contains(&s.mid.as_str())) {
         Ok(())
     } else {
@@ -249,10 +211,7 @@ fn section(md: &MediaDescription) -> Result<Section, OfferError> {
     if name.port.value == 0 && !md.has_attribute("bundle-only") {
         return Err(unacceptable("a section is rejected (port 0)"));
     }
-    let direction = ["sendrecv", "recvonly", "inactive", "sendonly"]
-        .into_iter()
-        .find(|d| md.has_attribute(d))
-        .unwrap_or("sendrecv");
+    let direction = direction(md);
     if direction != "sendonly" {
         let text = format!("every section must be sendonly: one is {direction}");
         return Err(unacceptable(text));
@@ -265,53 +224,18 @@ fn section(md: &MediaDescription) -> Result<Section, OfferError> {
         kind,
         mid: mid.ok_or_else(|| malformed("a section has no a=mid"))?.to_owned(),
         codecs: codecs(md),
-        extensions: extensions(&md.attributes),
+        extensions: known(&md.attributes),
         rids: rids(&md.attributes),
         rtcp_rsize: md.has_attribute("rtcp-rsize"),
         repairs: repairs(&md.attributes),
     })
 }
 
-fn codecs(md: &MediaDescription) -> Vec<OfferedCodec> {
-    let lines = |key: &'static str| {
-        md.attributes.iter().filter(move |a| a.key == key).filter_map(|a| {
-            let (pt, rest) = a.value.as_deref()?.split_once(' ')?;
-            Some((pt, rest.trim()))
-        })
-    };
-    let mut codecs = Vec::new();
-    for format in md.media_name.formats.iter().take(MAX_CODECS) {
-        let Some(payload_type) = format.parse::<u8>().ok().filter(|pt| *pt < 128) else { continue };
-        let Some((_, map)) = lines("rtpmap").find(|(pt, _)| pt == format) else { continue };
-        let mut parts = map.split('/');
-        let Some(name) = parts.next().and_then(token) else { continue };
-        let Some(clock_rate) = parts.next().and_then(|c| c.parse().ok()) else { continue };
-        let fmtp = lines("fmtp").find(|(pt, _)| pt == format).map_or("", |(_, f)| f);
-        let usable = fmtp.len() <= MAX_FMTP && fmtp.bytes().all(|b| (0x20..0x7f).contains(&b));
-        let feedback = lines("rtcp-fb")
-            .filter(|(pt, _)| pt == format || *pt == "*")
-            .map(|(_, f)| f.split_whitespace().collect::<Vec<_>>().join(" "));
-        codecs.push(OfferedCodec {
-            payload_type,
-            name: name.to_owned(),
-            clock_rate,
-            channels: parts.next().and_then(token).map(str::to_owned),
-            fmtp: if usable { fmtp.to_owned() } else { String::new() },
-            feedback: feedback.collect(),
-        });
-    }
-    codecs
-}
-
-/// Those with an id that one-byte headers can carry (RFC 8285: 1 to 14).
-fn extensions(attributes: &[Attribute]) -> Vec<(Extension, u8)> {
+/// Those header extensions that are of use, each once.
+fn known(attributes: &[Attribute]) -> Vec<(Extension, u8)> {
     let mut found: Vec<(Extension, u8)> = Vec::new();
-    for attribute in attributes.iter().filter(|a| a.key == "extmap") {
-        let mut words = attribute.value.as_deref().unwrap_or_default().split_whitespace();
-        let id = words.next().and_then(|id| id.split('/').next()?.parse::<u8>().ok());
-        let uri = words.next();
-        let known = Extension::ALL.into_iter().find(|e| Some(e.uri()) == uri);
-        if let (Some(id), Some(extension)) = (id.filter(|id| (1..=14).contains(id)), known)
+    for (id, uri) in extensions(attributes) {
+        if let Some(extension) = Extension::ALL.into_iter().find(|e| e.uri() == uri)
             && !found.iter().any(|(e, i)| *e == extension || *i == id)
         {
             found.push((extension, id));
@@ -359,16 +283,6 @@ fn repairs(attributes: &[Attribute]) -> Vec<(u32, u32)> {
         Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
     };
     groups.filter_map(pair).take(MAX_RIDS).collect()
-}
-
-fn value<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
-    attributes.iter().find(|a| a.key == key)?.value.as_deref().map(str::trim)
-}
-
-/// A token that may be echoed.
-fn token(text: &str) -> Option<&str> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&b);
-    (!text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(legal)).then_some(text)
 }
 
 /// RFC 8122 section 5.

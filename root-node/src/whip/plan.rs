@@ -5,9 +5,6 @@ use super::offer::{Extension, Offer, OfferError, OfferedCodec, Section, paramete
 use crate::ingest::TrackSpec;
 use soleil_protocol::pipeline::Codec;
 
-/// Feedback that is answered, if it was offered, for pictures.
-const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
-
 /// What was agreed, section by section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -103,10 +100,7 @@ fn line(
     if !rids.is_empty() && !has(Extension::Rid) {
         return Err(unacceptable("simulcast needs the header extension rtp-stream-id"));
     }
-    let feedback = FEEDBACK
-        .into_iter()
-        .filter(|f| codec.feedback.iter().any(|offered| offered == f))
-        .filter(|f| *f != "transport-cc" || has(Extension::TransportCc));
+    let feedback = codec.feedback().filter(|f| *f != "transport-cc" || has(Extension::TransportCc));
     let rtx = section.codecs.iter().find(|o| {
         o.name.eq_ignore_ascii_case("rtx")
             && o.parameter("apt").and_then(|apt| apt.parse().ok()) == Some(codec.payload_type)

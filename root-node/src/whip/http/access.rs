@@ -3,7 +3,8 @@
 use super::{Found, Target, WhipSite};
 use crate::http::problem::Problem;
 use crate::whip::Refused;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
+use relay_node::webrtc::http::bearer;
 use std::time::Duration;
 
 /// When to come back if tokens can't be checked: a disk that was busy, or a database that was locked.
@@ -58,12 +59,6 @@ fn open(found: Found) -> Result<Target, Problem> {
         }
     };
     Err(later(StatusCode::CONFLICT, text, RETRY_RESTS))
-}
-
-/// The token of `Authorization: Bearer` (RFC 6750 section 2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// RFC 6750 section 3.

@@ -1,14 +1,13 @@
 //! Fragments of SDP with candidates and ICE credentials (RFC 8840 section 9). Candidates are not
-//! looked at: a lite agent learns addresses from the viewer's checks.
+//! looked at: a lite agent learns addresses from the other side's checks.
 
-use super::SdpError;
-use super::answer::{ICE_OPTIONS, candidates};
-use super::offer::check_credentials;
-use crate::reach::Candidate;
+use super::Malformed;
+use super::ice::{ICE_OPTIONS, good_lengths, write_candidates};
+use crate::config::candidates::Candidate;
 use std::fmt::Write;
 
-/// The longest fragment: a handful of candidates.
-pub const MAX_FRAGMENT_LEN: usize = 16 * 1024;
+/// The longest fragment in bytes: a handful of candidates.
+pub const MAX_FRAGMENT: usize = 16 * 1024;
 
 /// What a fragment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,26 +21,23 @@ pub struct Fragment<'a> {
     len: usize,
 }
 
-fn bad(text: &str) -> SdpError {
-    SdpError::Bad(text.to_owned())
-}
-
 impl<'a> Fragment<'a> {
     /// Reads a fragment.
     ///
     /// # Errors
-    /// [`SdpError::Bad`] if it is none, or says nothing of ICE.
-    pub fn parse(text: &'a str) -> Result<Self, SdpError> {
+    /// [`Malformed`] if it is none, or says nothing of ICE.
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let (mut ice_ufrag, mut ice_pwd, mut media, mut section) = (None, None, None, None);
         let mut says = false;
         for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
             // Parts of it go back; none of them may end a line.
             if line.bytes().any(|b| b.is_ascii_control()) {
-                return Err(bad("a line has a control character"));
+                return Err(Malformed::new("a line has a control character"));
             }
-            let (kind, value) = line.split_once('=').ok_or_else(|| bad("a line is not SDP"))?;
+            let (kind, value) =
+                line.split_once('=').ok_or_else(|| Malformed::new("a line is not SDP"))?;
             match kind {
-                "m" => media = media.or(Some(value)),
+                "m" => media = Some(value),
                 "a" => {
                     let (key, value) = value.split_once(':').unwrap_or((value, ""));
                     says |= matches!(
@@ -55,11 +51,11 @@ impl<'a> Fragment<'a> {
                         _ => {}
                     }
                 }
-                _ => return Err(bad("a fragment has lines of a= and m= only")),
+                _ => return Err(Malformed::new("a fragment has lines of a= and m= only")),
             }
         }
         if !says {
-            return Err(bad("the fragment has no candidate and no credentials"));
+            return Err(Malformed::new("the fragment has no candidate and no credentials"));
         }
         Ok(Self { ice_ufrag, ice_pwd, section, len: text.len() })
     }
@@ -67,12 +63,14 @@ impl<'a> Fragment<'a> {
     /// The credentials of a restart.
     ///
     /// # Errors
-    /// [`SdpError::Bad`] if they are not complete or have a wrong length.
-    pub fn credentials(&self) -> Result<(&'a str, &'a str), SdpError> {
+    /// [`Malformed`] if they are not complete or have a wrong length.
+    pub fn credentials(&self) -> Result<(&'a str, &'a str), Malformed> {
         let (Some(ufrag), Some(pwd)) = (self.ice_ufrag, self.ice_pwd) else {
-            return Err(bad("a restart needs ice-ufrag and ice-pwd"));
+            return Err(Malformed::new("a restart needs ice-ufrag and ice-pwd"));
         };
-        check_credentials(ufrag, pwd)?;
+        if !good_lengths(ufrag, pwd) {
+            return Err(Malformed::new("ice-ufrag or ice-pwd has a wrong length"));
+        }
         Ok((ufrag, pwd))
     }
 
@@ -103,7 +101,7 @@ impl<'a> Fragment<'a> {
             Some((media, mid)) => {
                 write!(out, "m={media}\r\na=mid:{mid}\r\n")?;
                 write!(out, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n")?;
-                candidates(&mut out, addresses)?;
+                write_candidates(&mut out, addresses)?;
             }
             // Candidates belong to a section.
             None => write!(out, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n")?,
@@ -113,9 +111,9 @@ impl<'a> Fragment<'a> {
 }
 
 /// All sections go over one transport: they have the same credentials.
-fn same<'a>(known: &mut Option<&'a str>, value: &'a str) -> Result<(), SdpError> {
+fn same<'a>(known: &mut Option<&'a str>, value: &'a str) -> Result<(), Malformed> {
     match known.replace(value) {
-        Some(other) if other != value => Err(bad("sections with different credentials")),
+        Some(other) if other != value => Err(Malformed::new("sections with different credentials")),
         _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
-//! How often one address may ask: the drafts want joins, changes and ends limited (WHEP section 5,
-//! RFC 9725 section 5). A token bucket each; time is an argument.
+//! How often one address may ask: joins, changes and ends are to be limited (RFC 9725 section 5, WHEP
+//! section 5). A token bucket each; time is an argument.
 
-use crate::occupancy::customer;
+use crate::io::gate::neighbourhood;
 use soleil_protocol::Mono;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -56,7 +56,8 @@ impl Rate {
                 buckets.clear();
             }
         }
-        let bucket = buckets.entry(customer(address)).or_insert(Bucket { tokens: burst, at: now });
+        let bucket =
+            buckets.entry(neighbourhood(address)).or_insert(Bucket { tokens: burst, at: now });
         bucket.tokens = tokens(bucket);
         bucket.at = now;
         let allowed = bucket.tokens >= 1.0;
