@@ -1,20 +1,17 @@
-// One attempt at playing: a peer connection, the offer, the answer, and the end. It decides nothing:
-// it tells the player what became of it.
+// One attempt at playing: what is offered, and how the picture waits. It decides nothing: it tells the
+// player what became of it.
 
+import { Attempt, type AttemptEvents } from './attempt';
 import { soundWait } from './buffer';
-import type { LinkState } from './core';
 import { preferStereo } from './sdp';
 import { readSample, type Sample } from './stats';
-import { deleteSession, postOffer, REQUEST_TIMEOUT_MS, WhepError, type Failure } from './whep';
+import { deleteSession, postOffer, WhepError, type Failure } from './whep';
 
 const ABS_CAPTURE_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time';
 
 /** What the player wants to hear. */
-export interface SessionEvents {
-  link(state: LinkState): void;
+export interface SessionEvents extends AttemptEvents {
   failed(failure: Failure): void;
-  /** The answer is in and the stream has its tracks; a later session may need the servers. */
-  answered(iceServers: RTCIceServer[]): void;
 }
 
 interface HeaderExtension {
@@ -61,15 +58,11 @@ function tune(receiver: RTCRtpReceiver, ms: number | null): void {
 }
 
 /** A WHEP session seen from the browser. */
-export class Session {
-  readonly peer: RTCPeerConnection;
+export class Session extends Attempt {
   /** The tracks as they arrive. Made here: an answer need not name a stream for them. */
   readonly stream = new MediaStream();
   /** Samples of the last seconds, oldest first; the player keeps them here. */
   readonly samples: Sample[] = [];
-  #location: string | null = null;
-  #abort = new AbortController();
-  #closed = false;
 
   constructor(
     readonly id: number,
@@ -79,46 +72,30 @@ export class Session {
     private bufferMs: number,
     private readonly events: SessionEvents,
   ) {
-    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    super(iceServers, events);
     this.peer.ontrack = ({ track }) => this.stream.addTrack(track);
-    this.peer.onconnectionstatechange = () => {
-      if (this.#closed) return;
-      const state = this.peer.connectionState;
-      if (state === 'connected') events.link('connected');
-      else if (state === 'disconnected') events.link('interrupted');
-      else if (state === 'failed' || state === 'closed') events.link('broken');
-    };
-  }
-
-  /** The session's URL at the leaf, once it is answered. */
-  get location(): string | null {
-    return this.#location;
   }
 
   /** Offers and takes the answer in; failures go to `events.failed`. */
   async start(): Promise<void> {
     try {
       const sdp = await this.#offer();
-      const signal = AbortSignal.any
-        ? AbortSignal.any([this.#abort.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)])
-        : this.#abort.signal;
-      const answer = await postOffer(this.url, sdp, signal);
-      this.#location = answer.location;
-      if (this.#closed) {
-        this.#delete();
-        return;
-      }
-      await this.peer.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
-      this.#awaitGoodbye();
-      if (!this.#closed) this.events.answered(answer.iceServers);
+      await this.exchange(
+        (signal) => postOffer(this.url, sdp, signal),
+        () => this.peer.getReceivers()[0]?.transport,
+      );
     } catch (error) {
-      if (this.#closed) return;
+      if (this.closed) return;
       this.events.failed(
         error instanceof WhepError
           ? error.failure
           : { kind: 'incompatible', detail: String(error), retryAfter: null },
       );
     }
+  }
+
+  protected leave(location: string): void {
+    deleteSession(location);
   }
 
   async #offer(): Promise<string> {
@@ -141,26 +118,11 @@ export class Session {
     }
   }
 
-  /**
-   * A server that leaves closes DTLS (close_notify). The connection's state does not tell: closed
-   * transports count as connected there (W3C WebRTC, 4.3.3). `failed` it does tell.
-   */
-  #awaitGoodbye(): void {
-    // One transport carries everything (max-bundle).
-    const transport = this.peer.getReceivers()[0]?.transport;
-    if (!transport) return;
-    const look = () => {
-      if (!this.#closed && transport.state === 'closed') this.events.link('ended');
-    };
-    transport.addEventListener('statechange', look);
-    look();
-  }
-
   /** Lets the picture wait so long in the jitter buffer from now on. */
   setBuffer(ms: number): void {
     if (ms === this.bufferMs) return;
     this.bufferMs = ms;
-    if (!this.#closed) this.#tune();
+    if (!this.closed) this.#tune();
   }
 
   #tune(): void {
@@ -174,19 +136,5 @@ export class Session {
   async sample(): Promise<Sample> {
     const report = await this.peer.getStats();
     return readSample(report as unknown as Iterable<[string, unknown]>, performance.now());
-  }
-
-  /** Ends it here and at the leaf. May be called more than once. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#abort.abort();
-    this.peer.close();
-    this.#delete();
-  }
-
-  #delete(): void {
-    if (this.#location !== null) deleteSession(this.#location);
-    this.#location = null;
   }
 }

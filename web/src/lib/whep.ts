@@ -2,6 +2,7 @@
 // end. The root answers the POST with a 307 to a leaf, which fetch follows by itself. No WebRTC in
 // here, and no retrying: the player decides about that.
 
+import type { Answer } from './attempt';
 import { parseRetryAfter } from './backoff';
 
 /** What kind of "no" it was. Each is a different thing to say to a person. */
@@ -30,18 +31,6 @@ export class WhepError extends Error {
     this.name = 'WhepError';
   }
 }
-
-/** The answer to an offer. */
-export interface WhepAnswer {
-  sdp: string;
-  /** The session's absolute URL, for DELETE; null if the server named none. */
-  location: string | null;
-  /** STUN and TURN servers from the Link headers. */
-  iceServers: RTCIceServer[];
-}
-
-/** How long a request may take before it counts as failed: far above any healthy round trip. */
-export const REQUEST_TIMEOUT_MS = 10_000;
 
 /** What a reason from a server is cut to before a page shows it. */
 const DETAIL_MAX = 200;
@@ -106,7 +95,7 @@ export async function postOffer(
   sdp: string,
   signal: AbortSignal,
   fetcher: typeof fetch = fetch,
-): Promise<WhepAnswer> {
+): Promise<Answer> {
   let response: Response;
   try {
     response = await fetcher(url, {

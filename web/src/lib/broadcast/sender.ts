@@ -1,10 +1,10 @@
-// One attempt at broadcasting: a peer connection, the offer, the answer, and the end. It decides nothing:
-// it tells the broadcaster what became of it.
+// One attempt at broadcasting: what is offered, and what is sent. It decides nothing: it tells the
+// broadcaster what became of it.
 
-import type { LinkState } from '../core';
+import { Attempt, type AttemptEvents } from '../attempt';
 import { encodings, type LayerPlan } from './layers';
 import { readSent, type SentSample } from './sent';
-import { endSession, publish, REQUEST_TIMEOUT_MS, WhipError, type Failure } from './whip';
+import { endSession, publish, WhipError, type Failure } from './whip';
 
 /** What to send, and where. */
 export interface Job {
@@ -20,11 +20,8 @@ export interface Job {
 }
 
 /** What the broadcaster wants to hear. */
-export interface SenderEvents {
-  link(state: LinkState): void;
+export interface SenderEvents extends AttemptEvents {
   failed(failure: Failure): void;
-  /** A later attempt may need the servers. */
-  answered(iceServers: RTCIceServer[]): void;
 }
 
 /** The codec alone, and its resends. */
@@ -41,13 +38,9 @@ export const canSend = (codec: string) =>
 const inBrowser = (detail: string): Failure => ({ kind: 'browser', detail, retryAfter: null });
 
 /** A WHIP session seen from the browser. */
-export class Sender {
-  readonly peer: RTCPeerConnection;
+export class Sender extends Attempt {
   /** Samples of the last seconds, oldest first; the broadcaster keeps them here. */
   readonly samples: SentSample[] = [];
-  #location: string | null = null;
-  #abort = new AbortController();
-  #closed = false;
 
   constructor(
     readonly id: number,
@@ -55,19 +48,7 @@ export class Sender {
     iceServers: RTCIceServer[],
     private readonly events: SenderEvents,
   ) {
-    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
-    this.peer.onconnectionstatechange = () => {
-      if (this.#closed) return;
-      const state = this.peer.connectionState;
-      if (state === 'connected') events.link('connected');
-      else if (state === 'disconnected') events.link('interrupted');
-      else if (state === 'failed' || state === 'closed') events.link('broken');
-    };
-  }
-
-  /** The session's URL at the root, once it is answered. */
-  get location(): string | null {
-    return this.#location;
+    super(iceServers, events);
   }
 
   /** Offers and takes the answer in; failures go to `events.failed`. */
@@ -75,7 +56,7 @@ export class Sender {
     try {
       await this.#begin();
     } catch (error) {
-      if (this.#closed) return;
+      if (this.closed) return;
       this.events.failed(error instanceof WhipError ? error.failure : inBrowser(String(error)));
     }
   }
@@ -90,18 +71,14 @@ export class Sender {
     // Candidates are not waited for: the root is ICE-lite and learns ours from the first check
     // (RFC 8445, 7.3.1.3).
     await this.peer.setLocalDescription(offer);
-    const signal = AbortSignal.any
-      ? AbortSignal.any([this.#abort.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)])
-      : this.#abort.signal;
-    const answer = await publish(url, token, offer.sdp ?? '', signal);
-    this.#location = answer.location;
-    if (this.#closed) {
-      this.#end();
-      return;
-    }
-    await this.peer.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
-    this.#awaitGoodbye();
-    if (!this.#closed) this.events.answered(answer.iceServers);
+    await this.exchange(
+      (signal) => publish(url, token, offer.sdp ?? '', signal),
+      () => this.peer.getSenders()[0]?.transport,
+    );
+  }
+
+  protected leave(location: string): void {
+    endSession(location, this.job.token);
   }
 
   #addTracks(): void {
@@ -122,17 +99,6 @@ export class Sender {
         streams: [media],
       });
     }
-  }
-
-  /** A server that leaves closes DTLS (close_notify); the connection's state does not tell. */
-  #awaitGoodbye(): void {
-    const transport = this.peer.getSenders()[0]?.transport;
-    if (!transport) return;
-    const look = () => {
-      if (!this.#closed && transport.state === 'closed') this.events.link('ended');
-    };
-    transport.addEventListener('statechange', look);
-    look();
   }
 
   /** Sends something else from now on, without a new session. */
@@ -159,19 +125,5 @@ export class Sender {
   async sample(): Promise<SentSample> {
     const report = await this.peer.getStats();
     return readSent(report as unknown as Iterable<[string, unknown]>, performance.now());
-  }
-
-  /** Ends it here and at the root. May be called more than once. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#abort.abort();
-    this.peer.close();
-    this.#end();
-  }
-
-  #end(): void {
-    if (this.#location !== null) endSession(this.#location);
-    this.#location = null;
   }
 }

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 
-import { failureKind, publish, sessionUrl, takesWhip, WhipError, whipUrl } from './whip';
+import {
+  endSession,
+  failureKind,
+  publish,
+  sessionUrl,
+  takesWhip,
+  WhipError,
+  whipUrl,
+} from './whip';
 
 const signal = new AbortController().signal;
 const URL_ = 'http://root:8080/whip/demo';
@@ -68,6 +76,19 @@ describe('publish', () => {
       expect((await failure(token, never)).kind).toBe('token');
     }
     expect((await failure('fine', never)).kind).toBe('network');
+  });
+});
+
+describe('endSession', () => {
+  it('outlives the page, has the token, and swallows failures', async () => {
+    let sent: RequestInit | undefined;
+    endSession('http://root/whip/demo/1', 'se.cret', async (_, init) => {
+      sent = init;
+      throw new TypeError('gone');
+    });
+    await Promise.resolve();
+    expect(sent).toMatchObject({ method: 'DELETE', keepalive: true });
+    expect(new Headers(sent?.headers).get('authorization')).toBe('Bearer se.cret');
   });
 });
 

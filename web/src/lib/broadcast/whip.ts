@@ -2,6 +2,7 @@
 // at the end, and OPTIONS to see whether the root takes broadcasters at all. No WebRTC in here, and no
 // retrying: the core decides about that. The token goes into the Authorization header, nowhere else.
 
+import type { Answer } from '../attempt';
 import { parseRetryAfter } from '../backoff';
 import { parseIceServers, readReason } from '../whep';
 
@@ -32,18 +33,6 @@ export class WhipError extends Error {
     this.name = 'WhipError';
   }
 }
-
-/** The answer to an offer. */
-export interface WhipAnswer {
-  sdp: string;
-  /** The session's URL, for DELETE; null if the server named none. */
-  location: string | null;
-  /** STUN and TURN servers from the Link headers (section 4.6). */
-  iceServers: RTCIceServer[];
-}
-
-/** How long a request may take before it counts as failed: far above any healthy round trip. */
-export const REQUEST_TIMEOUT_MS = 10_000;
 
 /** Maps a status code to the kind of failure. */
 export function failureKind(status: number): FailureKind {
@@ -81,7 +70,7 @@ export async function publish(
   sdp: string,
   signal: AbortSignal,
   fetcher: typeof fetch = fetch,
-): Promise<WhipAnswer> {
+): Promise<Answer> {
   if (!isToken(token)) {
     const detail = token === '' ? 'a publish token is needed' : 'a token is one word';
     throw new WhipError({ kind: 'token', detail, retryAfter: null });
@@ -120,9 +109,19 @@ export async function publish(
   });
 }
 
-/** Ends a session. Works while the page goes away (`keepalive`); failing is harmless. */
-export function endSession(location: string, fetcher: typeof fetch = fetch): void {
-  fetcher(location, { method: 'DELETE', keepalive: true, cache: 'no-store' }).catch(() => {
+/**
+ * Ends a session, with the token as in every request (section 4.7.1). Works while the page goes away
+ * (`keepalive`); failing is harmless.
+ */
+export function endSession(location: string, token: string, fetcher: typeof fetch = fetch): void {
+  fetcher(location, {
+    method: 'DELETE',
+    headers: { authorization: `Bearer ${token}` },
+    keepalive: true,
+    cache: 'no-store',
+    credentials: 'omit',
+    referrerPolicy: 'no-referrer',
+  }).catch(() => {
     // The root ends sessions by itself that bring no media.
   });
 }
