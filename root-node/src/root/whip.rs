@@ -5,12 +5,13 @@ use crate::store::Store;
 use crate::store::access::AccessRefusal;
 use crate::streams::{Registry, State};
 use crate::whip::driver::WhipTask;
-use crate::whip::http::{Found, Streams, Target, WhipSite};
+use crate::whip::http::{BROADCASTERS_OF_AN_ADDRESS, Found, Streams, Target, WhipSite};
 use crate::whip::{AnyOf, ConfiguredTokens, PublishCheck, Refused, Whip};
 use anyhow::Context;
 use relay_node::clock::Clock;
 use relay_node::config::candidates::Reach;
 use relay_node::config::reach;
+use relay_node::webrtc::rate::Rate;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +109,7 @@ impl Bound {
             ice_servers: section.ice_servers.clone(),
             public_url: config.http.public_url.clone(),
             https: config.http.tls.cert.is_some(),
+            rate: Rate::new(BROADCASTERS_OF_AN_ADDRESS),
             clock,
             draining,
         });

@@ -51,6 +51,9 @@ fn section(out: &mut String, line: &Line, ours: &Ours<'_>) -> std::fmt::Result {
     }
     out.push_str("\r\nc=IN IP4 0.0.0.0\r\n");
     write!(out, "a=mid:{}\r\na=recvonly\r\na=rtcp-mux\r\n", section.mid)?;
+    // RFC 9725 section 4.4.1 wants it of both sides, though answers have no need of it and RFC 8858 section
+    // 4.3 leaves it out of them.
+    out.push_str("a=rtcp-mux-only\r\n");
     if section.rtcp_rsize {
         out.push_str("a=rtcp-rsize\r\n");
     }

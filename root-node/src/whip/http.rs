@@ -16,10 +16,11 @@ use crate::ingest::feed;
 use crate::ingest::{REPLACED_AFTER, TrackSpec};
 use access::later;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{patch, post};
+use axum::routing::get;
 use axum::{Extension, Router};
 use relay_node::clock::Clock;
 use relay_node::config::candidates::Reach;
@@ -28,6 +29,7 @@ use relay_node::http_server::ClientAddr;
 use relay_node::identity;
 use relay_node::webrtc::fragment::{Fragment, MAX_FRAGMENT};
 use relay_node::webrtc::http::{self, Matching, SDP, TRICKLE, etag, is_name, is_type};
+use relay_node::webrtc::rate::Rate;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,10 @@ use tokio_util::sync::CancellationToken;
 const RETRY_FULL: Duration = Duration::from_secs(10);
 /// When to come back to a root that is stopping: the next one is there soon.
 const RETRY_STOPPING: Duration = Duration::from_secs(5);
+/// When to come back for an address that asks too often: it has one request again by then.
+const RETRY_OFTEN: Duration = Duration::from_secs(1);
+/// Broadcasters of one address that [`Rate`] reckons with: a studio behind NAT.
+pub const BROADCASTERS_OF_AN_ADDRESS: usize = 16;
 /// How long a preflight's answer is good for, in seconds (browsers allow two hours).
 const PREFLIGHT_SECONDS: &str = "7200";
 /// Length of a session's name in hexadecimal digits.
@@ -84,6 +90,8 @@ pub struct WhipSite {
     pub public_url: Option<String>,
     /// Whether we speak HTTPS ourselves.
     pub https: bool,
+    /// How often an address may ask.
+    pub rate: Rate,
     /// Tells the time.
     pub clock: Clock,
     /// Whether the root is on its way out: then nobody new is let in.
@@ -93,29 +101,70 @@ pub struct WhipSite {
 /// All routes.
 pub fn router(site: Arc<WhipSite>) -> Router {
     Router::new()
-        .route("/whip/{stream}", post(publish).options(endpoint_options))
-        .route("/whip/{stream}/{session}", patch(change).delete(end).options(session_options))
+        .route("/whip/{stream}", get(endpoint).post(publish).options(endpoint_options))
+        .route(
+            "/whip/{stream}/{session}",
+            get(look).patch(change).delete(end).options(session_options),
+        )
         .layer(DefaultBodyLimit::max(MAX_OFFER))
+        .layer(axum::middleware::from_fn_with_state(site.clone(), limit))
         .layer(axum::middleware::map_response(problem::same_form))
         .layer(axum::middleware::map_response(headers::open_to_all))
         .with_state(site)
 }
 
+/// 429 for an address that asks too often (section 5). Preflights are the browser's, and cost nothing.
+async fn limit(
+    State(site): State<Arc<WhipSite>>,
+    Extension(ClientAddr(client)): Extension<ClientAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method();
+    if method == Method::OPTIONS || site.rate.take(site.clock.now().mono, client.ip()) {
+        return next.run(request).await;
+    }
+    if method == Method::POST {
+        site.whip.counters.refused.add(1);
+    }
+    let text = "too many requests from your address";
+    later(StatusCode::TOO_MANY_REQUESTS, text, RETRY_OFTEN).into_response()
+}
+
+/// `GET` and `HEAD` of the endpoint: there is nothing to read (section 4.1). Says nothing about whether
+/// there is a stream of that name: for that a token is needed.
+async fn endpoint() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// `GET` and `HEAD` of a session: there is nothing to read, but it is there (section 4.1).
+async fn look(
+    State(site): State<Arc<WhipSite>>,
+    Path((_, session)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let found = site.whip.look(session_id(session)?).await;
+    found.map(|_| StatusCode::NO_CONTENT).ok_or_else(no_session)
+}
+
 /// `OPTIONS` of the endpoint (section 4.2): what may be posted, and a browser's preflight.
 async fn endpoint_options() -> Response {
-    options("POST, OPTIONS", header::HeaderName::from_static("accept-post"), SDP)
+    options("GET, HEAD, POST, OPTIONS", header::HeaderName::from_static("accept-post"), SDP)
 }
 
 /// `OPTIONS` of a session.
 async fn session_options() -> Response {
-    options("PATCH, DELETE, OPTIONS", header::HeaderName::from_static("accept-patch"), TRICKLE)
+    options(
+        "GET, HEAD, PATCH, DELETE, OPTIONS",
+        header::HeaderName::from_static("accept-patch"),
+        TRICKLE,
+    )
 }
 
 fn options(allow: &'static str, accept: header::HeaderName, kind: &'static str) -> Response {
     let headers = [
         (header::ALLOW, allow),
         (accept, kind),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization, If-Match"),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS),
     ];

@@ -139,10 +139,10 @@ impl Offer {
     pub fn parse(text: &str) -> Result<Self, OfferError> {
         let sdp = parse(text)?;
         let media = &sdp.media_descriptions;
-        let Some(first) = media.first() else {
+        let Some(tagged) = tagged(&sdp) else {
             return Err(malformed("the offer has no media section"));
         };
-        let find = |name| value(&first.attributes, name).or_else(|| value(&sdp.attributes, name));
+        let find = |name| value(&tagged.attributes, name).or_else(|| value(&sdp.attributes, name));
         let need = |name: &'static str| find(name).ok_or_else(|| malformed(format!("no a={name}")));
         let ice = Credentials::new(need("ice-ufrag")?, need("ice-pwd")?)?;
         let fingerprint = fingerprint(need("fingerprint")?)?;
@@ -150,12 +150,12 @@ impl Offer {
         if !["actpass", "active"].contains(&setup) {
             return Err(unacceptable("a=setup must be actpass or active: the root is passive"));
         }
-        if sdp.attributes.iter().chain(&first.attributes).any(|a| a.key == "ice-lite") {
+        if sdp.attributes.iter().chain(&tagged.attributes).any(|a| a.key == "ice-lite") {
             return Err(unacceptable("the broadcaster must do full ICE, the root does ICE-lite"));
         }
         let mut sections: Vec<Section> = Vec::new();
         for description in media {
-            let section = section(description)?;
+            let section = section(description, tagged)?;
             if sections.iter().any(|s| s.kind == section.kind) {
                 let kind = if section.kind == MediaKind::Audio { "audio" } else { "video" };
                 return Err(unacceptable(format!("more than one {kind} section")));
@@ -169,6 +169,15 @@ impl Offer {
         check_media_stream(media)?;
         Ok(Self { ice, fingerprint, sections })
     }
+}
+
+/// The section whose transport is that of all: the one that the bundle names first, or the first one (RFC
+/// 9143 section 7.2).
+fn tagged(sdp: &SessionDescription) -> Option<&MediaDescription> {
+    let media = &sdp.media_descriptions;
+    let tag = bundle(sdp).and_then(|mids| mids.first().copied());
+    let named = media.iter().find(|m| tag.is_some() && value(&m.attributes, "mid") == tag);
+    named.or(media.first())
 }
 
 /// All sections are of one bundle (RFC 9725 section 4.4.1).
@@ -198,7 +207,7 @@ fn check_media_stream(media: &[MediaDescription]) -> Result<(), OfferError> {
     Ok(())
 }
 
-fn section(md: &MediaDescription) -> Result<Section, OfferError> {
+fn section(md: &MediaDescription, tagged: &MediaDescription) -> Result<Section, OfferError> {
     let name = &md.media_name;
     let kind = match name.media.as_str() {
         "audio" => MediaKind::Audio,
@@ -216,7 +225,10 @@ fn section(md: &MediaDescription) -> Result<Section, OfferError> {
         let text = format!("every section must be sendonly: one is {direction}");
         return Err(unacceptable(text));
     }
-    if !md.has_attribute("rtcp-mux") {
+    // What is bundle-only has its transport from the tagged section, and repeats nothing of it (RFC 9143
+    // section 7.1.3).
+    let transport = if md.has_attribute("bundle-only") { tagged } else { md };
+    if !transport.has_attribute("rtcp-mux") {
         return Err(unacceptable("every section must have a=rtcp-mux"));
     }
     let mid = value(&md.attributes, "mid").and_then(token);

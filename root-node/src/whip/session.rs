@@ -37,7 +37,7 @@ pub const SILENCE_TIME: Duration = Duration::from_secs(10);
 const DOUBT_TIME: Duration = Duration::from_secs(5);
 const CONSENT_TIME: Duration = Duration::from_secs(25);
 /// Restarts of ICE in one session: a broadcaster in a train that changes networks for a day.
-const MAX_RESTARTS: u32 = 1_000;
+pub(super) const MAX_RESTARTS: u32 = 1_000;
 /// The port that candidates have for `rtc`: it only compares it with itself.
 const NOMINAL_PORT: u16 = 9;
 

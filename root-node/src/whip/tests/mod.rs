@@ -6,7 +6,7 @@ mod clauses;
 mod parts;
 mod peer;
 
-use super::http::{Found, Streams, Target, WhipSite, router};
+use super::http::{BROADCASTERS_OF_AN_ADDRESS, Found, Streams, Target, WhipSite, router};
 use super::{ConfiguredTokens, PublishCheck, Whip};
 use crate::ingest::driver::{IngestHandle, IngestTask, Order, Outlet};
 use crate::ingest::{LayerStart, StreamEvent, StreamIngest, TrackSpec};
@@ -17,6 +17,7 @@ use relay_node::config::ice_servers::IceServer;
 use relay_node::http_server::HttpServer;
 use relay_node::media::api::PipelineKey;
 use relay_node::media::packet::HopPacket;
+use relay_node::webrtc::rate::Rate;
 use soleil_protocol::pipeline::Codec;
 use soleil_protocol::{Epoch, PacketIndex, PipelineId, Ssrc};
 use std::convert::Infallible;
@@ -99,6 +100,8 @@ impl Drop for Site {
 /// What is not the same in all tests.
 struct Setup {
     places: usize,
+    /// That one address is reckoned to have.
+    of_an_address: usize,
     ice_servers: Vec<IceServer>,
     tokens: Arc<dyn PublishCheck>,
 }
@@ -107,7 +110,8 @@ impl Default for Setup {
     fn default() -> Self {
         let tokens = ["demo", "rests", "fails"].map(|name| (name, TOKEN));
         let tokens = Arc::new(ConfiguredTokens::new(tokens));
-        Self { places: 8, ice_servers: Vec::new(), tokens }
+        let of_an_address = BROADCASTERS_OF_AN_ADDRESS;
+        Self { places: 8, of_an_address, ice_servers: Vec::new(), tokens }
     }
 }
 
@@ -117,7 +121,7 @@ impl Site {
     }
 
     async fn with(setup: Setup) -> Self {
-        let Setup { places, ice_servers, tokens } = setup;
+        let Setup { places, of_an_address, ice_servers, tokens } = setup;
         let clock = Clock::start();
         let (stop, draining) = (CancellationToken::new(), CancellationToken::new());
         let mut start = |track: &TrackSpec, layer: usize| {
@@ -144,6 +148,7 @@ impl Site {
             ice_servers,
             public_url: None,
             https: false,
+            rate: Rate::new(of_an_address),
             clock,
             draining: draining.clone(),
         };

@@ -258,7 +258,7 @@ fn sessions_without_media_end_in_time() {
     assert!(!format!("{other:?}").contains(&other.local().pwd));
 }
 
-fn session(now: Instant) -> Session {
+pub(super) fn session(now: Instant) -> Session {
     let certificate = Certificate::generate().unwrap();
     let ice = Credentials::new("EsAw", "bP+XJMM09aR8AiX1jdukzR6Y").unwrap();
     let plan = planned(&offer(&[])).unwrap();
@@ -267,7 +267,7 @@ fn session(now: Instant) -> Session {
 }
 
 /// A Binding request to our fragment with this attribute, and a proof by this password.
-fn check(ufrag: &str, pwd: &str, attribute: &[u8]) -> Vec<u8> {
+pub(super) fn check(ufrag: &str, pwd: &str, attribute: &[u8]) -> Vec<u8> {
     let name = format!("{ufrag}:EsAw");
     let mut out = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
     out.extend([0, 6]);
