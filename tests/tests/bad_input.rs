@@ -1,4 +1,4 @@
-//! "Bad input, each with a test": at ingest, at the HTTP interface, with join tokens, and random
+//! "Bad input, each with a test": at ingest, over WHEP and WHIP, with join tokens, and random
 //! bytes everywhere. Nothing panics, and viewers who are there notice nothing. Control messages
 //! have a file of their own, bad_control.rs.
 
@@ -6,7 +6,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use soleil_tests::harness::{Options, Stream, Tree};
+use soleil_tests::harness::{Options, PUBLISH_TOKEN, Stream, Tree};
 use soleil_tests::http;
 use soleil_tests::viewer::{self, Codec, Offer, Viewers};
 use soleil_tests::wait::until;
@@ -98,14 +98,9 @@ fn rtp_that_does_not_belong_there() {
     drop(source);
 }
 
-#[test]
-fn offers_that_cannot_be_served() {
-    let (mut tree, _source, viewers) = tree_with_viewers();
-    let sdp = [("Content-Type", "application/sdp")];
-    let post = |stream: &str, body: &str| {
-        http::follow("POST", &tree.whep_url(stream), &sdp, body.as_bytes()).unwrap()
-    };
-    let good = Offer {
+/// A viewer's offer.
+fn offer() -> String {
+    Offer {
         id: 1,
         ufrag: "abcdefgh",
         pwd: "abcdefghijklmnopqrstuvwx",
@@ -115,7 +110,56 @@ fn offers_that_cannot_be_served() {
         feedback: true,
         candidate: "127.0.0.1:9".parse().unwrap(),
     }
-    .to_sdp();
+    .to_sdp()
+}
+
+/// What broadcasters may get wrong, while one is on air: each is told what and where.
+fn broadcasts_that_cannot_be_taken(tree: &Tree) {
+    let post = |stream: &str, token: Option<&str>, body: &str| {
+        let bearer = format!("Bearer {}", token.unwrap_or_default());
+        let mut headers = vec![("Content-Type", "application/sdp")];
+        headers.extend(token.map(|_| ("Authorization", bearer.as_str())));
+        http::request("POST", &tree.whip_url(stream), &headers, body.as_bytes()).unwrap()
+    };
+    let good = offer().replace("a=recvonly", "a=sendonly");
+    let video = &good[good.find("m=video").unwrap()..good.find("m=audio").unwrap()];
+    let second = video.replace("a=mid:0", "a=mid:2");
+    let two = format!("{}{second}", good.replace("BUNDLE 0 1", "BUNDLE 0 1 2"));
+    let large = format!("{good}{}", "a=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n".repeat(20_000));
+    let right = Some(PUBLISH_TOKEN);
+    for (stream, token, body, status, says) in [
+        ("silent", None, &good, 401, "a publish token is needed"),
+        ("silent", Some("of-somebody-else"), &good, 401, "the publish token is not this stream's"),
+        ("nothing-of-that-name", right, &good, 404, "no stream of this name"),
+        ("demo", right, &good, 409, "already"),
+        ("silent", right, &good.replace("sendonly", "sendrecv"), 422, "one is sendrecv"),
+        ("silent", right, &two, 422, "more than one video section"),
+        ("silent", right, &good.replace("H264", "H263"), 422, "defined for H264"),
+        ("silent", right, &"v=0\r\n".to_owned(), 400, "SDP"),
+        ("silent", right, &large, 413, ""),
+    ] {
+        let answer = post(stream, token, body);
+        let text = answer.text();
+        assert_eq!(answer.status, status, "{stream}: {text}");
+        assert!(text.contains(says) && !text.is_empty(), "{stream}: {text}");
+        let challenge = answer.header("www-authenticate").unwrap_or_default();
+        assert_eq!(challenge.starts_with("Bearer"), status == 401, "{challenge}");
+    }
+    // The same as it should be.
+    let answer = post("silent", right, &good);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let session = answer.header("location").unwrap();
+    assert_eq!(http::request("DELETE", session, &[], b"").unwrap().status, 200);
+}
+
+#[test]
+fn offers_that_cannot_be_served() {
+    let (mut tree, _source, viewers) = tree_with_viewers();
+    let sdp = [("Content-Type", "application/sdp")];
+    let post = |stream: &str, body: &str| {
+        http::follow("POST", &tree.whep_url(stream), &sdp, body.as_bytes()).unwrap()
+    };
+    let good = offer();
 
     assert_eq!(post("nothing-of-that-name", &good).status, 404);
     let silent = post("silent", &good);
@@ -147,6 +191,7 @@ fn offers_that_cannot_be_served() {
     let forged = format!("{direct}?ticket=eyJhIjoxfQ.AAAA");
     let answer = http::request("POST", &forged, &sdp, good.as_bytes()).unwrap();
     assert!([401, 403].contains(&answer.status), "{}", answer.status);
+    broadcasts_that_cannot_be_taken(&tree);
     unharmed(&mut tree, &viewers);
 }
 

@@ -13,7 +13,7 @@ use soleil_tests::viewer::{self, Codec, Viewers};
 use soleil_tests::wait::{holds_within, until};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -308,6 +308,11 @@ fn sources_of_all_kinds_are_on_air_and_what_fails_touches_nobody_else() {
     let mut wrong = to("battery-horse");
     root_says(&tree, &["RTMP", "wrong stream key"]);
     assert!(wrong.wait(DEADLINE).is_some() && is(&tree, "push", "waiting"));
+    // Nor with what is no RTMP.
+    let mut garbage = TcpStream::connect(("127.0.0.1", rtmp)).unwrap();
+    garbage.write_all(&[0xff; 5_000]).unwrap();
+    root_says(&tree, &["RTMP", "does not speak RTMP as it should"]);
+    assert!(is(&tree, "push", "waiting"));
     let publisher = to("battery-staple");
     let push = watch(&tree, "push");
     let mut second = to("battery-staple");

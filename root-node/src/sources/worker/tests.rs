@@ -2,7 +2,7 @@
 
 use super::encoders::{Wish, encoder, kbits};
 use super::media::Media;
-use super::{hidden, srtlog};
+use super::{hidden, make, srtlog};
 use crate::sources::job::Make;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -57,6 +57,15 @@ fn encoders_get_their_settings_and_a_bit_rate_that_fits() {
     assert_eq!(kbits(Some((1280, 720)), Some(30.0)), 2764);
     assert_eq!(kbits(Some((16, 16)), None), 200);
     assert_eq!(kbits(Some((i32::MAX, i32::MAX)), Some(1e9)), 12_000);
+}
+
+#[test]
+fn an_element_that_is_not_there_is_named_with_its_place() {
+    gst::init().unwrap();
+    let problem = make("no-such-element", "the input").unwrap_err();
+    assert_eq!(problem.element.as_deref(), Some("no-such-element"));
+    assert_eq!(problem.place, "the input");
+    assert!(problem.what.contains("no-such-element is missing"), "{}", problem.what);
 }
 
 #[test]
