@@ -176,10 +176,12 @@ impl Root {
             on_air: Arc::new(on_air_tx),
             notes,
             clock,
+            fell: Arc::default(),
             stop: stop.clone(),
         };
         let started = Registry::start(store.clone(), around, view.clone(), config.ingest, known);
         let streams = Arc::new(started?);
+        tokio::spawn(streams.clone().mend());
         let publishers = whip::tokens(&config, store.clone(), clock);
         let whip = whip.map(|bound| {
             let ends = (draining.clone(), stop.clone());

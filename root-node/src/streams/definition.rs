@@ -237,6 +237,15 @@ impl Definition {
         Ok(())
     }
 
+    /// Where it lets the system choose a port, those that it has chosen: one for each layer, through all
+    /// tracks.
+    pub fn keep_ports(&mut self, bound: &[SocketAddr]) {
+        let ports = self.tracks.iter_mut().flat_map(|track| &mut track.ports);
+        for (port, address) in ports.zip(bound).filter(|(port, _)| **port == 0) {
+            *port = address.port();
+        }
+    }
+
     /// The RTP address of each layer, through all tracks.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let of = |t: &TrackDefinition| {

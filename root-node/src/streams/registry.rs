@@ -2,6 +2,7 @@
 //! is made at a time and goes on to its end, whatever becomes of who asked for it.
 
 mod changes;
+mod mend;
 
 use super::ports::Ports;
 use super::run::{Prepared, Running, Surroundings};

@@ -26,7 +26,7 @@ use soleil_protocol::pipeline::PipelineDef;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +68,8 @@ pub struct Surroundings {
     pub notes: Notes,
     /// Tells the time.
     pub clock: Clock,
+    /// Somebody's ingest has failed.
+    pub fell: Arc<Notify>,
     /// The root's end.
     pub stop: CancellationToken,
 }
@@ -174,6 +176,7 @@ async fn watch(
     around.withdraw(&handle, FAILED);
     // Behind the withdrawal, which else could meet the next ingest of this stream.
     failed.store(true, Ordering::Release);
+    around.fell.notify_one();
 }
 
 impl Running {

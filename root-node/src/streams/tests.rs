@@ -111,6 +111,7 @@ impl Bench {
             on_air: Arc::new(on_air_tx),
             notes: Notes::default(),
             clock,
+            fell: Arc::default(),
             stop: stop.clone(),
         };
         let ingest = IngestSection { bind: home(), ..IngestSection::default() };

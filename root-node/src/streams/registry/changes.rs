@@ -184,8 +184,8 @@ impl Registry {
     }
 
     /// Starts the ingest and waits until the tree has the stream.
-    async fn run(self: &Arc<Self>, name: &str) -> Result<(), Refused> {
-        let info = self.own(name)?;
+    pub(super) async fn run(self: &Arc<Self>, name: &str) -> Result<(), Refused> {
+        let info = self.get(name).ok_or(Refused::Unknown)?;
         let others = {
             let entries = self.read();
             addresses(entries.iter().filter(|(other, _)| *other != name))
@@ -208,8 +208,18 @@ impl Registry {
 
     /// Ends the ingest, if it runs, and waits until the tree has forgotten the stream.
     async fn end(&self, name: &str, reason: &str) -> Result<(), Refused> {
+        self.end_as(name, State::Stopped, reason).await
+    }
+
+    /// Likewise, and says what the stream does from now on.
+    pub(super) async fn end_as(
+        &self,
+        name: &str,
+        state: State,
+        reason: &str,
+    ) -> Result<(), Refused> {
         let running = self.update(name, |entry| {
-            entry.state = State::Stopped;
+            entry.state = state;
             entry.running.take()
         });
         let Some(running) = running.flatten() else { return Ok(()) };

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::whip::http::{Found, Streams};
+use soleil_protocol::pipeline::Codec;
 
 #[tokio::test]
 async fn a_start_that_takes_long_is_stored_before_anything_runs() {
@@ -80,6 +81,58 @@ async fn a_stream_whose_ingest_falls_over_is_off_air_and_says_so() {
     tokio::time::timeout(LIMIT, packets.wait_for(|count| *count == 1)).await.unwrap().unwrap();
     b.registry.stop("a".into()).await.unwrap();
     assert_eq!(b.registry.get("a").unwrap().state, State::Stopped);
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let holds = async {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, holds).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_configured_stream_whose_ingest_falls_over_comes_back_on_its_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut section = configured();
+    section.track.retain(|track| track.codec == Codec::Opus);
+    // As for a source, whose worker knows the port from the start.
+    section.track[0].ports = vec![0];
+    let b = Bench::start(dir.path(), &[section]);
+    tokio::spawn(b.registry.clone().mend());
+    let first = b.registry.get("demo").unwrap().ingest.unwrap();
+    let ssrcs = b.ssrcs(first.id);
+    b.said();
+    b.tree.breaks.store(true, Ordering::Relaxed);
+    b.sound(&first);
+    until(|| matches!(b.registry.get("demo").unwrap().state, State::Failed(_))).await;
+    b.tree.breaks.store(false, Ordering::Relaxed);
+    until(|| b.registry.get("demo").unwrap().state == State::Running).await;
+    let said = b.said();
+    assert!(said[1].starts_with("remove 1: ") && said[2..] == ["define 1"], "{said:?}");
+    let again = b.registry.get("demo").unwrap().ingest.unwrap();
+    assert_eq!((&again.ports, b.ssrcs(again.id)), (&first.ports, ssrcs));
+    b.sound(&again);
+    let mut packets = b.tree.packets.subscribe();
+    tokio::time::timeout(LIMIT, packets.wait_for(|count| *count == 1)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_an_operator_has_stopped_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let b = Bench::start(dir.path(), &[]);
+    let again = async || b.registry.again("a".into()).await.unwrap();
+    let info = b.define("a", SOUND).await.unwrap();
+    assert!(!again().await, "it runs");
+    b.tree.breaks.store(true, Ordering::Relaxed);
+    b.sound(info.ingest.as_ref().unwrap());
+    until(|| matches!(b.registry.get("a").unwrap().state, State::Failed(_))).await;
+    b.registry.stop("a".into()).await.unwrap();
+    assert!(!again().await, "it was stopped");
+    assert_eq!(b.registry.get("a").unwrap().state, State::Stopped);
+    b.registry.remove("a".into()).await.unwrap();
+    assert!(!again().await, "it is gone");
 }
 
 #[tokio::test]
