@@ -1,6 +1,7 @@
 //! The thin driver of one stream's ingest: its UDP sockets and its timer. It moves datagrams into
 //! the core, seals what comes out and hands it on.
 
+use super::choice::Via;
 use super::feed::{Claim, FedDatagram, Feed, KeyFrameWanted, MAX_FED, Refused};
 use super::layer::{Packet, Port};
 use super::reason::{Counters, DropReason};
@@ -15,7 +16,7 @@ use relay_node::media::sizes::MAX_HOP_PACKET;
 use soleil_protocol::{Epoch, PipelineId, Ssrc};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub enum Order {
     KeyFrame(Ssrc),
     /// A source within this process wants to send.
     Claim(Claim),
+    /// One of the stream's sources sends no more.
+    Gone(Via),
 }
 
 /// Where sealed packets and events go.
@@ -66,6 +69,10 @@ pub struct IngestHandle {
     pub id: PipelineId,
     /// Where it listens: the RTP port of each layer.
     pub ports: Vec<SocketAddr>,
+    /// Where it listens for each of its sources: the port of each layer that is sent in.
+    pub source_ports: Vec<Vec<SocketAddr>>,
+    /// Who is on air, of a stream that comes in by several ways.
+    pub on_air: watch::Receiver<Option<Via>>,
     orders: mpsc::Sender<Order>,
     pub(crate) counters: watch::Receiver<Arc<Vec<LayerCounters>>>,
 }
@@ -97,6 +104,7 @@ impl IngestHandle {
 /// One bound socket.
 struct Socket {
     layer: usize,
+    via: Via,
     port: Port,
     udp: UdpSocket,
 }
@@ -109,6 +117,7 @@ pub struct IngestTask {
     sealer: Option<Sealer>,
     orders: mpsc::Receiver<Order>,
     counters: watch::Sender<Arc<Vec<LayerCounters>>>,
+    on_air: watch::Sender<Option<Via>>,
     fed: Option<Fed>,
     ladder: Option<Tap>,
 }
@@ -145,13 +154,14 @@ impl IngestTask {
     ) -> io::Result<(IngestHandle, IngestTask)> {
         let mut sockets = Vec::new();
         let mut bound = Vec::new();
+        let via = Via::Broadcaster;
         let sent_in = (0..).filter(|layer| !core.is_made(*layer));
         for (layer, addr) in sent_in.zip(ports) {
             let udp = bind(*addr)
                 .map_err(|e| io::Error::new(e.kind(), format!("UDP port {addr}: {e}")))?;
             let local = udp.local_addr()?;
             bound.push(local);
-            sockets.push(Socket { layer, port: Port::Rtp, udp });
+            sockets.push(Socket { layer, via, port: Port::Rtp, udp });
             if addr.port() == 0 {
                 continue;
             }
@@ -161,24 +171,56 @@ impl IngestTask {
                 continue;
             }
             match bind(rtcp) {
-                Ok(udp) => sockets.push(Socket { layer, port: Port::Rtcp, udp }),
+                Ok(udp) => sockets.push(Socket { layer, via, port: Port::Rtcp, udp }),
                 // RTCP on the RTP port still works.
                 Err(error) => tracing::warn!(%rtcp, %error, "no separate port for RTCP"),
             }
         }
         let (orders, orders_rx) = mpsc::channel(MAX_ORDERS);
         let (counters, counters_rx) = watch::channel(Arc::new(core.counters()));
+        let (on_air, shown) = watch::channel(None);
         let handle = IngestHandle {
             name: name.to_owned(),
             id: core.id(),
             ports: bound,
+            source_ports: Vec::new(),
+            on_air: shown,
             orders,
             counters: counters_rx,
         };
-        let orders = orders_rx;
-        let (fed, ladder) = (None, None);
-        let task = IngestTask { core, clock, sockets, sealer: None, orders, counters, fed, ladder };
+        let task = IngestTask {
+            core,
+            clock,
+            sockets,
+            sealer: None,
+            orders: orders_rx,
+            counters,
+            on_air,
+            fed: None,
+            ladder: None,
+        };
         Ok((handle, task))
+    }
+
+    /// Listens for so many sources of its own, each with a free port of this machine for each layer that
+    /// is sent in: RTP, and RTCP by RFC 5761.
+    ///
+    /// # Errors
+    /// If there are no free ports.
+    pub fn listen_to_sources(&mut self, handle: &mut IngestHandle, count: usize) -> io::Result<()> {
+        let rtp = self.sockets.iter().filter(|s| s.port == Port::Rtp);
+        let layers: Vec<usize> = rtp.map(|s| s.layer).collect();
+        for source in 0..count {
+            let mut ports = Vec::new();
+            for layer in layers.iter().copied() {
+                let udp = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+                ports.push(udp.local_addr()?);
+                let via = Via::Source(source);
+                self.sockets.push(Socket { layer, via, port: Port::Rtp, udp });
+            }
+            handle.source_ports.push(ports);
+        }
+        Ok(())
     }
 
     /// A way for whoever makes the layers that are not sent in; `None` if there are none.
@@ -233,6 +275,7 @@ impl IngestTask {
             Order::Key(epoch, key) => self.sealer = Some(Sealer::new(&key, epoch)),
             Order::KeyFrame(ssrc) => self.core.request_key_frame(self.clock.now(), ssrc),
             Order::Claim(claim) => self.claim(claim),
+            Order::Gone(via) => self.core.gone(self.clock.now().mono, via),
         }
     }
 
@@ -255,7 +298,7 @@ impl IngestTask {
         let Some(id) = self.fed.as_ref().map(|fed| fed.id) else { return };
         let Some(first) = first else {
             self.fed = None;
-            return self.core.leave(id);
+            return self.core.leave(self.clock.now().mono, id);
         };
         take_all(&mut self.core, id, first, || {
             self.fed.as_mut().and_then(|fed| fed.datagrams.try_recv().ok())
@@ -297,9 +340,9 @@ impl IngestTask {
                         continue;
                     }
                 };
-                let (layer, port) = (socket.layer, socket.port);
-                let now = self.clock.now();
-                let taken = self.core.handle_datagram(now, layer, port, from, &buffer[..length]);
+                let (layer, via, port) = (socket.layer, socket.via, socket.port);
+                let (now, datagram) = (self.clock.now(), &buffer[..length]);
+                let taken = self.core.handle_via(now, via, layer, port, from, datagram);
                 if let Err(reason) = taken {
                     tracing::trace!(%from, reason = reason.label(), "dropped");
                 }
@@ -308,6 +351,8 @@ impl IngestTask {
     }
 
     fn send(&mut self, outlet: &impl Outlet) {
+        let on_air = self.core.on_air();
+        self.on_air.send_if_modified(|shown| std::mem::replace(shown, on_air) != on_air);
         while let Some(event) = self.core.poll_event() {
             outlet.event(self.core.id(), event);
         }
@@ -343,7 +388,8 @@ impl IngestTask {
             match packet.to {
                 Source::Socket(to) => {
                     let (port, bytes) = (packet.port, &packet.bytes);
-                    let socket = self.sockets.iter().find(|s| s.layer == layer && s.port == port);
+                    let way = (layer, self.core.way_back(), port);
+                    let socket = self.sockets.iter().find(|s| (s.layer, s.via, s.port) == way);
                     if let Some(socket) = socket {
                         // RTCP that does not fit into the socket is worth nothing later.
                         let _ = socket.udp.try_send_to(bytes, to);

@@ -259,6 +259,12 @@ impl LayerIngest {
         }
     }
 
+    /// Whoever sends: the port is free for the next one at once.
+    pub fn free(&mut self) {
+        self.lock = None;
+        self.silent = true;
+    }
+
     /// Who sends, if anybody has lately.
     pub fn sender(&self, now: Mono) -> Option<Source> {
         self.lock.filter(|lock| now.since(lock.heard) < LOCK_TIME).map(|lock| lock.from)

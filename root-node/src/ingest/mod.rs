@@ -2,7 +2,8 @@
 //! that fit the tree. The life of a packet, in this order because each step trusts the one before:
 //!
 //! 1. [`rtp`]: all lengths fit, or it is dropped and counted ([`reason`]);
-//! 2. [`layer`]: the payload type is the port's, the sender is the one that the port belongs to;
+//! 2. [`choice`]: its source is the one that is on air, if the stream has several;
+//!    [`layer`]: the payload type is the port's, the sender is the one that the port belongs to;
 //! 3. [`sequence`]: in order, with a bound on waiting;
 //! 4. [`codec`] and its formats: what it means to forwarders; [`fragment`]: cut if too large;
 //! 5. [`clock`]: our timestamp and the capture time;
@@ -12,6 +13,7 @@
 
 pub mod av1;
 pub mod bits;
+pub mod choice;
 pub mod clock;
 pub mod codec;
 pub mod driver;

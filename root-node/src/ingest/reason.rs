@@ -36,11 +36,13 @@ pub enum DropReason {
     Rtcp,
     /// Nobody is there to seal it yet: the pipeline has no key.
     NoKey,
+    /// Another source of the stream is on air.
+    OffAir,
 }
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [DropReason; 15] = [
+    pub const ALL: [DropReason; 16] = [
         DropReason::Truncated,
         DropReason::Version,
         DropReason::Csrc,
@@ -56,6 +58,7 @@ impl DropReason {
         DropReason::Oversized,
         DropReason::Rtcp,
         DropReason::NoKey,
+        DropReason::OffAir,
     ];
 
     /// The label of the metric.
@@ -76,6 +79,7 @@ impl DropReason {
             DropReason::Oversized => "oversized",
             DropReason::Rtcp => "rtcp",
             DropReason::NoKey => "no_key",
+            DropReason::OffAir => "off_air",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! One stream's ingest: all its ports, the clock shift that they share, and whether it is on air.
 //! Pure (DESIGN 2); the sockets are in `driver`.
 
+mod ways;
+
+use super::choice::Via;
 use super::clock::ClockShift;
 use super::layer::{LayerIngest, LayerSeed, LayerSpec, LayerStart, Packet, Port};
 use super::reason::{Counters, DropReason};
@@ -9,6 +12,7 @@ use soleil_protocol::pipeline::{Codec, Layer, PipelineDef, Track};
 use soleil_protocol::{Mono, Now, PacketIndex, PipelineId, Ssrc};
 use std::ops::Range;
 use std::time::Duration;
+use ways::{Hold, Ways};
 
 /// A stream without packets on any port for this long is off air: new viewers are told to come
 /// back. Longer than the lock on a port, so that an encoder may restart without that.
@@ -68,14 +72,6 @@ pub enum StreamEvent {
     Reserve(Ssrc, PacketIndex),
 }
 
-/// A source's hold on all ports.
-#[derive(Debug, Clone, Copy)]
-struct Hold {
-    id: FeedId,
-    /// When its last packet was taken; at first, when it claimed the stream.
-    heard: Mono,
-}
-
 /// One stream's ingest.
 #[derive(Debug)]
 pub struct StreamIngest {
@@ -92,6 +88,8 @@ pub struct StreamIngest {
     /// Which layers are not sent in, and who makes them: nobody else may send those.
     made: Vec<Made>,
     maker: Option<FeedId>,
+    /// If there are several ways to come in.
+    ways: Option<Ways>,
     defined: PipelineDef,
     events: std::collections::VecDeque<StreamEvent>,
 }
@@ -152,6 +150,7 @@ impl StreamIngest {
             feed: None,
             made,
             maker: None,
+            ways: None,
             defined,
             events: std::collections::VecDeque::new(),
         };
@@ -169,7 +168,7 @@ impl StreamIngest {
         self.live
     }
 
-    /// Takes a datagram for a layer (numbered through all tracks).
+    /// Takes a broadcaster's datagram for a layer (numbered through all tracks).
     ///
     /// # Errors
     /// Why it was dropped; it is counted already.
@@ -181,14 +180,41 @@ impl StreamIngest {
         from: impl Into<Source>,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
+        self.handle_via(now, Via::Broadcaster, layer, port, from, datagram)
+    }
+
+    /// Takes a datagram that came by one of several ways.
+    ///
+    /// # Errors
+    /// Why it was dropped; it is counted already.
+    pub fn handle_via(
+        &mut self,
+        now: Now,
+        via: Via,
+        layer: usize,
+        port: Port,
+        from: impl Into<Source>,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
         let from = from.into();
         let made = self.is_made(layer);
         let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
-        let alone = if made { self.maker } else { self.feed.map(|hold| hold.id) };
+        let alone = match (made, via) {
+            (true, _) => self.maker,
+            (false, Via::Broadcaster) => self.feed.map(|hold| hold.id),
+            (false, Via::Source(_)) => None,
+        };
         if alone.map_or(made, |alone| Source::Fed(alone) != from) {
             ingest.count_drop(DropReason::SecondSender);
             return Err(DropReason::SecondSender);
         }
+        if !made && !self.is_chosen(now.mono, via, layer, port, datagram) {
+            if let Some(ingest) = self.layers.get_mut(layer) {
+                ingest.count_drop(DropReason::OffAir);
+            }
+            return Err(DropReason::OffAir);
+        }
+        let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
         let known = ingest.source() == Some(from);
         if !known {
             self.ask_no_sooner(layer, from);
@@ -200,8 +226,8 @@ impl StreamIngest {
         let asks = ingest.asked() != asked;
         if ingest.counters().accepted != before.2 && !made {
             self.heard = Some(now.mono);
-            // Nobody else can have been heard while it holds the ports.
-            if let Some(hold) = &mut self.feed {
+            // No other broadcaster can have been heard while it holds the ports.
+            if let (Some(hold), Via::Broadcaster) = (&mut self.feed, via) {
                 hold.heard = now.mono;
             }
         }
@@ -219,6 +245,7 @@ impl StreamIngest {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.choose(now.mono);
         for layer in &mut self.layers {
             layer.handle_timeout(now, &mut self.shift);
         }
@@ -321,40 +348,13 @@ impl StreamIngest {
         layers.filter(|(number, _)| !self.is_made(*number)).map(|(_, layer)| layer)
     }
 
-    /// Keeps all ports for a source within this process until it [leaves](Self::leave), or is silent and
-    /// another one claims them; `false` if somebody else sends.
-    pub fn claim(&mut self, now: Mono, feed: FeedId) -> bool {
-        let silent = self.feed.filter(|hold| now.since(hold.heard) >= REPLACED_AFTER);
-        if let Some(hold) = silent {
-            self.leave(hold.id);
-        }
-        let free = self.feed.is_none() && self.sent_in().all(|layer| layer.sender(now).is_none());
-        if free {
-            self.feed = Some(Hold { id: feed, heard: now });
-        }
-        free
-    }
-
-    /// Who sends now, or may alone.
-    pub fn sender(&self, now: Mono) -> Option<Source> {
-        let feed = self.feed.map(|hold| Source::Fed(hold.id));
-        feed.or_else(|| self.sent_in().find_map(|layer| layer.sender(now)))
-    }
-
-    /// A source within this process has gone: its ports are free at once.
-    pub fn leave(&mut self, feed: FeedId) {
-        if self.feed.is_some_and(|hold| hold.id == feed) {
-            self.feed = None;
-            for layer in &mut self.layers {
-                layer.leave(Source::Fed(feed));
-            }
-        }
-    }
-
     /// The next RTCP packet to a sender, and its layer.
     pub fn poll_send(&mut self) -> Option<(usize, ToSender)> {
-        let mut layers = self.layers.iter_mut().enumerate();
-        layers.find_map(|(i, layer)| layer.poll_send().map(|packet| (i, packet)))
+        let wish = self.ways.as_mut().and_then(|ways| ways.wishes.pop_front());
+        wish.or_else(|| {
+            let mut layers = self.layers.iter_mut().enumerate();
+            layers.find_map(|(i, layer)| layer.poll_send().map(|packet| (i, packet)))
+        })
     }
 
     /// The next thing that the root has to know.
@@ -370,7 +370,8 @@ impl StreamIngest {
     /// When to call [`StreamIngest::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Mono> {
         let off_air = self.heard.filter(|_| self.live).map(|h| h.after(OFF_AIR_AFTER));
-        self.layers.iter().filter_map(LayerIngest::poll_timeout).chain(off_air).min()
+        let layers = self.layers.iter().filter_map(LayerIngest::poll_timeout);
+        layers.chain(off_air).chain(self.choice_timeout()).min()
     }
 
     /// Counters of every layer: track, number of the layer within it, SSRC, counters.

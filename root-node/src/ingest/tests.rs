@@ -1,11 +1,13 @@
 //! Tests of ingest: `steps` drains the core after each event and names everything that comes out;
-//! `feeds` has sources within the process; `made` has layers made of others; `properties` feeds random sizes and random bytes.
+//! `feeds` has sources within the process; `choice` and `standby` several of which one is on air; `made` has layers made of others; `properties` feeds random sizes and random bytes.
 
+mod choice;
 mod codecs;
 mod feeds;
 mod made;
 mod properties;
 mod sockets;
+mod standby;
 mod steps;
 
 use super::clock::ClockShift;

@@ -20,9 +20,9 @@ fn a_source_in_the_process_has_the_stream_for_itself() {
     // It is asked for a key frame although it has shown no RTCP here.
     let (layer, asked) = stream.poll_send().unwrap();
     assert_eq!((layer, asked.to, asked.key_frame), (0, Source::Fed(feed), true));
-    stream.leave(next);
+    stream.leave(at(1).mono, next);
     assert_eq!(stream.sender(at(2).mono), Some(Source::Fed(feed)), "only its own hold");
-    stream.leave(feed);
+    stream.leave(at(2).mono, feed);
     assert_eq!(stream.sender(at(2).mono), None);
     // The port is free at once, for whoever comes; then the source waits.
     stream.handle_datagram(at(3), 0, Port::Rtp, sender(), &packet(9, 1, 0, true, SLICE)).unwrap();
@@ -80,11 +80,11 @@ fn a_source_that_has_gone_without_a_word_is_replaced_and_one_on_air_is_not() {
     assert_eq!(stream.sender(at(20_000).mono), Some(Source::Fed(second)));
     // What is still on its way from the first one is too late, and its end is nothing to the second.
     assert_eq!(send(&mut stream, 20_001, first), Err(DropReason::SecondSender));
-    stream.leave(first);
+    stream.leave(at(20_001).mono, first);
     assert_eq!(stream.sender(at(20_002).mono), Some(Source::Fed(second)));
     send(&mut stream, 20_003, second).unwrap();
     // One that has never sent does not keep it for ever, either.
-    stream.leave(second);
+    stream.leave(at(20_003).mono, second);
     assert!(stream.claim(at(30_000).mono, second));
     assert!(!stream.claim(at(34_999).mono, third));
     assert!(stream.claim(at(35_000).mono, third));

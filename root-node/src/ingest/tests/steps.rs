@@ -8,7 +8,7 @@ use soleil_protocol::PipelineId;
 
 /// One small non-IDR slice.
 pub(super) const SLICE: &[u8] = &[0x41, 1, 2, 3];
-const IDR: &[u8] = &[0x65, 1, 2, 3];
+pub(super) const IDR: &[u8] = &[0x65, 1, 2, 3];
 
 #[test]
 fn each_malformed_packet_is_dropped_for_its_reason() {
