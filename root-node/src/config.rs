@@ -10,7 +10,8 @@ mod tree;
 mod webrtc;
 
 pub use ingest::{IngestSection, PortRange};
-pub use source::{Secret, SourceKind, SourceSection};
+pub use source::{MAX_SOURCES, Secret, SourceKind, SourceSection};
+pub(crate) use source::{check_all as check_sources, ways};
 pub use streams::{MAX_LAYERS, MAX_STREAMS, MAX_TRACKS, StreamSection, TrackSection};
 pub(crate) use streams::{check as check_streams, legal_name};
 pub use tree::TreeSection;
@@ -197,11 +198,16 @@ impl Config {
             }
         }
         for (n, stream) in self.stream.iter().enumerate() {
-            let checked = stream.source.as_ref().map_or(Ok(()), SourceSection::check);
-            checked.map_err(|(key, message)| {
+            check_sources(&stream.source).map_err(|(number, (key, message))| {
                 let dot = if key.is_empty() { "" } else { "." };
-                let key = format!("stream[{n}].source{dot}{key}");
-                ConfigError::at(path, &key, message)
+                let at = |place: &str| {
+                    ConfigError::at(path, &format!("stream[{n}].source{place}{dot}{key}"), &*message)
+                };
+                // A single table has no number.
+                match at(&format!("[{number}]")) {
+                    ConfigError::Other(_) if stream.source.len() == 1 => at(""),
+                    error => error,
+                }
             })?;
         }
         Ok(())
@@ -227,8 +233,8 @@ impl Config {
 
     /// Whether a stream is pushed by RTMP.
     pub fn takes_rtmp(&self) -> bool {
-        let kinds = self.stream.iter().filter_map(|s| s.source.as_ref());
-        kinds.into_iter().any(|source| source.kind == SourceKind::Rtmp)
+        let mut sources = self.stream.iter().flat_map(|s| &s.source);
+        sources.any(|source| source.kind == SourceKind::Rtmp)
     }
 
     /// The root's id: as configured, else `root`.

@@ -15,8 +15,7 @@ use crate::http::{self, HttpState, OnAir};
 use crate::ingest::driver::IngestHandle;
 use crate::ingest::metrics::IngestMetrics;
 use crate::ladder::metrics::Ladders;
-use crate::sources::driver::SourceHandle;
-use crate::sources::metrics::SourceMetrics;
+use crate::sources::metrics::Sources;
 use crate::sources::rtmp;
 use crate::store::Store;
 use crate::store::writer::Writer;
@@ -58,8 +57,8 @@ pub struct Root {
     pub ingest: Vec<IngestHandle>,
     /// All streams.
     pub streams: Arc<Registry>,
-    /// Those of them that the root fetches by itself.
-    pub sources: Vec<SourceHandle>,
+    /// What the root fetches by itself for them.
+    pub sources: Sources,
     /// The tree and its statistics.
     pub view: watch::Receiver<Arc<RootView>>,
     task: NodeTask,
@@ -113,8 +112,8 @@ impl Root {
             known.configured.iter().map(|(_, s)| s.handle.clone()).collect();
         let (table, ladders) = (Table::default(), Ladders::default());
         let stop = CancellationToken::new();
-        let sources = sources::start_all(&known.configured, clock, &stop)?;
-        let rtmp = sources::bind_rtmp(&config, &sources).await?;
+        let sources = Sources::default();
+        let rtmp = sources::bind_rtmp(&config).await?;
 
         let (view_tx, view) = watch::channel(Arc::new(RootView::default()));
         let (nodes, epoch) = (store.nodes()?, store.first_epoch(now.wall)?);
@@ -132,7 +131,7 @@ impl Root {
         if let Some(bound) = &whip {
             ops.register(bound.whip.counters.clone());
         }
-        ops.register(Arc::new(SourceMetrics(sources.clone())));
+        ops.register(Arc::new(sources.clone()));
         ops.register(Arc::new(ladders.clone()));
         let options = NodeOptions {
             clock,
@@ -173,6 +172,7 @@ impl Root {
             table,
             ladders,
             cores: config.ingest.cores(),
+            sources: sources.clone(),
             on_air: Arc::new(on_air_tx),
             notes,
             clock,
@@ -200,7 +200,8 @@ impl Root {
             whip,
         };
         tokio::spawn(server.serve(http::router(Arc::new(state)), stop.clone()));
-        if let Some((listener, entries)) = rtmp {
+        if let Some(listener) = rtmp {
+            let entries = sources::entries(&config, &sources)?;
             tracing::info!(listen = %config.rtmp.listen, "takes RTMP");
             tokio::spawn(rtmp::serve(listener, entries, clock, stop.clone()));
         }

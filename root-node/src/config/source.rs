@@ -1,8 +1,11 @@
-//! `[stream.source]`: where the root fetches a stream, or takes it from, by itself (docs/sources.md).
-//! It says what may stand there and what has to fit together; nothing is opened here but the file
-//! with the secret.
+//! `[stream.source]`, or several `[[stream.source]]`: where the root fetches a stream, or takes it from, by
+//! itself (docs/sources.md). It says what may stand there and what has to fit together; nothing is
+//! opened here but the file with the secret.
 
+use crate::ingest::choice::{Via, Way};
 use relay_node::config::values;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::Read;
@@ -16,6 +19,10 @@ const PASSPHRASE: std::ops::RangeInclusive<usize> = 10..=79;
 const MAX_SECRET: usize = 256;
 /// Longest `uri`, `user` and `stream_id` (SRT's limit for the last, `SRTO_STREAMID`).
 const MAX_TEXT: usize = 512;
+/// Sources of one stream: each has a process of its own, which runs all the time.
+pub const MAX_SOURCES: usize = 4;
+/// Longest text on a slate, in bytes: more can't be read.
+const MAX_WORDS: usize = 200;
 /// More would be no live broadcast.
 const LONGEST_LATENCY: Duration = Duration::from_secs(10);
 
@@ -31,6 +38,8 @@ pub enum SourceKind {
     Rtmp,
     /// A file on the root's disk, played in real time.
     File,
+    /// A still picture or a text, while nothing else is on air.
+    Slate,
 }
 
 impl SourceKind {
@@ -41,6 +50,7 @@ impl SourceKind {
             SourceKind::Rtsp => "rtsp",
             SourceKind::Rtmp => "rtmp",
             SourceKind::File => "file",
+            SourceKind::Slate => "slate",
         }
     }
 }
@@ -68,9 +78,16 @@ pub struct SourceSection {
     /// SRT: the address at which the root listens.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
-    /// File: which one.
+    /// File: which one. Slate: a picture (PNG, JPEG).
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// Slate: what stands on it.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// It is on air while nobody broadcasts; without this, it comes before broadcasters. A slate is behind
+    /// everybody at any rate.
+    #[serde(default)]
+    pub standby: bool,
     /// File: begin again at its end.
     #[serde(default, rename = "loop")]
     pub repeat: bool,
@@ -93,6 +110,81 @@ pub struct SourceSection {
 
 fn latency() -> Duration {
     Duration::from_millis(200)
+}
+
+/// One table, or a list of them.
+///
+/// # Errors
+/// What is wrong in them.
+pub fn one_or_more<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SourceSection>, D::Error> {
+    struct Sources;
+    impl<'de> Visitor<'de> for Sources {
+        type Value = Vec<SourceSection>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a source, or a list of sources")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            SourceSection::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+    deserializer.deserialize_any(Sources)
+}
+
+/// The ways in which a stream with these sources comes in, the best one first: the sources in their order,
+/// broadcasters, the sources that stand by for them, the slate. Without sources there is no choice.
+pub fn ways(sources: &[SourceSection]) -> Option<Vec<Way>> {
+    let place = |source: &SourceSection| match (source.kind, source.standby) {
+        (SourceKind::Slate, _) => 3,
+        (_, true) => 2,
+        (_, false) => 0,
+    };
+    let all = sources.iter().enumerate();
+    let own = all.map(|(number, source)| {
+        let slate = source.kind == SourceKind::Slate;
+        (place(source), Way { via: Via::Source(number), slate })
+    });
+    let broadcaster = (1, Way { via: Via::Broadcaster, slate: false });
+    let mut ways: Vec<(u8, Way)> = own.chain([broadcaster]).collect();
+    ways.sort_by_key(|(place, _)| *place);
+    (!sources.is_empty()).then(|| ways.into_iter().map(|(_, way)| way).collect())
+}
+
+/// What must fit together in the sources of one stream.
+///
+/// # Errors
+/// Which one does not, by its number, and by key.
+pub fn check_all(sources: &[SourceSection]) -> Result<(), (usize, Wrong)> {
+    for (number, source) in sources.iter().enumerate() {
+        source.check().map_err(|wrong| (number, wrong))?;
+        let earlier = sources.get(..number).unwrap_or_default();
+        let fail = |key, what: &str| Err((number, wrong(key, what)));
+        if number >= MAX_SOURCES {
+            return fail("", &format!("a stream has at most {MAX_SOURCES} sources"));
+        }
+        let twin = |other: &&SourceSection| other.kind == source.kind;
+        for other in earlier.iter().filter(twin) {
+            let secret = |of: &SourceSection| of.secret().ok().flatten().map(|s| s.0);
+            match source.kind {
+                SourceKind::Slate => return fail("kind", "a stream has one slate"),
+                SourceKind::Rtmp if secret(other) == secret(source) => {
+                    return fail("", "the same stream key twice: it tells which source is meant");
+                }
+                SourceKind::Srt if source.listen.is_some() && other.listen == source.listen => {
+                    return fail("listen", "another source listens there");
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong: the key below `source` (empty: the table itself), and a sentence.
@@ -141,6 +233,10 @@ impl SourceSection {
                 return Err(wrong(key, format!("at most {MAX_TEXT} bytes, no control characters")));
             }
         }
+        let unfit = |t: &String| t.len() > MAX_WORDS || t.chars().any(|c| c != '\n' && c.is_control());
+        if self.text.as_ref().is_some_and(unfit) {
+            return Err(wrong("text", format!("at most {MAX_WORDS} bytes, no control characters")));
+        }
         if self.secret.is_some() && self.secret_file.is_some() {
             return Err(wrong("secret_file", "secret is given already: one of the two"));
         }
@@ -152,18 +248,23 @@ impl SourceSection {
                 Err(wrong("", "needs secret or secret_file: the stream key that encoders show"))
             }
             SourceKind::File if self.path.is_none() => Err(wrong("", "kind \"file\" needs path")),
-            SourceKind::Rtmp | SourceKind::File => Ok(()),
+            SourceKind::Slate if self.path.is_none() && self.text.is_none() => {
+                Err(wrong("", "kind \"slate\" needs path (a picture), text, or both"))
+            }
+            SourceKind::Rtmp | SourceKind::File | SourceKind::Slate => Ok(()),
         }
     }
 
     /// Keys that mean nothing for the kind are mistakes.
     fn check_keys(&self) -> Result<(), Wrong> {
-        use SourceKind::{File, Rtmp, Rtsp, Srt};
+        use SourceKind::{File, Rtmp, Rtsp, Slate, Srt};
         let given = [
             ("uri", self.uri.is_some(), &[Srt, Rtsp][..]),
             ("listen", self.listen.is_some(), &[Srt]),
-            ("path", self.path.is_some(), &[File]),
+            ("path", self.path.is_some(), &[File, Slate]),
             ("loop", self.repeat, &[File]),
+            ("text", self.text.is_some(), &[Slate]),
+            ("standby", self.standby, &[Srt, Rtsp, Rtmp, File]),
             ("stream_id", self.stream_id.is_some(), &[Srt]),
             ("user", self.user.is_some(), &[Rtsp]),
             ("secret", self.secret.is_some(), &[Srt, Rtsp, Rtmp]),

@@ -1,7 +1,7 @@
 //! `[[stream]]`: which streams there are, and on which UDP ports a broadcaster sends them.
 
 use super::PublishToken;
-use super::source::SourceSection;
+use super::source::{self, SourceKind, SourceSection};
 use crate::ingest::TrackSpec;
 use crate::ladder::rung::{DEFAULT, Rung};
 use serde::Deserialize;
@@ -34,9 +34,9 @@ pub struct StreamSection {
     /// Its tracks.
     #[serde(default)]
     pub track: Vec<TrackSection>,
-    /// Where the root gets it by itself; none: a broadcaster sends it to the ports.
-    #[serde(default)]
-    pub source: Option<SourceSection>,
+    /// Where the root gets it by itself, the best source first; none: a broadcaster sends it to the ports.
+    #[serde(default, deserialize_with = "source::one_or_more")]
+    pub source: Vec<SourceSection>,
     /// Smaller layers that the root makes of the picture; none: it comes out as it comes in.
     #[serde(default, deserialize_with = "ladder")]
     pub ladder: Vec<Rung>,
@@ -117,7 +117,7 @@ impl StreamSection {
             id: None,
             publish_token: None,
             track,
-            source: None,
+            source: vec![],
             ladder: vec![],
         }
     }
@@ -125,7 +125,7 @@ impl StreamSection {
     /// Fills in what need not be said of a stream with a source: its tracks are H.264 and Opus, and
     /// their ports any that are free. The ladder goes to the picture.
     pub fn complete(&mut self) {
-        if self.source.is_some() {
+        if !self.source.is_empty() {
             self.complete_tracks();
         }
         let picture = |track: &&mut TrackSection| track.codec.kind() == MediaKind::Video;
@@ -220,8 +220,8 @@ pub fn check(streams: &[StreamSection]) -> Result<(), String> {
             check_track(track).map_err(fail)?;
             check_ladder(track).map_err(fail)?;
             ladders += usize::from(!track.ladder.is_empty());
-            if stream.source.is_some() {
-                check_sourced(track).map_err(fail)?;
+            if !stream.source.is_empty() {
+                check_sourced(track, &stream.source).map_err(fail)?;
             } else if track.ports.contains(&0) {
                 return Err(fail("port 0 takes a free one, which no broadcaster knows".into()));
             }
@@ -283,11 +283,13 @@ fn check_ladder(track: &TrackSection) -> Result<(), String> {
 }
 
 /// What a source can make.
-fn check_sourced(track: &TrackSection) -> Result<(), String> {
+fn check_sourced(track: &TrackSection, sources: &[SourceSection]) -> Result<(), String> {
     if !matches!(track.codec, Codec::H264 | Codec::Vp8 | Codec::Opus) {
         return Err("a source makes H264, VP8 or opus".into());
     }
-    if track.ports.len() > 1 {
+    // Who stands by for a broadcaster makes the best layer of what that one sends.
+    let stands_by = |s: &SourceSection| s.standby || s.kind == SourceKind::Slate;
+    if track.ports.len() > 1 && !sources.iter().all(stands_by) {
         return Err("a source makes one layer: one port, or none".into());
     }
     Ok(())

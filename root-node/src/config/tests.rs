@@ -121,6 +121,7 @@ fn a_source_needs_no_tracks_and_what_is_wrong_in_it_is_named() {
         let error = with(keys).unwrap_err().to_string();
         assert!(error.contains(word), "{keys}: {error}");
     }
+    assert_eq!(config.stream[0].source.len(), 1);
     let track = |more: &str| {
         let head = "[[stream]]\nname = 'a'\nsource = { kind = 'file', path = 'a' }\n";
         read(&format!("{head}[[stream.track]]\npayload_type = 96\n{more}\n"))
@@ -246,4 +247,50 @@ fn a_ladder_is_the_pictures_and_what_is_wrong_in_it_is_named() {
     };
     assert!(two(1.3).is_ok());
     assert!(two(1.0).unwrap_err().to_string().contains("stream[1].ladder"));
+}
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn sources_are_in_order_of_preference_and_what_is_wrong_in_one_is_named() {
+    use crate::ingest::choice::Via;
+    let with = |sources: &[&str]| {
+        let all = sources.iter().map(|keys| format!("[[stream.source]]\n{keys}\n"));
+        read(&format!("[[stream]]\nname = 'a'\n{}", all.collect::<String>()))
+    };
+    let (srt, file) = ("kind = 'srt'\nlisten = '0.0.0.0:9000'", "kind = 'file'\npath = 'a'");
+    let standby = "kind = 'file'\npath = 'b'\nloop = true\nstandby = true";
+    let slate = "kind = 'slate'\ntext = 'Back soon'\npath = 'a.png'";
+    let config = with(&[slate, srt, standby, file]).unwrap();
+    let order: Vec<Via> = ways(&config.stream[0].source).unwrap().iter().map(|w| w.via).collect();
+    let number = Via::Source;
+    assert_eq!(order, [number(1), number(3), Via::Broadcaster, number(2), number(0)]);
+    let slates = ways(&config.stream[0].source).unwrap().iter().filter(|w| w.slate).count();
+    assert_eq!((slates, ways(&[])), (1, None));
+    let key = |secret: &str| format!("kind = 'rtmp'\nsecret = '{secret}'");
+    assert!(with(&[&key("north"), &key("south")]).is_ok());
+    for (sources, word) in [
+        (&[srt, "kind = 'file'"][..], "toml:6: stream[0].source[1]: kind \"file\" needs path"),
+        (&["kind = 'slate'"], "toml:3: stream[0].source[0]: kind \"slate\" needs path"),
+        (&[slate, slate], "source[1].kind: a stream has one slate"),
+        (&[srt, srt], "source[1].listen: another source listens there"),
+        (&[&key("north"), &key("north")], "same stream key"),
+        (&["kind = 'slate'\ntext = 'a'\nstandby = true"], "standby: means nothing"),
+        (&["kind = 'file'\npath = 'a'\ntext = 'a'"], "text: means nothing"),
+        (&[file, file, file, file, file], "at most 4 sources"),
+        (&["kind = 'file'\npath = 'a'\nstandby = 1"], "standby"),
+    ] {
+        let error = with(sources).unwrap_err().to_string();
+        assert!(error.contains(word), "{sources:?}: {error}");
+        assert!(!error.contains("north"), "a secret is shown: {error}");
+    }
+    let long = format!("kind = 'slate'\ntext = '{}'", "x".repeat(201));
+    assert!(with(&[&long]).unwrap_err().to_string().contains("text: at most 200 bytes"));
+    // Who stands by for a broadcaster with several layers makes the best one.
+    let layers = |standby: bool| {
+        let head = "[[stream]]\nname = 'a'\n[[stream.track]]\ncodec = 'VP8'\npayload_type = 96\n";
+        let source = format!("{file}\nstandby = {standby}\n");
+        read(&format!("{head}ports = [6000, 6002]\n[[stream.source]]\n{source}"))
+    };
+    assert!(layers(true).is_ok());
+    assert!(layers(false).unwrap_err().to_string().contains("one layer"));
 }

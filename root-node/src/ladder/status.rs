@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use super::rung::Rung;
-use crate::sources::status::{Handling, Problem, SourceStatus, State};
+use crate::sources::status::{Handling, Problem, SourceStatus, State, in_words};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -46,10 +46,6 @@ pub struct LadderStatus {
     #[schema(value_type = Option<String>)]
     #[serde(serialize_with = "in_words")]
     pub last_error: Option<Problem>,
-}
-
-fn in_words<S: serde::Serializer>(problem: &Option<Problem>, to: S) -> Result<S::Ok, S::Error> {
-    problem.as_ref().map(ToString::to_string).serialize(to)
 }
 
 impl LadderStatus {

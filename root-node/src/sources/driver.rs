@@ -35,6 +35,8 @@ pub fn feed() -> (Feeder, Feed) {
 pub struct Source {
     /// The stream's name.
     pub stream: String,
+    /// Its number among the stream's sources, as they are configured.
+    pub number: usize,
     /// Where it comes from.
     pub section: SourceSection,
     /// Where it goes.
@@ -46,6 +48,8 @@ pub struct Source {
 pub struct SourceHandle {
     /// The stream's name.
     pub stream: String,
+    /// Its number among the stream's sources.
+    pub number: usize,
     /// Its state.
     pub status: watch::Receiver<Arc<SourceStatus>>,
     publishers: mpsc::Sender<Feed>,
@@ -73,7 +77,8 @@ pub fn start(
     let supervisor = Supervisor::new(clock.now(), kind, &tracks, Limits::default(), seed);
     let (status, shown) = watch::channel(Arc::new(supervisor.status().clone()));
     let (publishers, wanted) = mpsc::channel(1);
-    let handle = SourceHandle { stream: source.stream.clone(), status: shown, publishers };
+    let (stream, number) = (source.stream.clone(), source.number);
+    let handle = SourceHandle { stream, number, status: shown, publishers };
     let task = Task { source, clock, supervisor, status, wanted, feed: None, worker: None };
     tokio::spawn(task.run(stop));
     Ok(handle)
@@ -246,25 +251,25 @@ impl Task {
     }
 
     fn line(&mut self, line: &str) {
-        let stream = &self.source.stream;
+        let (stream, source) = (&self.source.stream, self.source.number);
         let report = match serde_json::from_str::<Report>(line) {
             Ok(report) => report,
             Err(error) => {
                 // A library in the child has written there: as good as its log.
-                tracing::debug!(%stream, %error, line, "the source's worker says something else");
+                tracing::debug!(%stream, source, %error, line, "the source's worker says something else");
                 return;
             }
         };
         match &report {
-            Report::Remark(words) => tracing::info!(%stream, "source: {words}"),
+            Report::Remark(words) => tracing::info!(%stream, source, "source: {words}"),
             Report::Plan { input, tracks } => {
-                tracing::info!(%stream, input = %input.join(", "), "source is taken in");
+                tracing::info!(%stream, source, input = %input.join(", "), "source is taken in");
                 for track in tracks {
-                    tracing::info!(%stream, "source: {track}");
+                    tracing::info!(%stream, source, "source: {track}");
                 }
             }
             Report::Convert { track, reason } => {
-                tracing::info!(%stream, "source: track {track} has to be converted: {reason}");
+                tracing::info!(%stream, source, "source: track {track} has to be converted: {reason}");
             }
             _ => {}
         }
@@ -278,19 +283,19 @@ impl Task {
         if *before == *after {
             return;
         }
-        let stream = &self.source.stream;
+        let (stream, source) = (&self.source.stream, self.source.number);
         if before.last_error != after.last_error
             && let Some(problem) = &after.last_error
         {
-            tracing::warn!(%stream, restarts = after.restarts, "source: {problem}");
+            tracing::warn!(%stream, source, restarts = after.restarts, "source: {problem}");
         }
         if before.state != after.state {
             let (state, words) = (after.state.name(), words(after.state));
             // One that fails again and again is told of once: the error is above.
             if matches!(after.state, State::Starting | State::BackingOff) {
-                tracing::debug!(%stream, state, "source is {words}");
+                tracing::debug!(%stream, source, state, "source is {words}");
             } else {
-                tracing::info!(%stream, state, "source is {words}");
+                tracing::info!(%stream, source, state, "source is {words}");
             }
         }
         self.status.send_replace(Arc::new(after.clone()));

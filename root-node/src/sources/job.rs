@@ -60,6 +60,13 @@ pub enum Input {
         /// Again and again.
         repeat: bool,
     },
+    /// A still picture, over and over, and silence.
+    Slate {
+        /// The picture; none: a dark ground.
+        path: Option<PathBuf>,
+        /// What stands on it.
+        text: Option<String>,
+    },
     /// FLV on the standard input, behind the job's line: what an RTMP publisher sends.
     Flv,
 }
@@ -70,7 +77,7 @@ impl Input {
         match self {
             Input::Srt { passphrase, .. } => passphrase.iter().map(String::as_str).collect(),
             Input::Rtsp { login, .. } => login.iter().map(|(_, p)| p.as_str()).collect(),
-            Input::File { .. } | Input::Flv => Vec::new(),
+            Input::File { .. } | Input::Slate { .. } | Input::Flv => Vec::new(),
         }
     }
 
@@ -79,7 +86,10 @@ impl Input {
         match self {
             Input::Srt { uri, .. } => uri.split('?').next().unwrap_or_default().to_owned(),
             Input::Rtsp { uri, .. } => uri.clone(),
-            Input::File { path, .. } => path.display().to_string(),
+            Input::File { path, .. } | Input::Slate { path: Some(path), .. } => {
+                path.display().to_string()
+            }
+            Input::Slate { path: None, .. } => "of a slate".into(),
             Input::Flv => "by RTMP".into(),
         }
     }
@@ -107,6 +117,9 @@ impl Input {
                 path: section.path.clone().unwrap_or_default(),
                 repeat: section.repeat,
             },
+            SourceKind::Slate => {
+                Input::Slate { path: section.path.clone(), text: section.text.clone() }
+            }
             SourceKind::Rtmp => Input::Flv,
         }
     }

@@ -186,12 +186,14 @@ impl<'a> Connection<'a> {
     /// Takes an event; `true` if it was the last one.
     async fn event(&mut self, event: ServerEvent) -> Result<bool, Refused> {
         match event {
-            ServerEvent::Connected { app } => self.entry(&app).map(|_| false),
+            ServerEvent::Connected { app } => {
+                self.entries(&app).next().map(|_| false).ok_or(Refused::Unknown)
+            }
             ServerEvent::Publish { app, stream_key, .. } => {
-                let entry = self.entry(&app)?;
-                if !same(&entry.key.0, &stream_key) {
-                    return Err(Refused::Key);
-                }
+                self.entries(&app).next().ok_or(Refused::Unknown)?;
+                // A stream may have two such sources: the key tells which.
+                let entry = self.entries(&app).find(|e| same(&e.key.0, &stream_key));
+                let entry = entry.ok_or(Refused::Key)?;
                 let stream = entry.source.stream.clone();
                 let free = entry.source.status.borrow().state == State::Waiting;
                 let (feeder, media) = feed();
@@ -215,11 +217,10 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Who is meant by an address' path.
-    fn entry(&self, app: &str) -> Result<&'a Entry, Refused> {
-        let name = app.split('?').next().unwrap_or_default().trim_matches('/');
-        let entry = self.entries.iter().find(|e| e.source.stream == name);
-        entry.ok_or(Refused::Unknown)
+    /// Who may be meant by an address' path.
+    fn entries(&self, app: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        let name = app.split('?').next().unwrap_or_default().trim_matches('/').to_owned();
+        self.entries.iter().filter(move |e| e.source.stream == name)
     }
 }
 

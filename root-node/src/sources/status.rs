@@ -3,6 +3,7 @@
 use crate::config::SourceKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// What a worker works for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -16,8 +17,24 @@ pub enum Work {
     Rtmp,
     /// A file, which has an end.
     File,
+    /// A slate.
+    Slate,
     /// A ladder: there while its source is.
     Ladder,
+}
+
+impl Work {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Work::Srt => "srt",
+            Work::Rtsp => "rtsp",
+            Work::Rtmp => "rtmp",
+            Work::File => "file",
+            Work::Slate => "slate",
+            Work::Ladder => "ladder",
+        }
+    }
 }
 
 impl From<SourceKind> for Work {
@@ -27,6 +44,7 @@ impl From<SourceKind> for Work {
             SourceKind::Rtsp => Work::Rtsp,
             SourceKind::Rtmp => Work::Rtmp,
             SourceKind::File => Work::File,
+            SourceKind::Slate => Work::Slate,
         }
     }
 }
@@ -78,7 +96,7 @@ impl State {
 }
 
 /// What became of a track's media.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Handling {
     /// The very bytes of the input.
@@ -95,7 +113,8 @@ pub enum Handling {
 }
 
 /// One track.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SourceTrack)]
 pub struct TrackStatus {
     /// Its name.
     pub name: String,
@@ -147,11 +166,14 @@ impl fmt::Display for Problem {
 }
 
 /// A source as it is now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SourceStatus {
-    /// How the broadcast comes.
+    /// How the broadcast comes: `srt`, `rtsp`, `rtmp`, `file` or `slate`.
+    #[schema(value_type = String, example = "srt")]
     pub kind: Work,
-    /// What it is doing.
+    /// What its process is doing: `starting`, `waiting` (for a sender), `running`, `stalled`, `backing_off` (it
+    /// has failed and is tried again soon), `ended`, `stopped`.
+    #[schema(value_type = String, example = "running")]
     pub state: State,
     /// Since when, milliseconds since the epoch.
     pub since: u64,
@@ -162,5 +184,15 @@ pub struct SourceStatus {
     /// How often its worker was started again.
     pub restarts: u64,
     /// What went wrong last.
+    #[schema(value_type = Option<String>)]
+    #[serde(serialize_with = "in_words")]
     pub last_error: Option<Problem>,
+}
+
+/// A problem as people read it.
+///
+/// # Errors
+/// What the serialiser says.
+pub fn in_words<S: serde::Serializer>(problem: &Option<Problem>, to: S) -> Result<S::Ok, S::Error> {
+    problem.as_ref().map(ToString::to_string).serialize(to)
 }

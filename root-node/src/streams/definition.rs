@@ -175,7 +175,7 @@ impl Definition {
             id: None,
             publish_token: None,
             track,
-            source: None,
+            source: Vec::new(),
             ladder: Vec::new(),
         })
     }

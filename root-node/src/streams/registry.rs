@@ -11,6 +11,7 @@ use crate::config::{IngestSection, MAX_STREAMS, StreamSection};
 use crate::core::api::RootView;
 use crate::ingest::driver::IngestHandle;
 use crate::ladder::status::LadderStatus;
+use crate::sources::metrics::Row;
 use crate::store::{Defined, Store};
 use soleil_protocol::{Millis, PipelineId};
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub struct Info {
     pub ingest: Option<IngestHandle>,
     /// Its ladder, while it runs.
     pub ladder: Option<Arc<LadderStatus>>,
+    /// Its sources, while it runs.
+    pub sources: Option<Row>,
 }
 
 struct Entry {
@@ -117,7 +120,8 @@ impl Registry {
             .map(|(section, definition)| {
                 let name = section.name.as_str();
                 let id = ids.get(name).copied().unwrap_or_default();
-                let ready = Prepared::new(store, clock, name, id, &definition, &all)?;
+                let sources = &section.source;
+                let ready = Prepared::new(store, clock, name, id, &definition, &all, sources)?;
                 Ok((section.clone(), ready))
             })
             .collect::<Result<_, Refused>>()?;
@@ -169,7 +173,8 @@ impl Registry {
                 let room = (entries.len() < MAX_STREAMS).then_some(()).ok_or(full);
                 let others = addresses(&entries);
                 let ready = room.and_then(|()| entry.definition.check(&name)).and_then(|()| {
-                    Prepared::new(&store, around.clock, &name, entry.id, &entry.definition, &others)
+                    let definition = &entry.definition;
+                    Prepared::new(&store, around.clock, &name, entry.id, definition, &others, &[])
                 });
                 match ready {
                     Ok(ready) => entry.started(ready.run(&around)),
@@ -296,6 +301,7 @@ impl Registry {
             created: entry.created,
             ingest: runs.map(|running| running.handle.clone()),
             ladder: self.around.ladders.get(entry.id),
+            sources: self.around.sources.get(entry.id),
         }
     }
 

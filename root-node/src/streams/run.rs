@@ -2,15 +2,21 @@
 //! the store and to the list of streams that are on air.
 
 use super::{Definition, Refused, Table};
+use crate::config::{SourceSection, ways};
 use crate::core::api::RootCommand;
 use crate::http::OnAir;
-use crate::ingest::driver::{IngestHandle, IngestTask, Outlet};
+use crate::ingest::choice::Via;
+use crate::ingest::driver::{IngestHandle, IngestTask, Order, Outlet};
 use crate::ingest::tap::Ladder;
 use crate::ingest::{StreamEvent, StreamIngest, TrackSpec};
 use crate::ladder::budget::Cores;
 use crate::ladder::driver::{self as ladder, Parts};
 use crate::ladder::metrics::Ladders;
 use crate::ladder::rung::Rung;
+use crate::sources::driver::{self as source, Source, SourceHandle};
+use crate::sources::job::Target;
+use crate::sources::metrics::Sources;
+use crate::sources::status::State as SourceState;
 use crate::store::Store;
 use crate::store::layers::LayerName;
 use crate::store::writer::Notes;
@@ -62,6 +68,8 @@ pub struct Surroundings {
     pub ladders: Ladders,
     /// What they may take of the machine.
     pub cores: Cores,
+    /// The sources that run.
+    pub sources: Sources,
     /// What is on air.
     pub on_air: Arc<watch::Sender<OnAir>>,
     /// What the store shall keep.
@@ -87,6 +95,7 @@ pub struct Prepared {
     task: IngestTask,
     pipeline: PipelineDef,
     ladder: Option<(Ladder, Vec<Rung>)>,
+    sources: Vec<Source>,
 }
 
 /// A stream that runs.
@@ -101,7 +110,7 @@ pub(super) struct Running {
 
 impl Prepared {
     /// Asks the store for its layers and binds its sockets. `others` are RTP ports of other streams,
-    /// which are nobody's RTCP ports.
+    /// which are nobody's RTCP ports; `sources` are those that it shall have, the best one first.
     ///
     /// # Errors
     /// If a port can't be bound, or the store can't be used.
@@ -112,6 +121,7 @@ impl Prepared {
         id: PipelineId,
         definition: &Definition,
         others: &[SocketAddr],
+        sources: &[SourceSection],
     ) -> Result<Prepared, Refused> {
         let section = definition.section(name)?;
         let seed = || identity::random().map_err(|e| Refused::Store(e.into()));
@@ -119,7 +129,7 @@ impl Prepared {
         let mut random = StdRng::from_seed(seed()?);
         let now = clock.now().wall;
         let tracks: Vec<TrackSpec> = section.track.iter().map(|t| t.spec()).collect();
-        let core = StreamIngest::new(
+        let mut core = StreamIngest::new(
             id,
             name,
             tracks,
@@ -130,14 +140,31 @@ impl Prepared {
             },
             &mut || random.next_u32(),
         )?;
+        if let Some(ways) = ways(sources) {
+            core = core.with_ways(ways);
+        }
         let pipeline = core.definition();
         let own = definition.addresses();
         let taken: Vec<SocketAddr> = own.iter().chain(others).copied().collect();
-        let (handle, mut task) = IngestTask::bind(name, core, &own, &taken, clock)
-            .map_err(|e| Refused::Ports(format!("stream {name:?}: {e}")))?;
+        let fail = |e: std::io::Error| Refused::Ports(format!("stream {name:?}: {e}"));
+        let (mut handle, mut task) =
+            IngestTask::bind(name, core, &own, &taken, clock).map_err(fail)?;
+        task.listen_to_sources(&mut handle, sources.len()).map_err(fail)?;
+        let sources = sources.iter().zip(&handle.source_ports).enumerate();
+        let sources = sources.map(|(number, (section_of, bound))| {
+            let mut bound = bound.as_slice();
+            let targets = section.track.iter().filter_map(|track| {
+                let (own, rest) = bound.split_at_checked(track.ports.len())?;
+                bound = rest;
+                Target::new(track, own)
+            });
+            let targets = targets.collect();
+            Source { stream: name.to_owned(), number, section: section_of.clone(), targets }
+        });
+        let sources = sources.collect();
         tracing::info!(stream = %name, pipeline = %id, ports = ?handle.ports, "takes RTP");
         let ladder = task.tap().map(|place| (place, definition.ladder().to_vec()));
-        Ok(Prepared { handle, task, pipeline, ladder })
+        Ok(Prepared { handle, task, pipeline, ladder, sources })
     }
 
     /// Lets it run: the tree hears of it, and of what it takes in.
@@ -154,6 +181,7 @@ impl Prepared {
                 Err(error) => tracing::error!(stream = %self.handle.name, %error, "no ladder"),
             }
         }
+        around.start_sources(&self.handle, self.sources, &stop);
         let ingest = tokio::spawn(self.task.run(ToTree(around.clone()), stop.clone()));
         let failed = Arc::new(AtomicBool::new(false));
         let part = (self.handle.clone(), stop.clone());
@@ -204,11 +232,32 @@ impl Running {
 }
 
 impl Surroundings {
+    /// Starts a stream's sources. What they say of themselves and who is on air goes to the ingest, and
+    /// into the log.
+    fn start_sources(&self, ingest: &IngestHandle, all: Vec<Source>, stop: &CancellationToken) {
+        if all.is_empty() {
+            return;
+        }
+        let mut started = Vec::new();
+        for source in all {
+            match source::start(source, self.clock, stop.clone()) {
+                Ok(source) => {
+                    tokio::spawn(tell_of(source.clone(), ingest.clone()));
+                    started.push(source);
+                }
+                Err(error) => tracing::error!(stream = %ingest.name, %error, "no source"),
+            }
+        }
+        tokio::spawn(log_on_air(ingest.clone(), started.clone()));
+        self.sources.insert(ingest, started);
+    }
+
     /// The stream is over for everybody.
     fn withdraw(&self, handle: &IngestHandle, reason: &str) {
         let id = handle.id;
         self.table.remove(id);
         self.ladders.remove(id);
+        self.sources.remove(id);
         self.set_on_air(id, false);
         self.tree.command(RootCommand::RemovePipeline(id, reason.to_owned()));
         tracing::info!(stream = %handle.name, pipeline = %id, reason, "takes RTP no more");
@@ -224,6 +273,34 @@ impl Surroundings {
                 table.remove(&id);
             }
         });
+    }
+}
+
+/// The ingest need not wait for the silence of a source whose worker has ended.
+async fn tell_of(source: SourceHandle, ingest: IngestHandle) {
+    let mut status = source.status;
+    while status.changed().await.is_ok() {
+        let state = status.borrow_and_update().state;
+        if !matches!(state, SourceState::Running | SourceState::Stalled) {
+            ingest.order(Order::Gone(Via::Source(source.number)));
+        }
+    }
+}
+
+/// Says who is on air, whenever that changes.
+async fn log_on_air(ingest: IngestHandle, sources: Vec<SourceHandle>) {
+    let mut on_air = ingest.on_air;
+    while on_air.changed().await.is_ok() {
+        let stream = &ingest.name;
+        let Some(via) = *on_air.borrow_and_update() else { continue };
+        match via {
+            Via::Broadcaster => tracing::info!(%stream, "a broadcaster is on air"),
+            Via::Source(number) => {
+                let source = sources.iter().find(|s| s.number == number);
+                let kind = source.map_or("", |s| s.status.borrow().kind.name());
+                tracing::info!(%stream, source = number, kind, "another source is on air");
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::http::OnAir;
 use crate::ingest::driver::{IngestHandle, Order};
 use crate::ladder::budget::Cores;
 use crate::ladder::metrics::Ladders;
+use crate::sources::metrics::Sources;
 use crate::store::Store;
 use crate::store::access::Right;
 use crate::store::writer::Notes;
@@ -106,6 +107,7 @@ impl Bench {
         let around = Surroundings {
             tree: tree.clone(),
             table: table.clone(),
+            sources: Sources::default(),
             ladders: Ladders::default(),
             cores: Cores::of_machine(2),
             on_air: Arc::new(on_air_tx),

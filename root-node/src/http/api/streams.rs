@@ -5,7 +5,10 @@ use super::super::problem::{Problem, ProblemBody};
 use super::auth::Reader;
 use super::fresh;
 use crate::core::api::RootView;
+use crate::ingest::choice::Via;
 use crate::ladder::status::LadderStatus;
+use crate::sources::metrics::Row;
+use crate::sources::status::SourceStatus;
 use crate::streams::{Definition, Info, Origin, State as StreamState};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -51,9 +54,21 @@ pub struct Stream {
     /// Its ladder, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     ladder: Option<LadderStatus>,
+    /// Its sources, while it runs, as they are configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<SourceOut>>,
     /// When it was defined through the API, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<u64>,
+}
+
+/// What the root fetches, or takes in, by itself.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SourceOut {
+    /// Whether viewers see this one.
+    on_air: bool,
+    #[serde(flatten)]
+    status: SourceStatus,
 }
 
 /// One track.
@@ -145,8 +160,18 @@ pub fn describe(state: &HttpState, info: Info, operator: bool) -> Stream {
         definition: operator.then_some(info.definition),
         error: error.filter(|_| operator),
         ladder: info.ladder.filter(|_| operator).map(Arc::unwrap_or_clone),
+        sources: info.sources.filter(|_| operator).map(sources),
         created: info.created.filter(|_| operator).map(|m| m.0),
     }
+}
+
+fn sources(row: Row) -> Vec<SourceOut> {
+    let on_air = *row.on_air.borrow();
+    let all = row.sources.iter().map(|source| SourceOut {
+        on_air: on_air == Some(Via::Source(source.number)),
+        status: source.status.borrow().as_ref().clone(),
+    });
+    all.collect()
 }
 
 /// Each leaf counts its own viewers; sums of counts, not means. What a node said before it went

@@ -2,7 +2,7 @@
 //! takes. Everything else in it goes to a fakesink.
 
 use super::bridge::{Bridge, Event};
-use super::{make, missing};
+use super::{make, missing, slate};
 use crate::sources::job::Input;
 use crate::sources::status::Problem;
 use gstreamer as gst;
@@ -86,6 +86,13 @@ impl InputPipe {
                 let source = make("filesrc", PLACE)?;
                 source.set_property("location", path.display().to_string());
                 start_of(&pipeline, &source, bridge, &open)?;
+            }
+            Input::Slate { path, text } => {
+                for last in slate::build(&pipeline, path.as_deref(), text.as_deref())? {
+                    let pad = last.static_pad("src").ok_or_else(|| missing("src", PLACE))?;
+                    sink(&pipeline, &pad, bridge)?;
+                }
+                shown(&open, &Arc::downgrade(bridge));
             }
             Input::Flv => {
                 let source = gst_app::AppSrc::builder()

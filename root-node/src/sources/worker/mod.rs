@@ -12,7 +12,7 @@
 //!   the output;
 //! * [`output`]: one appsrc for each track, an encoder where one is needed, payloader, rtpbin, UDP.
 //!
-//! [`media`] reads caps, [`srtlog`] hears what libsrt tells nobody else, [`encoders`] chooses an encoder, [`play`] is the loop that holds all together.
+//! [`slate`] makes the input of a slate, [`media`] reads caps, [`srtlog`] hears what libsrt tells nobody else, [`encoders`] chooses an encoder, [`play`] is the loop that holds all together.
 
 mod bridge;
 pub(crate) mod encoders;
@@ -20,6 +20,7 @@ mod input;
 mod media;
 pub(crate) mod output;
 mod play;
+mod slate;
 mod srtlog;
 mod stdin;
 

@@ -70,7 +70,7 @@ impl Chain<'_> {
     }
 
     /// A decoder for whatever comes; what follows is linked when it knows.
-    fn decode(&mut self) -> Result<(), Problem> {
+    pub(crate) fn decode(&mut self) -> Result<(), Problem> {
         let decoder = self.make("decodebin")?;
         // The next one in the chain hangs behind this queue.
         let queue = make("queue", PLACE)?;

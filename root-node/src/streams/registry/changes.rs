@@ -193,7 +193,7 @@ impl Registry {
         let (store, clock) = (self.store.clone(), self.around.clock);
         let own = name.to_owned();
         let ready = blocking(move || {
-            Prepared::new(&store, clock, &own, info.id, &info.definition, &others)
+            Prepared::new(&store, clock, &own, info.id, &info.definition, &others, &[])
         });
         let running = match ready.await {
             Ok(ready) => ready.run(&self.around),
