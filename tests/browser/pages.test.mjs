@@ -148,6 +148,8 @@ test('a source that pauses is waited for on the same session', async () => {
     });
     assert.ok(!(await said.jsonValue()).some((s) => /not answer/.test(s)), 'the server answers');
     assert.match(await status(viewer), /^The broadcast has stopped/);
+    const still = viewer.page.getByLabel('Last picture of demo');
+    assert.ok(await still.evaluate((video) => video.videoWidth > 0), 'a picture under the words');
   } finally {
     await tree.source.freeze(false);
   }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import type { Phase, PlayerView } from './core';
 import type { FailureKind } from './whep';
-import { DELAY_WORDS, spoken, wordsFor } from './words';
+import { DELAY_WORDS, isStill, spoken, wordsFor } from './words';
 
 const view = (phase: Phase, change: Partial<PlayerView> = {}): PlayerView => ({
   phase,
@@ -19,6 +19,11 @@ describe('words', () => {
     const before = wordsFor(view('waiting'), 'demo', false);
     expect(spoken(before)).toMatch(/^Not on air yet\. .*start here by itself/);
     const after = wordsFor(view('waiting', { everPlayed: true }), 'demo', false);
+    expect([isStill(view('waiting')), isStill(view('waiting', { everPlayed: true }))]).toEqual([
+      false,
+      true,
+    ]);
+    expect(isStill(view('busy', { everPlayed: true }))).toBe(false);
     expect(spoken(after)).toMatch(/^The broadcast has stopped\. .*goes on here by itself/);
     expect(spoken(after)).not.toMatch(/yet/);
   });

@@ -32,6 +32,11 @@ export function isNote(view: PlayerView): boolean {
   return view.phase === 'reconnecting' && view.everPlayed && view.attempt < 4;
 }
 
+/** Whether the last picture stands still under the words, and is worth being seen: it is off air. */
+export function isStill(view: PlayerView): boolean {
+  return view.phase === 'waiting' && view.everPlayed;
+}
+
 /** What is said aloud of them, as one sentence or two. */
 export function spoken({ title, text }: Words): string {
   return text ? `${title}${title.endsWith('…') ? '' : '.'} ${text}` : title;
