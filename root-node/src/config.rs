@@ -10,7 +10,7 @@ mod tree;
 mod webrtc;
 
 pub use ingest::{IngestSection, PortRange};
-pub use source::{MAX_SOURCES, Secret, SourceKind, SourceSection};
+pub use source::{DEFAULT_LATENCY, MAX_SOURCES, Secret, SourceKind, SourceSection};
 pub(crate) use source::{check_all as check_sources, ways};
 pub use streams::{MAX_LAYERS, MAX_STREAMS, MAX_TRACKS, StreamSection, TrackSection};
 pub(crate) use streams::{check as check_streams, legal_name};

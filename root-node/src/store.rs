@@ -1,5 +1,6 @@
 //! What the root remembers: an SQLite database in its data directory. It holds the CA's and the
-//! ticket key, tokens (their secrets as SHA-256 only), the streams that were defined by the API, the
+//! ticket key, tokens (their secrets as SHA-256 only), the streams that were defined by the API (with
+//! the secrets of their sources sealed), the
 //! numbers of streams and of their layers, and the nodes that have joined, so that a root that starts again finds its tree. The CLI
 //! opens it while the server runs (WAL), so tokens can be made and revoked at any time. Pipeline
 //! keys are never stored (DESIGN 3).
@@ -8,6 +9,7 @@ pub mod access;
 pub mod layers;
 mod migrations;
 mod nodes;
+mod sealed;
 mod streams;
 #[cfg(test)]
 mod tests;

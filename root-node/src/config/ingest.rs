@@ -5,10 +5,11 @@ use serde::Deserialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// `[ingest]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestSection {
     /// UDP ports that are given to streams which name none: each layer gets an even one, and the next
@@ -19,6 +20,8 @@ pub struct IngestSection {
     /// Processor cores that the ladders of all streams may take together; default: three quarters of the
     /// machine's.
     pub cores: Option<Cores>,
+    /// The directory below which operators may name files for sources; default: nowhere.
+    pub files: Option<PathBuf>,
 }
 
 impl IngestSection {
@@ -31,7 +34,8 @@ impl IngestSection {
 
 impl Default for IngestSection {
     fn default() -> Self {
-        Self { ports: PortRange::default(), bind: IpAddr::V4(Ipv4Addr::LOCALHOST), cores: None }
+        let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { ports: PortRange::default(), bind, cores: None, files: None }
     }
 }
 

@@ -23,6 +23,8 @@ const MAX_TEXT: usize = 512;
 pub const MAX_SOURCES: usize = 4;
 /// Longest text on a slate, in bytes: more can't be read.
 const MAX_WORDS: usize = 200;
+/// How long late packets are waited for if nothing is said.
+pub const DEFAULT_LATENCY: Duration = Duration::from_millis(200);
 /// More would be no live broadcast.
 const LONGEST_LATENCY: Duration = Duration::from_secs(10);
 
@@ -109,7 +111,7 @@ pub struct SourceSection {
 }
 
 fn latency() -> Duration {
-    Duration::from_millis(200)
+    DEFAULT_LATENCY
 }
 
 /// One table, or a list of them.

@@ -134,10 +134,14 @@ impl StreamSection {
         }
     }
 
+    /// The tracks of a stream with sources of which nothing else is said.
+    pub fn sourced_tracks() -> Vec<TrackSection> {
+        vec![TrackSection::new(Codec::H264, 96, 0), TrackSection::new(Codec::Opus, 111, 0)]
+    }
+
     fn complete_tracks(&mut self) {
         if self.track.is_empty() {
-            self.track =
-                vec![TrackSection::new(Codec::H264, 96, 0), TrackSection::new(Codec::Opus, 111, 0)];
+            self.track = Self::sourced_tracks();
         }
         for track in self.track.iter_mut().filter(|t| t.ports.is_empty()) {
             track.ports = vec![0];

@@ -90,7 +90,7 @@ async fn a_stream_that_was_defined_at_run_time_is_there_when_the_root_starts_aga
     let json = format!("{{\"codec\":\"opus\",\"payload_type\":111,\"ports\":[{port}]}}");
     let track: TrackRequest = serde_json::from_str(&json).unwrap();
     let tracks = vec![track.resolve(root.streams.bind()).unwrap()];
-    let news = Definition { label: String::new(), tracks };
+    let news = Definition { tracks, ..Definition::default() };
     let made = root.streams.define("news".into(), news, true).await.unwrap();
     let (id, ssrcs, epoch) = known(&root).await;
     assert_eq!((id, ssrcs.len()), (made.id, 1));

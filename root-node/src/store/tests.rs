@@ -143,7 +143,7 @@ fn a_database_of_an_earlier_version_is_brought_up_to_date() {
 }
 
 fn definition() -> crate::streams::Definition {
-    crate::streams::Definition { label: "ü".into(), tracks: Vec::new() }
+    crate::streams::Definition { label: "ü".into(), ..Default::default() }
 }
 
 #[test]

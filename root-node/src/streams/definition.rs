@@ -1,6 +1,6 @@
 //! What a stream is, as operators write it and as the store keeps it, and what is checked about it.
 
-use super::Refused;
+use super::{Refused, SourceDefinition};
 use crate::config::{MAX_LAYERS, MAX_TRACKS, StreamSection, TrackSection, check_streams};
 use crate::ladder::budget::{self, Cores};
 use crate::ladder::rung::Rung;
@@ -11,12 +11,15 @@ use std::net::{IpAddr, SocketAddr};
 use utoipa::ToSchema;
 
 /// A stream's definition: what the operator said, with ports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Definition {
     /// The operator's words.
     pub label: String,
     /// Its tracks.
     pub tracks: Vec<TrackDefinition>,
+    /// Its sources, the best one first. (Those of the configuration are not shown here.)
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceDefinition>,
 }
 
 /// One track as it is taken in.
@@ -161,6 +164,7 @@ impl Definition {
         Self {
             label: String::new(),
             tracks: section.track.iter().map(TrackDefinition::of).collect(),
+            sources: Vec::new(),
         }
     }
 
@@ -175,9 +179,15 @@ impl Definition {
             id: None,
             publish_token: None,
             track,
-            source: Vec::new(),
+            source: self.sources.iter().map(|s| s.section(None, None)).collect(),
             ladder: Vec::new(),
         })
+    }
+
+    /// For being shown: without secrets.
+    pub fn hidden(self) -> Self {
+        let sources = self.sources.into_iter().map(SourceDefinition::hidden).collect();
+        Self { sources, ..self }
     }
 
     /// The same checks as for the configuration.
@@ -269,7 +279,7 @@ mod tests {
 
     fn one(request: &TrackRequest) -> Result<Definition, Refused> {
         let tracks = vec![request.resolve(HOME)?];
-        let mut definition = Definition { label: String::new(), tracks };
+        let mut definition = Definition { tracks, ..Definition::default() };
         let mut next = 6_998;
         definition.fill_ports(&mut |_| {
             next += 2;
@@ -317,7 +327,7 @@ mod tests {
         assert!(good.check("a").unwrap_err().to_string().contains("label"));
         let twice = Definition {
             tracks: [good.tracks.clone(), good.tracks].concat(),
-            label: String::new(),
+            ..Definition::default()
         };
         assert!(twice.check("a").unwrap_err().to_string().contains("two of this name"));
     }

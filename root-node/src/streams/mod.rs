@@ -8,6 +8,7 @@ mod definition;
 mod ports;
 mod registry;
 mod run;
+mod source;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -15,6 +16,7 @@ pub(crate) mod tests;
 pub use definition::{Definition, TrackDefinition, TrackRequest};
 pub use registry::{Info, Known, Origin, Registry, State};
 pub use run::{Prepared, Surroundings, Tree};
+pub use source::{SourceDefinition, SourceRequest};
 pub use table::Table;
 
 use crate::store::StoreError;
@@ -35,7 +37,7 @@ pub enum Refused {
     )]
     Configured(String),
     /// It runs, and what is wanted changes what runs.
-    #[error("stream {0:?} is running: stop it before you change its tracks")]
+    #[error("stream {0:?} is running: stop it before you change its tracks or sources")]
     Running(String),
     /// What is wanted makes no sense.
     #[error("{0}")]

@@ -6,6 +6,7 @@ mod mend;
 
 use super::ports::Ports;
 use super::run::{Prepared, Running, Surroundings};
+use super::source::{self, SourceDefinition, SourceRequest};
 use super::{Definition, Refused};
 use crate::config::{IngestSection, MAX_STREAMS, StreamSection};
 use crate::core::api::RootView;
@@ -16,6 +17,7 @@ use crate::store::{Defined, Store};
 use soleil_protocol::{Millis, PipelineId};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Mutex, watch};
 
@@ -77,6 +79,7 @@ pub struct Registry {
     around: Surroundings,
     view: watch::Receiver<Arc<RootView>>,
     bind: IpAddr,
+    files: Option<PathBuf>,
     entries: RwLock<BTreeMap<String, Entry>>,
     /// Held through a change; where the search for ports stands.
     changing: Mutex<Ports>,
@@ -172,10 +175,17 @@ impl Registry {
                 let full = Refused::Full(MAX_STREAMS);
                 let room = (entries.len() < MAX_STREAMS).then_some(()).ok_or(full);
                 let others = addresses(&entries);
-                let ready = room.and_then(|()| entry.definition.check(&name)).and_then(|()| {
-                    let definition = &entry.definition;
-                    Prepared::new(&store, around.clock, &name, entry.id, definition, &others, &[])
-                });
+                let definition = &entry.definition;
+                let sources = || {
+                    source::open(&store, ingest.files.as_deref(), &name, &definition.sources)
+                };
+                let ready = room
+                    .and_then(|()| definition.check(&name))
+                    .and_then(|()| sources())
+                    .and_then(|sources| {
+                        let (clock, id) = (around.clock, entry.id);
+                        Prepared::new(&store, clock, &name, id, definition, &others, &sources)
+                    });
                 match ready {
                     Ok(ready) => entry.started(ready.run(&around)),
                     Err(refused) => {
@@ -187,13 +197,27 @@ impl Registry {
             entries.insert(name, entry);
         }
         let changing = Mutex::new(Ports::new(ingest.ports));
-        let (entries, bind) = (RwLock::new(entries), ingest.bind);
-        Ok(Registry { store, around, view, bind, entries, changing })
+        let (entries, bind, files) = (RwLock::new(entries), ingest.bind, ingest.files);
+        Ok(Registry { store, around, view, bind, files, entries, changing })
     }
 
     /// The address that a stream listens on whose operator names none.
     pub fn bind(&self) -> IpAddr {
         self.bind
+    }
+
+    /// Sources that an operator asks for, checked and as they are kept.
+    ///
+    /// # Errors
+    /// What makes no sense.
+    pub async fn resolve_sources(
+        &self,
+        name: &str,
+        requests: Vec<SourceRequest>,
+    ) -> Result<Vec<SourceDefinition>, Refused> {
+        let (store, files, name) = (self.store.clone(), self.files.clone(), name.to_owned());
+        let work = move || source::resolve(&store, files.as_deref(), &name, &requests);
+        changes::blocking(work).await
     }
 
     /// Every stream, by name.

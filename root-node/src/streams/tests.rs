@@ -178,7 +178,7 @@ pub(crate) fn configured() -> StreamSection {
 fn definition(tracks: &str, home: IpAddr) -> Definition {
     let tracks: Vec<TrackRequest> = serde_json::from_str(tracks).unwrap();
     let tracks = tracks.iter().map(|t| t.resolve(home).unwrap()).collect();
-    Definition { label: String::new(), tracks }
+    Definition { tracks, ..Definition::default() }
 }
 
 const SOUND: &str = r#"[{"codec":"opus","payload_type":111}]"#;

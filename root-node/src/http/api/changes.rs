@@ -6,7 +6,8 @@ use super::auth::Operator;
 use super::body::Body;
 use super::fresh;
 use super::streams::{Stream, describe};
-use crate::streams::{Definition, Refused, TrackDefinition, TrackRequest};
+use crate::config::StreamSection;
+use crate::streams::{Definition, Refused, SourceRequest, TrackDefinition, TrackRequest};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -25,8 +26,12 @@ pub struct NewStream {
     name: String,
     /// Your words.
     label: Option<String>,
-    /// Its tracks: 1 to 8.
+    /// Its tracks: 1 to 8; default for a stream with sources: H.264 and Opus.
+    #[serde(default)]
     tracks: Vec<TrackRequest>,
+    /// What the root fetches, or takes in, by itself: the best source first, 4 at most.
+    #[serde(default)]
+    sources: Vec<SourceRequest>,
     /// Whether it starts at once, and with the root; default: yes.
     start: Option<bool>,
 }
@@ -39,6 +44,8 @@ pub struct StreamChange {
     label: Option<String>,
     /// All its tracks anew. The stream must not be running.
     tracks: Option<Vec<TrackRequest>>,
+    /// All its sources anew, with their secrets. The stream must not be running.
+    sources: Option<Vec<SourceRequest>>,
 }
 
 fn resolve(tracks: &[TrackRequest], bind: IpAddr) -> Result<Vec<TrackDefinition>, Refused> {
@@ -51,6 +58,12 @@ fn resolve(tracks: &[TrackRequest], bind: IpAddr) -> Result<Vec<TrackDefinition>
             })
         })
         .collect()
+}
+
+/// What a stream with sources is unless somebody says otherwise.
+fn sourced(bind: IpAddr) -> Vec<TrackDefinition> {
+    let tracks = StreamSection::sourced_tracks();
+    tracks.iter().map(|t| TrackDefinition { bind, ..TrackDefinition::of(t) }).collect()
 }
 
 /// Defines a stream and starts it.
@@ -77,10 +90,13 @@ pub async fn define(
     State(state): State<Arc<HttpState>>,
     Body(new): Body<NewStream>,
 ) -> Result<Response, Problem> {
-    let definition = Definition {
-        label: new.label.unwrap_or_default(),
-        tracks: resolve(&new.tracks, state.streams.bind())?,
+    let bind = state.streams.bind();
+    let sources = state.streams.resolve_sources(&new.name, new.sources).await?;
+    let tracks = match (new.tracks.is_empty(), sources.is_empty()) {
+        (true, false) => sourced(bind),
+        _ => resolve(&new.tracks, bind)?,
     };
+    let definition = Definition { label: new.label.unwrap_or_default(), tracks, sources };
     let info = state.streams.define(new.name, definition, new.start.unwrap_or(true)).await?;
     let location = format!("/api/v1/streams/{}", info.name);
     let location = HeaderValue::try_from(location).map_err(|_| Problem::from(Refused::Busy))?;
@@ -114,12 +130,19 @@ pub async fn change(
     Body(change): Body<StreamChange>,
 ) -> Result<Response, Problem> {
     let tracks = change.tracks.map(|tracks| resolve(&tracks, state.streams.bind())).transpose()?;
+    let sources = match change.sources {
+        Some(sources) => Some(state.streams.resolve_sources(&name, sources).await?),
+        None => None,
+    };
     let apply = move |definition: &mut Definition| {
         if let Some(label) = change.label {
             definition.label = label;
         }
         if let Some(tracks) = tracks {
             definition.tracks = tracks;
+        }
+        if let Some(sources) = sources {
+            definition.sources = sources;
         }
     };
     let info = state.streams.change(name, apply).await?;

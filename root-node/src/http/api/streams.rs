@@ -157,7 +157,7 @@ pub fn describe(state: &HttpState, info: Info, operator: bool) -> Stream {
         },
         state: word,
         id: operator.then_some(info.id.0),
-        definition: operator.then_some(info.definition),
+        definition: operator.then(|| info.definition.hidden()),
         error: error.filter(|_| operator),
         ladder: info.ladder.filter(|_| operator).map(Arc::unwrap_or_clone),
         sources: info.sources.filter(|_| operator).map(sources),

@@ -411,3 +411,56 @@ async fn who_broadcasts_sees_how_viewers_fare() {
     assert_eq!(asked(&own).await.json(), expected);
     assert_eq!(asked(&own).await.header("access-control-allow-headers"), None);
 }
+
+#[cfg(feature = "gstreamer")]
+#[tokio::test]
+async fn sources_are_kept_and_their_secrets_are_shown_to_nobody() {
+    let (site, operator) = opened().await;
+    let send = async |method: &str, path: &str, body: &str| {
+        send(&site, method, path, &operator, body).await
+    };
+    let source = json!({"kind": "srt", "listen": "127.0.0.1:9000", "secret": "correct horse"});
+    let slate = json!({"kind": "slate", "text": "back soon"});
+    let body = json!({"name": "news", "start": false, "sources": [source, slate]});
+    let made = send("POST", "/api/v1/streams", &body.to_string()).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let definition = &made.json()["definition"];
+    let names: Vec<_> = (0..2).map(|n| definition["tracks"][n]["codec"].clone()).collect();
+    assert_eq!(names, ["H264", "opus"]);
+    assert!(definition["tracks"][0]["ports"][0].as_u64().unwrap() > 0);
+    let shown = &definition["sources"];
+    assert_eq!((&shown[0]["secret"], &shown[0]["latency_ms"]), (&json!("(hidden)"), &json!(200)));
+    assert_eq!((&shown[1]["text"], shown[1].get("secret")), (&json!("back soon"), None));
+    // Viewers see nothing of it, and the store has no secret in clear.
+    let anybody = get_(&site, "/api/v1/streams/news").await;
+    for word in ["127.0.0.1:9000", "back soon", "hidden"] {
+        assert!(!anybody.body.contains(word), "{}", anybody.body);
+    }
+    let kept = site.bench.store.defined_streams().unwrap().remove(0).definition;
+    let text = serde_json::to_string(&kept).unwrap();
+    assert!(!text.contains("horse") && !text.contains("(hidden)"), "{text}");
+    let sealed = kept.sources[0].secret.clone().unwrap();
+    assert_eq!(site.bench.store.unseal("news", &sealed).unwrap().as_str(), "correct horse");
+    // What is shown is no secret to send back.
+    let change = json!({"sources": [{"kind": "srt", "listen": "127.0.0.1:9000", "secret": "(hidden)"}]});
+    let refused = send("PATCH", "/api/v1/streams/news", &change.to_string()).await;
+    assert_eq!((refused.status, detail(&refused).contains("give it anew")), (422, true));
+    let change = json!({"sources": [slate]});
+    let changed = send("PATCH", "/api/v1/streams/news", &change.to_string()).await;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    assert_eq!(changed.json()["definition"]["sources"].as_array().unwrap().len(), 1);
+    for (source, word) in [
+        (json!({"kind": "srt"}), "sources[0]: kind \"srt\" needs uri"),
+        (json!({"kind": "srt", "uri": "http://a"}), "sources[0].uri: must have the form"),
+        (json!({"kind": "rtmp", "secret": "key"}), "stand in the configuration"),
+        (json!({"kind": "file", "path": "a.mp4"}), "ingest.files"),
+        (json!({"kind": "slate", "path": "/etc/passwd"}), "ingest.files"),
+    ] {
+        let body = json!({"name": "more", "sources": [source]});
+        let refused = send("POST", "/api/v1/streams", &body.to_string()).await;
+        assert_eq!((refused.status, detail(&refused).contains(word)), (422, true), "{}", refused.body);
+    }
+    let strange = json!({"name": "more", "sources": [{"kind": "slate", "secret_file": "/etc/x"}]});
+    let refused = send("POST", "/api/v1/streams", &strange.to_string()).await;
+    assert_eq!((refused.status, detail(&refused).contains("secret_file")), (422, true));
+}

@@ -3,7 +3,7 @@
 
 use super::super::ports::Ports;
 use super::super::run::Prepared;
-use super::super::{Definition, Refused};
+use super::super::{Definition, Refused, source};
 use super::{Entry, Info, Origin, Registry, State, addresses};
 use crate::config::{MAX_STREAMS, legal_name};
 use crate::core::api::RootView;
@@ -74,7 +74,8 @@ impl Registry {
         let before = self.own(name)?;
         let mut definition = before.definition.clone();
         change(&mut definition);
-        if definition.tracks != before.definition.tracks {
+        let other = |of: &Definition| (of.tracks.clone(), of.sources.clone());
+        if other(&definition) != other(&before.definition) {
             if before.ingest.is_some() {
                 return Err(Refused::Running(name.to_owned()));
             }
@@ -190,10 +191,12 @@ impl Registry {
             let entries = self.read();
             addresses(entries.iter().filter(|(other, _)| *other != name))
         };
-        let (store, clock) = (self.store.clone(), self.around.clock);
+        let (store, clock, files) = (self.store.clone(), self.around.clock, self.files.clone());
         let own = name.to_owned();
         let ready = blocking(move || {
-            Prepared::new(&store, clock, &own, info.id, &info.definition, &others, &[])
+            let definition = &info.definition;
+            let sources = source::open(&store, files.as_deref(), &own, &definition.sources)?;
+            Prepared::new(&store, clock, &own, info.id, definition, &others, &sources)
         });
         let running = match ready.await {
             Ok(ready) => ready.run(&self.around),
@@ -249,7 +252,7 @@ impl Registry {
 }
 
 /// The disk and the system's calls for sockets don't hold tokio's threads up.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
     // It binds sockets for this runtime, which `spawn_blocking` lets it know.
