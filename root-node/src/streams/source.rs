@@ -157,7 +157,7 @@ pub fn resolve(
         sections.push(request.kept(None).section(request.secret.clone(), path));
     }
     check_sources(&sections).map_err(|(number, (key, what))| at(number, key, &what))?;
-    let sealed = |request: &SourceRequest| {
+    let sealed = |request: &SourceRequest| -> Result<SourceDefinition, Refused> {
         let secret = request.secret.as_ref().map(|s| store.seal(stream, &s.0)).transpose()?;
         Ok(request.kept(secret))
     };
@@ -174,7 +174,7 @@ pub fn open(
     stream: &str,
     kept: &[SourceDefinition],
 ) -> Result<Vec<SourceSection>, Refused> {
-    let section = |(number, source): (usize, &SourceDefinition)| {
+    let section = |(number, source): (usize, &SourceDefinition)| -> Result<_, Refused> {
         let secret = source.secret.as_deref().map(|s| store.unseal(stream, s)).transpose()?;
         let secret = secret.map(|secret| Secret(secret.as_str().to_owned()));
         let path = source.path.as_deref().map(|path| below(files, path)).transpose();

@@ -22,6 +22,8 @@ async fn server(stop: &CancellationToken) -> (SocketAddr, crate::sources::driver
         uri: None,
         listen: None,
         path: None,
+        text: None,
+        standby: false,
         repeat: false,
         stream_id: None,
         user: None,
@@ -29,7 +31,7 @@ async fn server(stop: &CancellationToken) -> (SocketAddr, crate::sources::driver
         secret_file: None,
         latency: Duration::ZERO,
     };
-    let source = Source { stream: "push".into(), section, targets: Vec::new() };
+    let source = Source { stream: "push".into(), number: 0, section, targets: Vec::new() };
     let clock = Clock::start();
     let source = start(source, clock, stop.clone()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

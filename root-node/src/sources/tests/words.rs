@@ -13,6 +13,8 @@ fn section(kind: SourceKind) -> SourceSection {
         uri: Some("srt://encoder.example:9000".into()),
         listen: None,
         path: None,
+        text: None,
+        standby: false,
         repeat: false,
         stream_id: None,
         user: Some("me".into()),
