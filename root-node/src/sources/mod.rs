@@ -8,8 +8,8 @@
 //! * [`supervise`] decides when a child is started, asked to end, killed and started again. Pure.
 //! * [`status`] is what all this looks like from outside.
 //! * [`worker`] is the child: GStreamer takes the source apart, what browsers can play passes
-//!   through untouched, the rest is decoded and encoded anew, and plain RTP with RTCP goes to the
-//!   stream's own ingest ports. To ingest it is a broadcaster like any other.
+//!   through untouched, the rest is decoded and encoded anew, and plain RTP with RTCP goes to
+//!   ingest ports of its own. To ingest it is a broadcaster like any other.
 //! * [`rtmp`] is the server that encoders push to; GStreamer has none. A publisher starts the worker of
 //!   his stream, and what he sends goes to it as FLV.
 //!
