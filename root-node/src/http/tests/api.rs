@@ -357,7 +357,8 @@ async fn the_openapi_text_has_every_route_and_every_answer() {
         assert!(operation.is_object(), "{method} {path} is not in the text");
     }
     let names = document["components"]["schemas"].as_object().unwrap();
-    for name in ["NewStream", "StreamChange", "Stream", "Definition", "Token", "Problem"] {
+    let ours = ["NewStream", "StreamChange", "Stream", "Definition", "Token", "Problem"];
+    for name in ours.into_iter().chain(["SourceRequest", "SourceDefinition", "SourceOut"]) {
         assert!(names.contains_key(name), "{name}");
     }
     assert_eq!(document["components"]["securitySchemes"]["operator"]["scheme"], "bearer");
