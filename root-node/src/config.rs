@@ -201,7 +201,11 @@ impl Config {
             check_sources(&stream.source).map_err(|(number, (key, message))| {
                 let dot = if key.is_empty() { "" } else { "." };
                 let at = |place: &str| {
-                    ConfigError::at(path, &format!("stream[{n}].source{place}{dot}{key}"), &*message)
+                    ConfigError::at(
+                        path,
+                        &format!("stream[{n}].source{place}{dot}{key}"),
+                        &*message,
+                    )
                 };
                 // A single table has no number.
                 match at(&format!("[{number}]")) {

@@ -179,7 +179,8 @@ impl Root {
             fell: Arc::default(),
             stop: stop.clone(),
         };
-        let started = Registry::start(store.clone(), around, view.clone(), config.ingest.clone(), known);
+        let started =
+            Registry::start(store.clone(), around, view.clone(), config.ingest.clone(), known);
         let streams = Arc::new(started?);
         tokio::spawn(streams.clone().mend());
         let publishers = whip::tokens(&config, store.clone(), clock);

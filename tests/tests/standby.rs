@@ -51,7 +51,8 @@ fn picture(path: &Path) {
 /// Waits until a source is on air, alone, and has shown how large its picture is.
 fn on_air(tree: &Tree, source: usize, width: u64) {
     until(&format!("source {source} on air"), DEADLINE, || {
-        let on_air = |labels: &[(&str, &str)]| tree.root.metrics().sum("soleil_source_on_air", labels);
+        let on_air =
+            |labels: &[(&str, &str)]| tree.root.metrics().sum("soleil_source_on_air", labels);
         let own = on_air(&[("stream", "show"), ("source", &source.to_string())]);
         let url = format!("{}/api/v1/streams/show", tree.http());
         let Ok(answer) = http::get(&url) else { return false };

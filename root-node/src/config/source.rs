@@ -235,7 +235,8 @@ impl SourceSection {
                 return Err(wrong(key, format!("at most {MAX_TEXT} bytes, no control characters")));
             }
         }
-        let unfit = |t: &String| t.len() > MAX_WORDS || t.chars().any(|c| c != '\n' && c.is_control());
+        let unfit =
+            |t: &String| t.len() > MAX_WORDS || t.chars().any(|c| c != '\n' && c.is_control());
         if self.text.as_ref().is_some_and(unfit) {
             return Err(wrong("text", format!("at most {MAX_WORDS} bytes, no control characters")));
         }

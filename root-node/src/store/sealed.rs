@@ -27,9 +27,8 @@ impl Store {
         SystemRandom::new().fill(&mut nonce).map_err(|_| no_randomness())?;
         let mut sealed = secret.as_bytes().to_vec();
         let (aad, once) = (Aad::from(owner), Nonce::assume_unique_for_key(nonce));
-        key.seal_in_place_append_tag(once, aad, &mut sealed).map_err(|_| {
-            StoreError::Refused("the secret is too long to be sealed".to_owned())
-        })?;
+        key.seal_in_place_append_tag(once, aad, &mut sealed)
+            .map_err(|_| StoreError::Refused("the secret is too long to be sealed".to_owned()))?;
         Ok(STANDARD_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
 

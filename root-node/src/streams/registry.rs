@@ -176,9 +176,8 @@ impl Registry {
                 let room = (entries.len() < MAX_STREAMS).then_some(()).ok_or(full);
                 let others = addresses(&entries);
                 let definition = &entry.definition;
-                let sources = || {
-                    source::open(&store, ingest.files.as_deref(), &name, &definition.sources)
-                };
+                let sources =
+                    || source::open(&store, ingest.files.as_deref(), &name, &definition.sources);
                 let ready = room
                     .and_then(|()| definition.check(&name))
                     .and_then(|()| sources())

@@ -187,9 +187,11 @@ pub fn open(
 /// Where a file is that an operator names.
 fn below(files: Option<&Path>, path: &str) -> Result<PathBuf, String> {
     let Some(files) = files else {
-        return Err("files are for the configuration alone, unless it names a directory for them: \
+        return Err(
+            "files are for the configuration alone, unless it names a directory for them: \
                     ingest.files"
-            .into());
+                .into(),
+        );
     };
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
     if path.is_empty() || !Path::new(path).components().all(plain) {
@@ -225,7 +227,8 @@ mod tests {
             assert!(found(good).unwrap().starts_with(files.canonicalize().unwrap()), "{good}");
         }
         let absolute = files.join("a.mp4").display().to_string();
-        let bad = ["", "..", "../outside.mp4", "clips/../a.mp4", "/etc/passwd", &absolute, "out.mp4"];
+        let bad =
+            ["", "..", "../outside.mp4", "clips/../a.mp4", "/etc/passwd", &absolute, "out.mp4"];
         for bad in bad.into_iter().chain(["clips", "none.mp4", "./a.mp4"]) {
             assert!(found(bad).is_err(), "{bad}");
         }

@@ -443,7 +443,8 @@ async fn sources_are_kept_and_their_secrets_are_shown_to_nobody() {
     let sealed = kept.sources[0].secret.clone().unwrap();
     assert_eq!(site.bench.store.unseal("news", &sealed).unwrap().as_str(), "correct horse");
     // What is shown is no secret to send back.
-    let change = json!({"sources": [{"kind": "srt", "listen": "127.0.0.1:9000", "secret": "(hidden)"}]});
+    let change =
+        json!({"sources": [{"kind": "srt", "listen": "127.0.0.1:9000", "secret": "(hidden)"}]});
     let refused = send("PATCH", "/api/v1/streams/news", &change.to_string()).await;
     assert_eq!((refused.status, detail(&refused).contains("give it anew")), (422, true));
     let change = json!({"sources": [slate]});
@@ -459,7 +460,12 @@ async fn sources_are_kept_and_their_secrets_are_shown_to_nobody() {
     ] {
         let body = json!({"name": "more", "sources": [source]});
         let refused = send("POST", "/api/v1/streams", &body.to_string()).await;
-        assert_eq!((refused.status, detail(&refused).contains(word)), (422, true), "{}", refused.body);
+        assert_eq!(
+            (refused.status, detail(&refused).contains(word)),
+            (422, true),
+            "{}",
+            refused.body
+        );
     }
     let strange = json!({"name": "more", "sources": [{"kind": "slate", "secret_file": "/etc/x"}]});
     let refused = send("POST", "/api/v1/streams", &strange.to_string()).await;

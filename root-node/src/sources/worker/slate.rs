@@ -2,7 +2,6 @@
 //! once and then repeated.
 
 use super::input::PLACE;
-use super::make;
 use super::output::Chain;
 use crate::sources::status::Problem;
 use gstreamer as gst;
