@@ -26,6 +26,7 @@ fn track(codec: Codec, clock_rate: u32, ssrc: u32) -> Track {
             width: None,
             height: None,
             bitrate: None,
+            scalability: None,
         }],
     }
 }

@@ -35,6 +35,7 @@ fn pipeline() -> PipelineDef {
             width: None,
             height: None,
             bitrate: None,
+            scalability: None,
         }],
     };
     let tracks =

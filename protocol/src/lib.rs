@@ -10,6 +10,7 @@ pub mod limits;
 pub mod message;
 pub mod pipeline;
 pub mod routing;
+pub mod scalability;
 pub mod stats;
 mod text;
 pub mod time;

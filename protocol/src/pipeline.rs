@@ -1,6 +1,7 @@
 //! What a pipeline is made of: tracks, and for each track one or more layers (quality replicas).
 
 use crate::ids::{Epoch, PipelineId, Ssrc};
+use crate::scalability::Scalability;
 
 /// Sound or picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +68,8 @@ pub struct Layer {
     pub height: Option<u32>,
     /// Nominal bits per second if known.
     pub bitrate: Option<u64>,
+    /// The layers within it, if there are known to be some: they all travel under its SSRC.
+    pub scalability: Option<Scalability>,
 }
 
 /// One track: a codec and its layers, best first.

@@ -23,7 +23,14 @@ const DEMO: PipelineId = PipelineId(1);
 type Pipelines = Arc<BTreeMap<PipelineId, PipelineDef>>;
 
 fn pipelines(ids: &[u32]) -> Pipelines {
-    let layer = Layer { ssrc: VIDEO, payload_type: 96, width: None, height: None, bitrate: None };
+    let layer = Layer {
+        ssrc: VIDEO,
+        payload_type: 96,
+        width: None,
+        height: None,
+        bitrate: None,
+        scalability: None,
+    };
     let track = Track {
         name: "video".into(),
         codec: Codec::Vp8,

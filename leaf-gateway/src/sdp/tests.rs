@@ -25,6 +25,7 @@ fn track(codec: Codec, fmtp: &str, channels: u8) -> Track {
             width: None,
             height: None,
             bitrate: None,
+            scalability: None,
         }],
     }
 }

@@ -33,7 +33,14 @@ struct Rig {
 }
 
 fn track(name: &str, ssrc: Ssrc, codec: Codec) -> Track {
-    let layer = Layer { ssrc, payload_type: 96, width: None, height: None, bitrate: None };
+    let layer = Layer {
+        ssrc,
+        payload_type: 96,
+        width: None,
+        height: None,
+        bitrate: None,
+        scalability: None,
+    };
     Track {
         name: name.into(),
         codec,

@@ -48,6 +48,9 @@ fn write_track(out: &mut Out, track: &Track) {
             if let Some(bitrate) = &layer.bitrate {
                 attributes.push(("bitrate", bitrate));
             }
+            if let Some(scalability) = &layer.scalability {
+                attributes.push(("scalability", scalability));
+            }
             out.empty("layer", &attributes);
         }
     });
@@ -120,6 +123,8 @@ fn read_layer(layer: &Element) -> Result<Layer, Fault> {
         width: layer.parse("width")?,
         height: layer.parse("height")?,
         bitrate: layer.parse("bitrate")?,
+        // A mode that a later version has brought says nothing here.
+        scalability: layer.attribute("scalability").and_then(|name| name.parse().ok()),
     })
 }
 

@@ -318,6 +318,14 @@ fn pipelines() {
     malformed(&def(
         r#"<track name="v" codec="H264" clockRate="0"><layer ssrc="1" payloadType="96"/></track>"#,
     ));
+    // A scalability mode of a later version: the layer is as one of which none is known.
+    for (name, known) in [("L1T3", true), ("S3T3h", true), ("L1T3_LATER", false), ("", false)] {
+        let layer = format!(r#"<layer ssrc="1" payloadType="96" scalability="{name}"/>"#);
+        let message = read(&def(&track("VP9", &layer))).expect("a layer");
+        let Body::PipeDef(pipe) = message.body else { panic!() };
+        let mode = pipe.def.tracks[0].layers[0].scalability;
+        assert_eq!(mode.map(|mode| mode.to_string()), known.then(|| name.to_owned()));
+    }
     // A codec of a later version: the other tracks are still of use.
     let later = format!("{}{}", track("H267", &layer(1, 96)), track("opus", &layer(2, 111)));
     let Body::PipeDef(read) = read(&def(&later)).expect("one track left").body else { panic!() };

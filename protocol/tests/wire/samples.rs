@@ -132,6 +132,7 @@ fn streams() -> Vec<(&'static str, Message)> {
         width: Some(height * 16 / 9),
         height: Some(height),
         bitrate: Some(bitrate),
+        scalability: "L1T3".parse().ok(),
     };
     let video = Track {
         name: "video".into(),
@@ -153,6 +154,7 @@ fn streams() -> Vec<(&'static str, Message)> {
             width: None,
             height: None,
             bitrate: None,
+            scalability: None,
         }],
     };
     let def = PipelineDef {

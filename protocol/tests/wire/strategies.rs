@@ -7,6 +7,7 @@ use proptest::sample::select;
 use soleil_protocol::limits::*;
 use soleil_protocol::message::*;
 use soleil_protocol::pipeline::{Codec, EpochKey, Layer, PipelineDef, Track, Wrapped};
+use soleil_protocol::scalability::{self, Between, Scalability};
 use soleil_protocol::stats::RULES;
 use soleil_protocol::{
     Address, Epoch, Incarnation, LinkId, Millis, NodeId, PacketIndex, PipelineId, Rank, Role, Ssrc,
@@ -183,15 +184,31 @@ fn redirect() -> impl Strategy<Value = Body> {
     )
 }
 
+fn mode() -> impl Strategy<Value = Scalability> {
+    let between = select(vec![
+        Between::Always,
+        Between::KeyFrames,
+        Between::KeyFramesShifted,
+        Between::Never,
+    ]);
+    let count = 1..=scalability::MAX_LAYERS;
+    (count.clone(), count, between, any::<bool>()).prop_map(|(s, t, between, h)| {
+        let mode = Scalability::new(s, t, between).expect("in range");
+        if h { mode.three_halves() } else { mode }
+    })
+}
+
 fn pipe_def() -> impl Strategy<Value = Body> {
     let payload_type = prop_oneof![0u8..64, 96u8..128];
-    let layer = (payload_type, of(any::<u32>()), of(any::<u32>()), of(any::<u64>())).prop_map(
-        |(payload_type, width, height, bitrate)| Layer {
+    let size = (of(any::<u32>()), of(any::<u32>()));
+    let layer = (payload_type, size, of(any::<u64>()), of(mode())).prop_map(
+        |(payload_type, (width, height), bitrate, scalability)| Layer {
             ssrc: Ssrc(0),
             payload_type,
             width,
             height,
             bitrate,
+            scalability,
         },
     );
     let codec = select(vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus]);

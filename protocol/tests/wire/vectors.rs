@@ -133,5 +133,10 @@ fn version_2_says_no_new_word_to_version_1() {
     let Body::PipeDef(body) = &mut message.body else { panic!("not a PIPEDEF") };
     body.removed = vec![(id("leaf-4"), Incarnation(9))];
     let removed = r#"<removed><child id="leaf-4" incarnation="9"/></removed>"#;
-    assert_eq!(message.to_xml().replacen(removed, "", 1), pipedef);
+    let without = message.to_xml().replacen(removed, "", 1);
+    assert_eq!(without, pipedef);
+    let Body::PipeDef(body) = &mut message.body else { panic!("not a PIPEDEF") };
+    body.def.tracks[0].layers[1].scalability = "L3T3_KEY".parse().ok();
+    let mode = r#" scalability="L3T3_KEY""#;
+    assert_eq!(message.to_xml().replacen(removed, "", 1).replacen(mode, "", 1), pipedef);
 }

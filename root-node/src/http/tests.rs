@@ -125,6 +125,7 @@ fn view(live: bool, leaves: &[(&str, u32)]) -> Arc<RootView> {
             width: Some(1280),
             height: Some(720),
             bitrate: None,
+            scalability: None,
         }],
     };
     let def = PipelineDef { id: PipelineId(1), name: "demo".into(), live, tracks: vec![track] };

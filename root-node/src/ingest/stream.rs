@@ -411,6 +411,7 @@ impl StreamIngest {
                         width: l.size().map(|s| s.0),
                         height: l.size().map(|s| s.1),
                         bitrate: None,
+                        scalability: None,
                     })
                     .collect(),
             }

@@ -53,6 +53,7 @@ impl Sim {
                 width: None,
                 height: None,
                 bitrate: None,
+                scalability: None,
             }],
         };
         self.root(RootCommand::DefinePipeline(PipelineDef {

@@ -10,8 +10,14 @@ fn id(n: usize) -> SessionId {
 }
 
 fn pipelines(live: bool) -> Arc<BTreeMap<PipelineId, PipelineDef>> {
-    let layer =
-        Layer { ssrc: Ssrc(7), payload_type: 96, width: Some(640), height: None, bitrate: None };
+    let layer = Layer {
+        ssrc: Ssrc(7),
+        payload_type: 96,
+        width: Some(640),
+        height: None,
+        bitrate: None,
+        scalability: None,
+    };
     let track = Track {
         name: "video".into(),
         codec: Codec::Vp8,

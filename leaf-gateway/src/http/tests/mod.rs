@@ -33,8 +33,14 @@ struct Bench {
 }
 
 fn def(id: u32, name: &str, live: bool, codec: Codec) -> (PipelineId, PipelineDef) {
-    let layer =
-        Layer { ssrc: Ssrc(id), payload_type: 96, width: None, height: None, bitrate: None };
+    let layer = Layer {
+        ssrc: Ssrc(id),
+        payload_type: 96,
+        width: None,
+        height: None,
+        bitrate: None,
+        scalability: None,
+    };
     let track = Track {
         name: "video".into(),
         codec,
@@ -57,6 +63,7 @@ fn simulcast(id: u32, name: &str) -> (PipelineId, PipelineDef) {
             width: Some(width),
             height: Some(height),
             bitrate: Some(u64::from(width) * 1_000),
+            scalability: None,
         })
         .to_vec();
     let mut sound = def.tracks[0].clone();

@@ -31,6 +31,7 @@ fn def(id: u32, layers: &[u32]) -> (PipelineId, PipelineDef) {
         width: None,
         height: None,
         bitrate: None,
+        scalability: None,
     };
     let track = Track {
         name: "video".into(),

@@ -305,6 +305,7 @@ pub fn pipe_def() -> PipelineDef {
             width: None,
             height: None,
             bitrate: None,
+            scalability: None,
         }],
     };
     let tracks = vec![track("video", Codec::H264, 100), track("audio", Codec::Opus, 200)];
