@@ -257,10 +257,64 @@ fn ingest() {
     save("root_ingest", "opus", &pieces(Some(4), &behind(&[&[0xfc, 1, 2, 3], &[0xfc]])));
 }
 
+/// Packets for `root_layers`: the descriptor, if there is one, then the payload.
+fn layered(codec: u8, packets: &[(Option<&[u8]>, &[u8])]) -> Vec<u8> {
+    let mut out = vec![codec];
+    for (descriptor, payload) in packets {
+        out.push(u8::from(descriptor.is_some()));
+        for part in descriptor.iter().chain([payload]) {
+            out.extend((part.len() as u16).to_be_bytes());
+            out.extend_from_slice(part);
+        }
+    }
+    out
+}
+
+fn layers() {
+    // Three temporal layers as a browser describes them, two of its templates, one with a chain of its own.
+    let key: &[u8] = &[
+        0x85, 0x00, 0x28, 0x80, 0xa2, 0x14, 0xea, 0xa8, 0x60, 0x41, 0x4d, 0x14, 0x10, 0x20, 0x84,
+        0x27, 0x01, 0xdf, 0x01, 0x0d,
+    ];
+    let (base, top): (&[u8], &[u8]) = (&[0xc6, 0x00, 0x29], &[0xc8, 0x00, 0x2a]);
+    let own: &[u8] = &[0xc8, 0x00, 0x2c, 0x08, 0x28, 0x20];
+    let payload: &[u8] = &[0x10, 0x32, 1, 2, 3];
+    let all: Vec<(Option<&[u8]>, &[u8])> =
+        [key, top, base, own].into_iter().map(|d| (Some(d), payload)).collect();
+    save("root_layers", "av1-described", &layered(3, &all));
+    let group: &[u8] = &[
+        0xae, 0x80, 0, 0, 0, 0x18, 2, 0x80, 1, 0x68, 4, 0x14, 4, 0x54, 1, 0x34, 2, 0x58, 1, 3, 0x55,
+    ];
+    let packets: Vec<(Option<&[u8]>, &[u8])> = vec![
+        (None, group),
+        (None, &[0xec, 0x80, 1, 0x40, 0, 0x55]),
+        (None, &[0xec, 0x80, 2, 0x20, 0, 0x55]),
+        (None, &[0xec, 0x80, 3, 0x40, 0, 0x55]),
+    ];
+    save("root_layers", "vp9-group", &layered(2, &packets));
+    let spatial: &[u8] = &[0xbe, 0x80, 0, 0, 0x30, 1, 64, 0, 180, 2, 128, 1, 104, 0x55];
+    let packets: Vec<(Option<&[u8]>, &[u8])> = vec![
+        (None, spatial),
+        (None, &[0xbc, 0x80, 0, 0x03, 0x55]),
+        (None, &[0xfc, 0x80, 1, 0, 2, 0x55]),
+        (None, &[0xfc, 0x80, 1, 0x02, 2, 0x55]),
+    ];
+    save("root_layers", "vp9-flexible", &layered(2, &packets));
+    let sequence: &[u8] = &[0x18, 0x0a, 3, 1, 2, 3, 0x36, 0x40, 9];
+    save(
+        "root_layers",
+        "av1-alone",
+        &layered(3, &[(None, sequence), (None, &[0x10, 0x36, 0x40, 1])]),
+    );
+    let vp8: &[u8] = &[0x90, 0xe0, 0x80, 0x01, 0x05, 0x80, 0x01, 0xff];
+    save("root_layers", "vp8", &layered(1, &[(None, vp8)]));
+}
+
 fn main() {
     hop();
     leaf();
     whip();
     estimator();
     ingest();
+    layers();
 }

@@ -4,6 +4,7 @@
 mod drawing;
 mod hop;
 mod ingest;
+mod layers;
 mod leaf;
 mod message;
 pub mod plane;
@@ -12,6 +13,7 @@ mod whip;
 pub use drawing::root_drawing;
 pub use hop::{hop_packet, hop_rtcp, hop_stun};
 pub use ingest::root_ingest;
+pub use layers::root_layers;
 pub use leaf::{leaf_rtcp, leaf_sdp, leaf_stun, leaf_twcc};
 pub use message::message_xml;
 pub use plane::hop_plane;

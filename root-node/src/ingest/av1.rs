@@ -1,13 +1,19 @@
 //! AV1 in RTP (AV1 RTP payload specification 1.0): aggregation header and OBU elements.
 
+mod header;
+
 use super::codec::Info;
 use super::reason::DropReason;
 use bytes::{BufMut, Bytes, BytesMut};
+use header::SequenceHeader;
 
 /// Aggregation header bits (section 4.4).
 const Z: u8 = 0x80;
 const Y: u8 = 0x40;
 const N: u8 = 0x08;
+/// OBU header bits (AV1 specification section 5.3.2).
+const EXTENSION: u8 = 0x04;
+const HAS_SIZE: u8 = 0x02;
 /// OBU type of a sequence header (AV1 specification section 6.2.2).
 const SEQUENCE_HEADER: u8 = 1;
 /// The most OBU elements that one packet may hold.
@@ -24,12 +30,30 @@ pub fn inspect(payload: &[u8]) -> Result<Info, DropReason> {
     let mut info = Info { key: header & N != 0, ..Info::default() };
     // The first element has no OBU header if it continues one.
     for obu in elements.iter().skip(usize::from(header & Z != 0)) {
-        info.key |= (obu[0] >> 3) & 0x0f == SEQUENCE_HEADER;
-        if obu[0] & 0x04 != 0 {
+        if obu[0] & EXTENSION != 0 {
             info.temporal = info.temporal.max(obu.get(1).copied().unwrap_or_default() >> 5);
+        }
+        if (obu[0] >> 3) & 0x0f == SEQUENCE_HEADER {
+            info.key = true;
+            if let Some(sequence) = body(obu).and_then(SequenceHeader::parse) {
+                (info.size, info.layers) = (Some(sequence.size), sequence.layers);
+            }
         }
     }
     Ok(info)
+}
+
+/// An OBU behind its header (AV1 specification section 5.3.1).
+fn body(obu: &[u8]) -> Option<&[u8]> {
+    let (&header, mut rest) = obu.split_first()?;
+    if header & EXTENSION != 0 {
+        rest = rest.get(1..)?;
+    }
+    if header & HAS_SIZE != 0 {
+        let size = leb128(&mut rest).ok()?;
+        rest = rest.get(..size)?;
+    }
+    Some(rest)
 }
 
 /// Cuts a payload: elements go into packets of at most `limit` bytes, one that does not fit goes

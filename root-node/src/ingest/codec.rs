@@ -20,6 +20,10 @@ pub struct Info {
     pub size: Option<(u32, u32)>,
     /// The three bytes of H.264's `profile-level-id` (RFC 6184 section 8.1), from the SPS.
     pub profile: Option<[u8; 3]>,
+    /// What VP9's payload descriptor says of layers.
+    pub vp9: Option<vp9::Picture>,
+    /// How many spatial and temporal layers AV1's sequence header counts.
+    pub layers: Option<(u8, u8)>,
 }
 
 /// How an over-large payload can be cut.

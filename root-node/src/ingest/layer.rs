@@ -11,12 +11,14 @@ use super::fragment::Fragmenter;
 use super::reason::{Counters, DropReason};
 use super::rtcp::{self, Reception};
 use super::rtp::{self, RtpView};
+use super::scalable::Scalable;
 use super::sequence::{Extender, Placed, Push, Reorder};
 use super::source::{Patience, Source, ToSender};
 use bytes::Bytes;
 use relay_node::media::api::FrameMarks;
 use release::{Meta, Outlet};
 use soleil_protocol::pipeline::{Codec, MediaKind};
+use soleil_protocol::scalability::Scalability;
 use soleil_protocol::{Mono, Now, PacketIndex, Ssrc};
 use std::time::Duration;
 
@@ -112,6 +114,8 @@ struct Held {
     marker: bool,
     payload: Bytes,
     info: Result<Info, DropReason>,
+    /// The dependency descriptor, of sources within this process.
+    descriptor: Option<Bytes>,
 }
 
 /// One ingest port.
@@ -136,6 +140,7 @@ pub struct LayerIngest {
     outlet: Outlet,
     size: Option<(u32, u32)>,
     profile: Option<[u8; 3]>,
+    scalable: Scalable,
 }
 
 impl LayerIngest {
@@ -157,6 +162,7 @@ impl LayerIngest {
             outlet: Outlet::new(spec, seed.index, seed.reserved),
             size: None,
             profile: None,
+            scalable: Scalable::default(),
         }
     }
 
@@ -307,6 +313,11 @@ impl LayerIngest {
         self.profile
     }
 
+    /// The layers within the encoding, when it has shown that there are some.
+    pub fn scalability(&self) -> Option<Scalability> {
+        self.scalable.scalability()
+    }
+
     /// What the port is configured for.
     pub fn spec(&self) -> &LayerSpec {
         &self.outlet.spec
@@ -339,12 +350,18 @@ impl LayerIngest {
             }
         };
         let arrival = self.arrival_ticks(now.mono);
+        let descriptor = match from {
+            Source::Fed(_) => packet.element(rtp::DEPENDENCY_DESCRIPTOR),
+            Source::Socket(_) => None,
+        };
+        let descriptor = descriptor.map(Bytes::copy_from_slice);
         let held = Held {
             arrival: now,
             timestamp: packet.timestamp,
             marker: packet.marker,
             payload: Bytes::copy_from_slice(packet.payload),
             info,
+            descriptor,
         };
         match self.reorder.push(now.mono, at, held) {
             Push::Queued => {}
@@ -409,6 +426,7 @@ impl LayerIngest {
         self.timeline.change_source();
         self.clock.change_source();
         self.reception = Reception::default();
+        self.scalable = Scalable::default();
         self.feedback.change_source();
         self.outlet.gap = true;
         self.request_key_frame();

@@ -5,7 +5,8 @@
 //! 2. [`choice`]: its source is the one that is on air, if the stream has several;
 //!    [`layer`]: the payload type is the port's, the sender is the one that the port belongs to;
 //! 3. [`sequence`]: in order, with a bound on waiting;
-//! 4. [`codec`] and its formats: what it means to forwarders; [`fragment`]: cut if too large;
+//! 4. [`codec`] and its formats: what it means to forwarders, [`scalable`]: which layer within its encoding
+//!    it is of; [`fragment`]: cut if too large;
 //! 5. [`clock`]: our timestamp and the capture time;
 //! 6. [`driver`]: sealed, and handed to the media thread.
 //!
@@ -16,6 +17,7 @@ pub mod bits;
 pub mod choice;
 pub mod clock;
 pub mod codec;
+pub mod dependency;
 pub mod driver;
 pub mod feed;
 pub mod feedback;
@@ -24,8 +26,10 @@ pub mod h264;
 pub mod layer;
 pub mod metrics;
 pub mod reason;
+pub mod redefine;
 pub mod rtcp;
 pub mod rtp;
+pub mod scalable;
 pub mod sequence;
 pub mod source;
 pub mod sps;

@@ -6,6 +6,13 @@ use super::reason::DropReason;
 /// Length of the fixed header.
 const HEADER: usize = 12;
 
+/// The profile of extension blocks with two-byte headers (RFC 8285 section 4.3).
+pub const TWO_BYTE_PROFILE: u16 = 0x1000;
+
+/// The id of the dependency descriptor in packets of sources within this process, whatever id was agreed
+/// on with the sender.
+pub const DEPENDENCY_DESCRIPTOR: u8 = 1;
+
 /// One RTP packet whose lengths all fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RtpView<'a> {
@@ -21,6 +28,35 @@ pub struct RtpView<'a> {
     pub ssrc: u32,
     /// The payload without padding; empty in a packet that is padding alone.
     pub payload: &'a [u8],
+    /// The extension block without its profile and length; empty if there is none.
+    extension: &'a [u8],
+    /// The block's profile.
+    profile: u16,
+}
+
+impl<'a> RtpView<'a> {
+    /// A header extension with a two-byte header (RFC 8285 section 4.3): the only ones that sources within
+    /// this process hand on.
+    pub fn element(&self, id: u8) -> Option<&'a [u8]> {
+        // The low four bits are the application's.
+        if self.profile & 0xfff0 != TWO_BYTE_PROFILE {
+            return None;
+        }
+        let mut rest = self.extension;
+        loop {
+            match *rest {
+                [0, ..] => rest = &rest[1..],
+                [found, length, ..] => {
+                    let (element, after) = rest[2..].split_at_checked(usize::from(length))?;
+                    if found == id {
+                        return Some(element);
+                    }
+                    rest = after;
+                }
+                _ => return None,
+            }
+        }
+    }
 }
 
 /// Whether a datagram on a shared port is RTCP (RFC 5761 section 4: packet types 192 to 223 lie
@@ -42,11 +78,13 @@ pub fn parse(datagram: &[u8]) -> Result<RtpView<'_>, DropReason> {
     }
     let csrcs = usize::from(header[0] & 0x0f) * 4;
     rest = rest.get(csrcs..).ok_or(DropReason::Csrc)?;
+    let (mut profile, mut extension): (u16, &[u8]) = (0, &[]);
     if header[0] & 0x10 != 0 {
         // RFC 3550 section 5.3.1: 16 bits of profile, 16 bits of length in words.
-        let words = rest.get(2..4).ok_or(DropReason::Extension)?;
-        let length = 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
-        rest = rest.get(length..).ok_or(DropReason::Extension)?;
+        let (head, after) = rest.split_first_chunk::<4>().ok_or(DropReason::Extension)?;
+        profile = u16::from_be_bytes([head[0], head[1]]);
+        let length = 4 * usize::from(u16::from_be_bytes([head[2], head[3]]));
+        (extension, rest) = after.split_at_checked(length).ok_or(DropReason::Extension)?;
     }
     if header[0] & 0x20 != 0 {
         let padding = usize::from(*rest.last().ok_or(DropReason::Padding)?);
@@ -62,5 +100,7 @@ pub fn parse(datagram: &[u8]) -> Result<RtpView<'_>, DropReason> {
         timestamp: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
         ssrc: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
         payload: rest,
+        extension,
+        profile,
     })
 }

@@ -7,6 +7,7 @@ use super::choice::Via;
 use super::clock::ClockShift;
 use super::layer::{LayerIngest, LayerSeed, LayerSpec, LayerStart, Packet, Port};
 use super::reason::{Counters, DropReason};
+use super::redefine::Pace;
 use super::source::{FeedId, Source, ToSender};
 use soleil_protocol::pipeline::{Codec, Layer, PipelineDef, Track};
 use soleil_protocol::{Mono, Now, PacketIndex, PipelineId, Ssrc};
@@ -65,7 +66,7 @@ pub struct Made {
 pub enum StreamEvent {
     /// The stream has come on air, or gone.
     Live(bool),
-    /// The definition has changed: the source has shown its size or profile.
+    /// The definition has changed: the source has shown its size, profile or layers.
     Defined(PipelineDef),
     /// A layer goes on to use indexes up to this one, which must be in the store before they are
     /// used up: a later start goes on above them.
@@ -91,6 +92,9 @@ pub struct StreamIngest {
     /// If there are several ways to come in.
     ways: Option<Ways>,
     defined: PipelineDef,
+    pace: Pace,
+    /// The definition has changed, and may not be told yet.
+    untold: bool,
     events: std::collections::VecDeque<StreamEvent>,
 }
 
@@ -152,6 +156,8 @@ impl StreamIngest {
             maker: None,
             ways: None,
             defined,
+            pace: Pace::default(),
+            untold: false,
             events: std::collections::VecDeque::new(),
         };
         stream.defined = stream.definition();
@@ -220,24 +226,25 @@ impl StreamIngest {
             self.ask_no_sooner(layer, from);
         }
         let Some(ingest) = self.layers.get_mut(layer) else { return Ok(()) };
-        let before = (ingest.size(), ingest.profile(), ingest.counters().accepted);
+        let described = |layer: &LayerIngest| (layer.size(), layer.profile(), layer.scalability());
+        let (before, accepted) = (described(ingest), ingest.counters().accepted);
         let asked = ingest.asked();
         let taken = ingest.handle_datagram(now, port, from, datagram, &mut self.shift);
         let asks = ingest.asked() != asked;
-        if ingest.counters().accepted != before.2 && !made {
+        if ingest.counters().accepted != accepted && !made {
             self.heard = Some(now.mono);
             // No other broadcaster can have been heard while it holds the ports.
             if let (Some(hold), Via::Broadcaster) = (&mut self.feed, via) {
                 hold.heard = now.mono;
             }
         }
-        let changed = (ingest.size(), ingest.profile()) != (before.0, before.1);
+        let changed = described(ingest) != before;
         if asks {
             self.ask_together(now);
         }
         // The definition first: who hears that the stream is live can describe it.
         if changed {
-            self.redefine();
+            self.redefine(now.mono);
         }
         self.update_live(now.mono);
         taken
@@ -250,7 +257,7 @@ impl StreamIngest {
             layer.handle_timeout(now, &mut self.shift);
         }
         self.ask_together(now);
-        self.redefine();
+        self.redefine(now.mono);
         self.update_live(now.mono);
     }
 
@@ -370,8 +377,9 @@ impl StreamIngest {
     /// When to call [`StreamIngest::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Mono> {
         let off_air = self.heard.filter(|_| self.live).map(|h| h.after(OFF_AIR_AFTER));
+        let redefinition = self.untold.then(|| self.pace.at());
         let layers = self.layers.iter().filter_map(LayerIngest::poll_timeout);
-        layers.chain(off_air).chain(self.choice_timeout()).min()
+        layers.chain(off_air).chain(redefinition).chain(self.choice_timeout()).min()
     }
 
     /// Counters of every layer: track, number of the layer within it, SSRC, counters.
@@ -411,7 +419,7 @@ impl StreamIngest {
                         width: l.size().map(|s| s.0),
                         height: l.size().map(|s| s.1),
                         bitrate: None,
-                        scalability: None,
+                        scalability: l.scalability(),
                     })
                     .collect(),
             }
@@ -424,9 +432,11 @@ impl StreamIngest {
         }
     }
 
-    fn redefine(&mut self) {
+    fn redefine(&mut self, now: Mono) {
         let definition = self.definition();
-        if definition.tracks != self.defined.tracks {
+        let changed = definition.tracks != self.defined.tracks;
+        self.untold = changed && !self.pace.take(now);
+        if changed && !self.untold {
             self.defined = definition.clone();
             self.events.push_back(StreamEvent::Defined(definition));
         }

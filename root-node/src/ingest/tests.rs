@@ -1,9 +1,12 @@
 //! Tests of ingest: `steps` drains the core after each event and names everything that comes out;
-//! `feeds` has sources within the process; `choice` and `standby` several of which one is on air; `made` has layers made of others; `properties` feeds random sizes and random bytes.
+//! `feeds` has sources within the process; `choice` and `standby` several of which one is on air; `made`
+//! has layers made of others; `layers` looks at layers within one encoding; `properties` feeds random sizes
+//! and random bytes.
 
 mod choice;
 mod codecs;
 mod feeds;
+mod layers;
 mod made;
 mod properties;
 mod sockets;

@@ -68,7 +68,8 @@ pub fn inspect(payload: &[u8]) -> Result<Info, DropReason> {
         )),
         _ => None,
     };
-    Ok(Info { key, discardable: d.discardable, temporal: d.temporal, size, profile: None })
+    let Descriptor { discardable, temporal, .. } = d;
+    Ok(Info { key, discardable, temporal, size, ..Info::default() })
 }
 
 /// The payload as a part of its partition. VP8 does not say where a partition ends: the marker

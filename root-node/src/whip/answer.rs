@@ -1,7 +1,7 @@
 //! Writes the answer: what was agreed, our credentials and all our candidates, for nobody gathers more
 //! of them later (RFC 9725 section 4.3.2).
 
-use super::offer::Credentials;
+use super::offer::{Credentials, MIXED};
 use super::plan::{Line, Plan};
 use relay_node::config::candidates::Candidate;
 use relay_node::webrtc::ice::{ICE_OPTIONS, write_candidates};
@@ -77,6 +77,9 @@ fn section(out: &mut String, line: &Line, ours: &Ours<'_>) -> std::fmt::Result {
             "a=rtpmap:{rtx} rtx/{}\r\na=fmtp:{rtx} apt={payload_type}\r\n",
             codec.clock_rate
         )?;
+    }
+    if section.mixed {
+        write!(out, "a={MIXED}\r\n")?;
     }
     for (extension, id) in &section.extensions {
         write!(out, "a=extmap:{id} {}\r\n", extension.uri())?;

@@ -12,6 +12,8 @@ use rtc_sdp::description::common::Attribute;
 use rtc_sdp::description::media::MediaDescription;
 use soleil_protocol::pipeline::MediaKind;
 
+/// The attribute for header extensions of both kinds in one stream (RFC 8285 section 6).
+pub(super) const MIXED: &str = "extmap-allow-mixed";
 /// Simulcast layers that are looked at.
 const MAX_RIDS: usize = 16;
 
@@ -51,11 +53,18 @@ pub enum Extension {
     RepairedRid,
     /// The transport-wide number of draft-holmer-rmcat-transport-wide-cc-extensions-01.
     TransportCc,
+    /// The dependency descriptor (AV1 RTP payload specification, appendix A).
+    DependencyDescriptor,
 }
 
 impl Extension {
-    const ALL: [Extension; 4] =
-        [Extension::Mid, Extension::Rid, Extension::RepairedRid, Extension::TransportCc];
+    const ALL: [Extension; 5] = [
+        Extension::Mid,
+        Extension::Rid,
+        Extension::RepairedRid,
+        Extension::TransportCc,
+        Extension::DependencyDescriptor,
+    ];
 
     /// Its URI.
     pub fn uri(self) -> &'static str {
@@ -65,6 +74,9 @@ impl Extension {
             Extension::RepairedRid => "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
             Extension::TransportCc => {
                 "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+            }
+            Extension::DependencyDescriptor => {
+                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
             }
         }
     }
@@ -125,6 +137,9 @@ pub struct Section {
     pub extensions: Vec<(Extension, u8)>,
     /// Simulcast layers in the order of `a=simulcast` (RFC 8853).
     pub rids: Vec<String>,
+    /// Header extensions may have two-byte headers among those with one (RFC 8285 section 6): a
+    /// dependency descriptor with its structure needs them.
+    pub mixed: bool,
     /// Reduced-size RTCP.
     pub rtcp_rsize: bool,
     /// Which SSRC repairs which, where the offer says it (RFC 5576 `FID`): media, repair.
@@ -155,7 +170,8 @@ impl Offer {
         }
         let mut sections: Vec<Section> = Vec::new();
         for description in media {
-            let section = section(description, tagged)?;
+            let mut section = section(description, tagged)?;
+            section.mixed |= sdp.attributes.iter().any(|a| a.key == MIXED);
             if sections.iter().any(|s| s.kind == section.kind) {
                 let kind = if section.kind == MediaKind::Audio { "audio" } else { "video" };
                 return Err(unacceptable(format!("more than one {kind} section")));
@@ -238,6 +254,7 @@ fn section(md: &MediaDescription, tagged: &MediaDescription) -> Result<Section, 
         codecs: codecs(md),
         extensions: known(&md.attributes),
         rids: rids(&md.attributes),
+        mixed: md.has_attribute(MIXED),
         rtcp_rsize: md.has_attribute("rtcp-rsize"),
         repairs: repairs(&md.attributes),
     })

@@ -7,6 +7,7 @@
 
 use super::offer::Extension;
 use super::plan::{Line, Plan};
+use crate::ingest::rtp::{DEPENDENCY_DESCRIPTOR, TWO_BYTE_PROFILE};
 use bytes::{BufMut, Bytes, BytesMut};
 use rtc::interceptor::{
     Interceptor, NackGeneratorBuilder, Packet, RTCPFeedback, RTPHeaderExtension,
@@ -158,7 +159,7 @@ impl Tap {
     }
 
     /// A packet of a layer, or one that was resent and is now what it was; `None` if it is neither.
-    fn media(&mut self, mut packet: rtp::Packet) -> Option<(rtp::Packet, usize, u8)> {
+    fn media(&mut self, mut packet: rtp::Packet) -> Option<(rtp::Packet, Media)> {
         let (line, layer) = match self.role(&packet.header)? {
             Role::Media { line, layer } => (line, layer),
             Role::Repair { line, of } => {
@@ -177,8 +178,8 @@ impl Tap {
         if packet.header.payload_type != line.codec.payload_type {
             return None;
         }
-        let out = line.payload_type;
-        Some((packet, layer, out))
+        let bytes = datagram(&packet, line);
+        Some((packet, Media { layer, bytes }))
     }
 
     fn found(&self) -> std::sync::MutexGuard<'_, Found> {
@@ -207,15 +208,29 @@ fn describe(line: &Line, ssrc: u32) -> StreamInfo {
     }
 }
 
-/// The packet as a plain sender would send it: no extensions, the stream's payload type.
-fn datagram(packet: &rtp::Packet, payload_type: u8) -> Bytes {
+/// The packet as a plain sender would send it, with the stream's payload type; of its extensions the
+/// dependency descriptor is left, under the id that the ingest knows.
+fn datagram(packet: &rtp::Packet, line: &Line) -> Bytes {
     let header = &packet.header;
-    let mut out = BytesMut::with_capacity(12 + packet.payload.len());
-    out.put_u8(0x80);
-    out.put_u8(payload_type | if header.marker { 0x80 } else { 0 });
+    let descriptor = line.extension(Extension::DependencyDescriptor);
+    let descriptor = descriptor.and_then(|id| header.get_extension(id)).unwrap_or_default();
+    let mut out = BytesMut::with_capacity(20 + descriptor.len() + packet.payload.len());
+    // One that is not there, or longer than a two-byte header can say, is left away.
+    let described = u8::try_from(descriptor.len()).ok().filter(|length| *length > 0);
+    out.put_u8(if described.is_some() { 0x90 } else { 0x80 });
+    out.put_u8(line.payload_type | if header.marker { 0x80 } else { 0 });
     out.put_u16(header.sequence_number);
     out.put_u32(header.timestamp);
     out.put_u32(header.ssrc);
+    if let Some(length) = described {
+        // RFC 8285 section 4.3: id and length, padded to whole words.
+        let words = (2 + u16::from(length)).div_ceil(4);
+        out.put_u16(TWO_BYTE_PROFILE);
+        out.put_u16(words);
+        out.put_slice(&[DEPENDENCY_DESCRIPTOR, length]);
+        out.put_slice(&descriptor);
+        out.put_bytes(0, usize::from(4 * words - 2 - u16::from(length)));
+    }
     out.put_slice(&packet.payload);
     out.freeze()
 }
@@ -242,14 +257,13 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     fn handle_read(&mut self, mut message: TaggedPacket) -> Result<(), Error> {
         match &mut message.message.packet {
             Packet::Rtp(packet) => {
-                if let Some((media, layer, payload_type)) = self.media(packet.clone()) {
-                    let bytes = datagram(&media, payload_type);
+                if let Some((whole, media)) = self.media(packet.clone()) {
                     let mut found = self.found();
                     found.heard = Some(message.now);
-                    found.push(Media { layer, bytes });
+                    found.push(media);
                     drop(found);
                     // As what it is it fills the hole that was asked about.
-                    *packet = media;
+                    *packet = whole;
                 }
             }
             Packet::Rtcp(packets) => {

@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use soleil_protocol::PipelineId;
-use soleil_protocol::pipeline::{Codec, MediaKind, Track};
+use soleil_protocol::pipeline::{Codec, Layer, MediaKind, Track};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -87,6 +87,9 @@ pub struct LayerOut {
     width: Option<u32>,
     height: Option<u32>,
     bitrate: Option<u64>,
+    /// The layers within it, by the name of their scalability mode (W3C webrtc-svc), if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scalability: Option<String>,
 }
 
 /// All streams, by number.
@@ -191,18 +194,20 @@ pub(super) fn viewers(view: &RootView, id: PipelineId) -> u64 {
 }
 
 fn track(track: &Track) -> TrackOut {
-    let layers = track
-        .layers
-        .iter()
-        .map(|l| LayerOut { width: l.width, height: l.height, bitrate: l.bitrate })
-        .collect();
+    let layer = |layer: &Layer| LayerOut {
+        width: layer.width,
+        height: layer.height,
+        bitrate: layer.bitrate,
+        scalability: layer.scalability.map(|mode| mode.to_string()),
+    };
+    let layers = track.layers.iter().map(layer).collect();
     let codec = track.codec.name().to_owned();
     TrackOut { name: track.name.clone(), kind: kind(track.codec), codec, layers }
 }
 
 /// The tracks of a stream that the tree does not have at present.
 fn defined(definition: &Definition) -> Vec<TrackOut> {
-    let none = LayerOut { width: None, height: None, bitrate: None };
+    let none = LayerOut { width: None, height: None, bitrate: None, scalability: None };
     let of = |track: &crate::streams::TrackDefinition| TrackOut {
         name: track.name.clone(),
         kind: Codec::from_name(&track.codec).map_or("video", kind),

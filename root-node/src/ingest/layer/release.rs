@@ -62,13 +62,15 @@ impl LayerIngest {
             self.outlet.counters.key_frames += 1;
             self.feedback.key_frame_came();
         }
-        self.size = info.size.or(self.size);
+        let descriptor = held.descriptor.as_deref();
+        let standing = self.scalable.take(held.timestamp, key, &info, descriptor);
+        self.size = self.scalable.size().or(info.size).or(self.size);
         self.profile = info.profile.or(self.profile);
         let meta = Meta {
             timestamp,
             capture,
-            marks: (if info.discardable { FrameMarks::DISCARDABLE } else { 0 })
-                | (info.temporal & 0x07),
+            marks: (if standing.discardable { FrameMarks::DISCARDABLE } else { 0 })
+                | (standing.temporal & 0x07),
             key,
         };
         if let Err(reason) = self.send(&held.payload, held.marker, meta) {

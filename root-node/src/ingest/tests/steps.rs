@@ -295,6 +295,11 @@ fn timestamps_go_on_over_jumps_and_wraps() {
 }
 
 pub(super) fn demo() -> StreamIngest {
+    demo_of(Codec::H264)
+}
+
+/// With another picture.
+pub(super) fn demo_of(codec: Codec) -> StreamIngest {
     let track = |name: &str, codec, payload_type, clock_rate, channels| TrackSpec {
         name: name.to_owned(),
         codec,
@@ -305,10 +310,8 @@ pub(super) fn demo() -> StreamIngest {
         layers: 1,
         made: 0,
     };
-    let tracks = vec![
-        track("video", Codec::H264, 96, 90_000, 0),
-        track("audio", Codec::Opus, 111, 48_000, 2),
-    ];
+    let tracks =
+        vec![track("video", codec, 96, 90_000, 0), track("audio", Codec::Opus, 111, 48_000, 2)];
     let mut next = 10;
     let mut random = || {
         next += 1;

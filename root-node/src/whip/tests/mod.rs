@@ -234,6 +234,8 @@ pub(super) fn offer(layers: &[&str]) -> String {
          a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r\n\
          a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n\
          a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+         a=extmap:8 https://aomediacodec.github.io/av1-rtp-spec/\
+         #dependency-descriptor-rtp-header-extension\r\n\
          a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
          a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n\
          a=sendonly\r\na=msid:s v\r\na=rtcp-mux\r\na=rtcp-rsize\r\na=rtpmap:96 VP8/90000\r\n\

@@ -1,10 +1,13 @@
 //! Descriptions, times and streams one by one, without a network.
 
-use super::super::offer::{Credentials, Offer, OfferError};
+use super::super::answer::{Ours, answer};
+use super::super::offer::{Credentials, Extension, Offer, OfferError};
 use super::super::plan::Plan;
 use super::super::session::{CONNECT_TIME, Certificate, End, SILENCE_TIME, Session};
 use super::super::tap::{Found, Media, Tap};
 use super::*;
+use crate::ingest;
+use crate::ingest::rtp::{DEPENDENCY_DESCRIPTOR, TWO_BYTE_PROFILE};
 use ring::hmac;
 use rtc::interceptor::{AttributedPacket, Packet, TaggedPacket};
 use rtc::rtcp::sender_report::SenderReport;
@@ -18,6 +21,7 @@ use std::time::Instant;
 const MID: u8 = 4;
 const RID: u8 = 10;
 const REPAIRED_RID: u8 = 11;
+const DESCRIPTOR: u8 = 8;
 
 fn planned(offer: &str) -> Result<Plan, OfferError> {
     Plan::new(&Offer::parse(offer)?, &tracks())
@@ -119,6 +123,68 @@ fn layers_are_told_apart_by_rid_and_keep_their_ssrc() {
     rig.rtp(1, 96, 11, &[7], &[]);
     assert_eq!(rig.out(), [(0, 6, 100, 50, vec![6])]);
     assert_eq!(rig.found.lock().unwrap().ssrcs.get(&0), Some(&6));
+}
+
+/// A packet of layer `h` with this dependency descriptor, in an extension block of this profile.
+fn described(profile: u16, descriptor: &[u8]) -> rtp::Packet {
+    let mut header = rtp::Header {
+        version: 2,
+        payload_type: 96,
+        ssrc: 1,
+        extension: true,
+        extension_profile: profile,
+        ..Default::default()
+    };
+    for (id, value) in [(MID, &b"1"[..]), (RID, b"h"), (DESCRIPTOR, descriptor)] {
+        header.set_extension(id, Bytes::copy_from_slice(value)).unwrap();
+    }
+    rtp::Packet { header, payload: Bytes::from_static(&[0x55]) }
+}
+
+#[test]
+fn the_dependency_descriptor_reaches_the_ingest() {
+    const ONE_BYTE_PROFILE: u16 = 0xbede;
+    let mut rig = Rig::new(&["h", "m", "l"]);
+    let long: Vec<u8> = (1..=255).collect();
+    let all = [
+        (ONE_BYTE_PROFILE, &long[..3]),
+        (TWO_BYTE_PROFILE, &long[..17]),
+        (TWO_BYTE_PROFILE, &long),
+    ];
+    for (profile, descriptor) in all {
+        rig.give(Packet::Rtp(described(profile, descriptor)));
+        let media = rig.found.lock().unwrap().queue.pop_front().unwrap();
+        let view = ingest::rtp::parse(&media.bytes).unwrap();
+        assert_eq!(view.element(DEPENDENCY_DESCRIPTOR), Some(descriptor));
+        // Nothing else of the header goes on, and the payload is whole.
+        assert_eq!((view.element(MID), view.element(RID)), (None, None));
+        assert_eq!(
+            (view.payload, media.bytes.len()),
+            (&[0x55][..], 17 + (2 + descriptor.len()).next_multiple_of(4))
+        );
+    }
+    rig.rtp(1, 96, 10, &[1], &[(DESCRIPTOR, "")]);
+    let media = rig.found.lock().unwrap().queue.pop_front().unwrap();
+    assert_eq!(media.bytes.len(), 13, "an empty one is none");
+}
+
+#[test]
+fn descriptors_need_what_is_agreed_on() {
+    let ours = |offer: &str| {
+        let plan = planned(offer).unwrap();
+        let ice = Credentials::new("abcd", "0123456789012345678901").unwrap();
+        let ours = Ours { ice: &ice, fingerprint: "sha-256 00", addresses: &[], session: 1 };
+        answer(&plan, &ours).unwrap()
+    };
+    let uri = Extension::DependencyDescriptor.uri();
+    let offered = offer(&[]);
+    let answer = ours(&offered);
+    assert_eq!(answer.matches(&format!("a=extmap:8 {uri}\r\n")).count(), 1, "{answer}");
+    // Once for each section, for the whole session offers it.
+    assert_eq!(answer.matches("a=extmap-allow-mixed\r\n").count(), 2, "{answer}");
+    let without = offered.replace("a=extmap-allow-mixed\r\n", "").replace(uri, "urn:other");
+    let answer = ours(&without);
+    assert!(!answer.contains("extmap-allow-mixed") && !answer.contains(uri), "{answer}");
 }
 
 #[test]
