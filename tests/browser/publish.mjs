@@ -18,6 +18,8 @@ const { values, positionals } = parseArgs({
     token: { type: 'string' },
     codec: { type: 'string', default: 'H264' },
     layers: { type: 'string', default: '1' },
+    mode: { type: 'string' },
+    bitrate: { type: 'string', default: '1500' },
     width: { type: 'string', default: '640' },
     height: { type: 'string', default: '360' },
     fps: { type: 'string', default: '30' },
@@ -27,14 +29,14 @@ const { values, positionals } = parseArgs({
 });
 if (positionals.length !== 1) {
   console.error(
-    'usage: publish.mjs URL [--token TOKEN] [--codec H264] [--layers 1] [--width 640] [--height 360] [--fps 30] [--devices] [--grain]',
+    'usage: publish.mjs URL [--token TOKEN] [--codec H264] [--layers 1] [--mode L1T3] [--bitrate 1500] [--width 640] [--height 360] [--fps 30] [--devices] [--grain]',
   );
   process.exit(64);
 }
 
 // Runs in the page.
 async function publish(WHIPClient, drawn, options) {
-  const { url, token, codec, layers, width, height, fps, devices } = options;
+  const { url, token, codec, layers, mode, bitrate, width, height, fps, devices } = options;
   const stream = devices
     ? await navigator.mediaDevices.getUserMedia({
         video: { width, height, frameRate: fps },
@@ -48,7 +50,7 @@ async function publish(WHIPClient, drawn, options) {
   const video = peer.addTransceiver(picture, {
     direction: 'sendonly',
     streams: [stream],
-    sendEncodings: layers > 1 ? encodings : [{ maxBitrate: 1_500_000 }],
+    sendEncodings: layers > 1 ? encodings : [{ maxBitrate: bitrate, scalabilityMode: mode }],
   });
   const { codecs } = RTCRtpSender.getCapabilities('video');
   const wanted = (c) => [`video/${codec}`, 'video/rtx'].includes(c.mimeType);
@@ -84,6 +86,8 @@ const options = {
   token: values.token,
   codec: values.codec,
   layers: Number(values.layers),
+  mode: values.mode,
+  bitrate: Number(values.bitrate) * 1000,
   width: Number(values.width),
   height: Number(values.height),
   fps: Number(values.fps),

@@ -3,9 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use serde_json::Value;
 use soleil_tests::browser;
 use soleil_tests::emulator::LinkConfig;
-use soleil_tests::harness::{Options, Stream, Tree};
+use soleil_tests::harness::{Options, PUBLISH_TOKEN, Stream, Tree};
+use soleil_tests::http;
+use soleil_tests::wait::until;
+use std::time::Duration;
 
 /// In three layers: the upper one has half of the frames and more than a third of the bytes.
 const LAYERED: [&str; 8] =
@@ -50,5 +54,67 @@ fn a_narrow_link_gets_the_lower_layers_whole() {
     assert_eq!(seen.frames.backwards, 0, "{line}");
     assert!(connection.plis.unwrap() <= 1, "it found holes: {line}");
     source.stop().unwrap();
+    assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
+}
+
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Of each codec.
+const SHORT: u64 = 6;
+/// Small enough that a busy machine encodes and decodes it all.
+const MODE: [&str; 11] = [
+    "--mode",
+    "L1T3",
+    "--grain",
+    "--bitrate",
+    "300",
+    "--width",
+    "320",
+    "--height",
+    "180",
+    "--fps",
+    "15",
+];
+/// As narrow for that.
+const NARROWER: LinkConfig = LinkConfig { rate_bps: 330_000, queue_bytes: 20_000, ..NARROW };
+
+/// The mode that the root has found the picture in.
+fn mode(tree: &Tree, stream: &str) -> Option<String> {
+    let answer = http::get(&format!("{}/api/v1/streams/{stream}", tree.http())).unwrap();
+    let stream: Value = serde_json::from_str(&answer.text()).unwrap();
+    stream["tracks"][0]["layers"][0]["scalability"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn layers_of_a_browsers_encoding_are_recognised_and_the_upper_one_is_spared() {
+    let codecs = [("nine", "VP9"), ("one", "AV1")];
+    let mut tree = Tree::start(&Options {
+        relays: 0,
+        streams: codecs.map(|(name, codec)| Stream { name: name.into(), codec }).into(),
+        viewer_hop: Some(NARROWER),
+        ..Options::default()
+    })
+    .unwrap();
+    for (name, codec) in codecs {
+        let url = tree.whip_url(name);
+        let arguments = [&["--codec", codec][..], &MODE].concat();
+        let publisher = browser::publish(&url, PUBLISH_TOKEN, &arguments).unwrap();
+        until("the mode", LIMIT, || mode(&tree, name).as_deref() == Some("L1T3"));
+        let thinned = || tree.leaves[0].metrics().sum("soleil_leaf_thinned_total", &[]);
+        let before = thinned();
+        let seen = browser::watch(&tree.watch_url(name), SHORT).unwrap();
+        let (line, times) = (&seen.line, thinned() - before);
+        println!("{codec}, thinned {times} times: {line}");
+        assert!(seen.ok, "{line}");
+        assert!(times >= 1.0, "all layers were sent: {line}");
+        let connection = seen.connection.as_ref().unwrap();
+        assert_eq!(connection.video_codec, Some(format!("video/{codec}")), "{line}");
+        // Without the upper layer 7.5 pictures come in a second: what is there is decoded, and nothing is
+        // asked for.
+        assert!(seen.frames.decoded >= SHORT * 3, "{line}");
+        assert_eq!(seen.frames.backwards, 0, "{line}");
+        assert!(connection.plis.unwrap() <= 1, "it found holes: {line}");
+        publisher.stop().unwrap();
+    }
     assert!(tree.complaints().is_empty(), "{:?}", tree.complaints());
 }
