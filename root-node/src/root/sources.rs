@@ -24,7 +24,13 @@ pub(super) fn entries(config: &Config, sources: &Sources) -> anyhow::Result<Vec<
         let section = stream.and_then(|s| s.source.get(source.number));
         let Some(section) = section.filter(|s| s.kind == SourceKind::Rtmp) else { continue };
         let secret = section.secret().map_err(|(key, what)| anyhow::anyhow!("{key}: {what}"))?;
-        entries.extend(secret.map(|key| Entry { key, source }));
+        let (stream, number, table) = (source.stream, source.number, sources.clone());
+        let name = stream.clone();
+        let find = move || {
+            let mut all = table.all().into_iter();
+            all.find(|s| s.stream == name && s.number == number)
+        };
+        entries.extend(secret.map(|key| Entry { key, stream, source: Box::new(find) }));
     }
     Ok(entries)
 }

@@ -38,12 +38,19 @@ const MAX_PENDING: usize = 8 << 20;
 const PIECE: usize = 16 * 1024;
 
 /// A stream that can be published to.
-#[derive(Debug)]
 pub struct Entry {
     /// Its stream key.
     pub key: Secret,
-    /// Its source.
-    pub source: SourceHandle,
+    /// Its name.
+    pub stream: String,
+    /// Finds its source of now: it is another one when the stream has begun again.
+    pub source: Box<dyn Fn() -> Option<SourceHandle> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
 /// Why a publisher is sent away.
@@ -194,10 +201,12 @@ impl<'a> Connection<'a> {
                 // A stream may have two such sources: the key tells which.
                 let entry = self.entries(&app).find(|e| same(&e.key.0, &stream_key));
                 let entry = entry.ok_or(Refused::Key)?;
-                let stream = entry.source.stream.clone();
-                let free = entry.source.status.borrow().state == State::Waiting;
+                let stream = &entry.stream;
+                // A stream that does not run has nobody who could take it.
+                let source = (entry.source)().ok_or(Refused::Worker)?;
+                let free = source.status.borrow().state == State::Waiting;
                 let (feeder, media) = feed();
-                if !free || self.publishing.is_some() || !entry.source.publish(media) {
+                if !free || self.publishing.is_some() || !source.publish(media) {
                     return Err(Refused::Busy);
                 }
                 tracing::info!(peer = %self.peer, %stream, "RTMP: a publisher begins");
@@ -220,7 +229,7 @@ impl<'a> Connection<'a> {
     /// Who may be meant by an address' path.
     fn entries(&self, app: &str) -> impl Iterator<Item = &'a Entry> + use<'a> {
         let name = app.split('?').next().unwrap_or_default().trim_matches('/').to_owned();
-        self.entries.iter().filter(move |e| e.source.stream == name)
+        self.entries.iter().filter(move |e| e.stream == name)
     }
 }
 

@@ -8,7 +8,7 @@ use super::ports::Ports;
 use super::run::{Prepared, Running, Surroundings};
 use super::source::{self, SourceDefinition, SourceRequest};
 use super::{Definition, Refused};
-use crate::config::{IngestSection, MAX_STREAMS, StreamSection};
+use crate::config::{IngestSection, MAX_STREAMS, SourceSection, StreamSection};
 use crate::core::api::RootView;
 use crate::ingest::driver::IngestHandle;
 use crate::ladder::status::LadderStatus;
@@ -68,6 +68,8 @@ struct Entry {
     id: PipelineId,
     origin: Origin,
     definition: Definition,
+    /// Those of the configuration, with their secrets.
+    sources: Vec<SourceSection>,
     created: Option<Millis>,
     state: State,
     running: Option<Running>,
@@ -151,6 +153,7 @@ impl Registry {
                 id: running.handle.id,
                 origin: Origin::Configuration,
                 definition,
+                sources: section.source,
                 created: None,
                 state: State::Running,
                 running: Some(running),
@@ -167,6 +170,7 @@ impl Registry {
                 id: store.stream_id(&name, None)?,
                 origin: Origin::Api,
                 definition: stored.definition,
+                sources: Vec::new(),
                 created: Some(stored.created),
                 state: State::Stopped,
                 running: None,

@@ -36,7 +36,12 @@ async fn server(stop: &CancellationToken) -> (SocketAddr, crate::sources::driver
     let source = start(source, clock, stop.clone()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let entry = Entry { key: Secret("secret".into()), source: source.clone() };
+    let kept = source.clone();
+    let entry = Entry {
+        key: Secret("secret".into()),
+        stream: "push".into(),
+        source: Box::new(move || Some(kept.clone())),
+    };
     tokio::spawn(serve(listener, vec![entry], clock, stop.clone()));
     (address, source)
 }

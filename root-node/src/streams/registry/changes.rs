@@ -48,6 +48,7 @@ impl Registry {
             id,
             origin: Origin::Api,
             definition,
+            sources: Vec::new(),
             created: Some(now.millis()),
             state: State::Stopped,
             running: None,
@@ -187,15 +188,19 @@ impl Registry {
     /// Starts the ingest and waits until the tree has the stream.
     pub(super) async fn run(self: &Arc<Self>, name: &str) -> Result<(), Refused> {
         let info = self.get(name).ok_or(Refused::Unknown)?;
-        let others = {
+        let (others, configured) = {
             let entries = self.read();
-            addresses(entries.iter().filter(|(other, _)| *other != name))
+            let others = addresses(entries.iter().filter(|(other, _)| *other != name));
+            (others, entries.get(name).map(|entry| entry.sources.clone()).unwrap_or_default())
         };
         let (store, clock, files) = (self.store.clone(), self.around.clock, self.files.clone());
         let own = name.to_owned();
         let ready = blocking(move || {
             let definition = &info.definition;
-            let sources = source::open(&store, files.as_deref(), &own, &definition.sources)?;
+            let sources = match info.origin {
+                Origin::Configuration => configured,
+                Origin::Api => source::open(&store, files.as_deref(), &own, &definition.sources)?,
+            };
             Prepared::new(&store, clock, &own, info.id, definition, &others, &sources)
         });
         let running = match ready.await {

@@ -1,6 +1,7 @@
 //! Streams that begin, or fall over, in the middle of something.
 
 use super::*;
+use crate::sources::status::State as SourceState;
 use crate::whip::http::{Found, Streams};
 use soleil_protocol::pipeline::Codec;
 
@@ -99,6 +100,8 @@ async fn a_configured_stream_whose_ingest_falls_over_comes_back_on_its_port() {
     section.track.retain(|track| track.codec == Codec::Opus);
     // As for a source, whose worker knows the port from the start.
     section.track[0].ports = vec![0];
+    let source = "kind = \"rtmp\"\nsecret = \"battery-staple\"";
+    section.source = vec![toml::from_str(source).unwrap()];
     let b = Bench::start(dir.path(), &[section]);
     tokio::spawn(b.registry.clone().mend());
     let first = b.registry.get("demo").unwrap().ingest.unwrap();
@@ -113,6 +116,8 @@ async fn a_configured_stream_whose_ingest_falls_over_comes_back_on_its_port() {
     assert!(said[1].starts_with("remove 1: ") && said[2..] == ["define 1"], "{said:?}");
     let again = b.registry.get("demo").unwrap().ingest.unwrap();
     assert_eq!((&again.ports, b.ssrcs(again.id)), (&first.ports, ssrcs));
+    let sources = b.registry.get("demo").unwrap().sources.unwrap().sources;
+    assert_eq!((sources.len(), sources[0].status.borrow().state), (1, SourceState::Waiting));
     b.sound(&again);
     let mut packets = b.tree.packets.subscribe();
     tokio::time::timeout(LIMIT, packets.wait_for(|count| *count == 1)).await.unwrap().unwrap();
