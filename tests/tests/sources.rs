@@ -116,6 +116,46 @@ fn a_file_with_b_frames_and_aac_becomes_what_browsers_play_round_after_round() {
     assert_eq!(said.last().map(String::as_str), Some("\"end\""));
 }
 
+#[test]
+fn sound_has_no_holes_where_the_input_counts_in_milliseconds() {
+    let directory = tempfile::tempdir().unwrap();
+    let (clip, flv) = (directory.path().join("clip.mp4"), directory.path().join("clip.flv"));
+    write_clip(&clip, CLIP).unwrap();
+    // FLV is what RTMP carries.
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "warning", "-nostdin", "-i"]).arg(&clip).args(["-c", "copy"]).arg(&flv);
+    assert!(ffmpeg.status().unwrap().success());
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let job = serde_json::json!({
+        "input": {"file": {"path": flv, "repeat": false}},
+        "tracks": [{"name": "audio", "make": "opus", "payload_type": 111,
+                    "layers": [format!("127.0.0.1:{port}")]}],
+        "convert": [],
+    });
+    let mut worker = Command::new(binary("root-node").unwrap())
+        .arg("source-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = worker.stdin.take().unwrap();
+    writeln!(stdin, "{job}").unwrap();
+    let (mut buffer, mut times) = ([0; 2000], Vec::new());
+    while times.len() < CLIP as usize {
+        let n = socket.recv(&mut buffer).unwrap();
+        if n > 12 && buffer[1] & 0x7f == 111 {
+            times.push(u32::from_be_bytes(buffer[4..8].try_into().unwrap()));
+        }
+    }
+    drop(stdin);
+    until("its end", DEADLINE, || worker.try_wait().unwrap().is_some());
+    // 20 ms each, by the clock of the sound (RFC 7587 section 4.1).
+    let steps: Vec<u32> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    assert_eq!(steps, vec![960; times.len() - 1]);
+}
+
 /// Whether an RTP packet begins a key frame: an SPS stands in front of each (RFC 6184).
 fn begins_key_frame(packet: &[u8]) -> bool {
     const STAP_A: u8 = 24;

@@ -100,7 +100,11 @@ const VP8: &[(&str, Settings)] = &[(
     ],
 )];
 
-const OPUS: &[(&str, Settings)] = &[("opusenc", &[("bitrate", "128000"), ("frame-size", "20")])];
+/// Times are counted by samples, as long as those of the input are within 40 ms of that: FLV tells whole
+/// milliseconds, which are 21 or 22 of them for a frame of AAC, and a player would hear each of these
+/// differences as a hole or as too much.
+const OPUS: &[(&str, Settings)] =
+    &[("opusenc", &[("bitrate", "128000"), ("frame-size", "20"), ("perfect-timestamp", "true")])];
 
 /// Makes the best encoder that works.
 ///
