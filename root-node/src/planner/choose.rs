@@ -87,15 +87,19 @@ impl Planner {
         })
     }
 
-    /// Whether a relay for which there is no place is taken by a root that is full, one at a time and for as
-    /// long as it takes: a leaf can go below it. Leaves that have failed over to the root may have
-    /// filled it, and without relays nobody would ever leave.
+    /// Whether a relay for which there is no place is taken by a root that is full, for as long as it takes: a
+    /// leaf can go below it. Leaves that have failed over to the root may have filled it, and without
+    /// a relay nobody would ever leave. Where one has a place, or is on its way, its places are
+    /// waited for.
     pub fn makes_room(&self, id: &NodeId) -> bool {
         let Some(ix) = self.ix(id) else { return false };
+        if self.entries.iter().any(|entry| entry.slots > 0 && entry.parent.is_some()) {
+            return false;
+        }
         let root = &self.entries[ROOT];
         let leaf = |child: &Ix| !self.grows(*child);
         let full = root.used() == root.slots && root.children.iter().any(leaf);
-        full && root.usable() && self.entries[ix].slots > 1 && self.entries[ix].parent != Some(ROOT)
+        full && root.usable() && self.entries[ix].slots > 1
     }
 
     /// The best candidate of one depth.
