@@ -134,6 +134,38 @@ test('a server in trouble is tried again', async () => {
   assert.match(await status(viewer), /^No picture yet\. The server has trouble/);
 });
 
+test('says that it plays only once there is a picture to be seen', async () => {
+  const context = await browser.newContext();
+  try {
+    const page = await context.newPage();
+    // Frames are decoded, but none has come to the element, and no callback tells of any.
+    await page.addInitScript(() => {
+      const { prototype } = HTMLVideoElement;
+      delete prototype.requestVideoFrameCallback;
+      const { get } = Object.getOwnPropertyDescriptor(prototype, 'videoWidth');
+      window.blind = true;
+      Object.defineProperty(prototype, 'videoWidth', {
+        get() {
+          return window.blind ? 0 : get.call(this);
+        },
+      });
+    });
+    await page.goto(`${tree.url}/watch/demo`);
+    const decoded = () =>
+      page.evaluate(async () => {
+        const report = (await window.soleil?.peerConnection?.getStats()) ?? new Map();
+        return [...report.values()].some((entry) => entry.framesDecoded > 5);
+      });
+    const deadline = Date.now() + 10_000;
+    while (!(await decoded())) assert.ok(Date.now() < deadline, 'frames are decoded');
+    assert.equal(await page.evaluate(() => window.soleil.phase), 'connecting');
+    await page.evaluate(() => (window.blind = false));
+    await phase({ page }, 'playing');
+  } finally {
+    await context.close();
+  }
+});
+
 test('a source that pauses is waited for on the same session', async () => {
   const viewer = await open('/watch/demo');
   await phase(viewer, 'playing');

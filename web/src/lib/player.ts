@@ -12,7 +12,7 @@ import {
   type Delay,
 } from './delay';
 import { Session } from './session';
-import { figures, LOSS_WINDOW_MS, type Figures } from './stats';
+import { figures, LOSS_WINDOW_MS, type Figures, type Sample } from './stats';
 
 /** What the page shows. */
 export interface Snapshot {
@@ -198,12 +198,20 @@ export class Player {
       this.#buffer.note(session.samples);
       session.setBuffer(this.#buffer.ms);
     }
-    // A page that nobody sees may decode nothing; then packets tell that all is well.
-    const seen = document.visibilityState === 'visible' && sample.video !== null;
-    const count = seen
-      ? (sample.video?.frames ?? 0)
-      : (sample.video?.received ?? 0) + (sample.audio?.received ?? 0);
+    const count = this.#count(session, sample);
     this.#feed({ type: 'progress', id: session.id, count });
+  }
+
+  /** What rises while all is well (see `PlayerEvent`). */
+  #count(session: Session, { video, audio }: Sample): number {
+    // A page that nobody sees may decode nothing; then packets tell that all is well. Where there is
+    // a picture to be seen, sound alone is not enough.
+    if (document.visibilityState !== 'visible' || session.stream.getVideoTracks().length === 0) {
+      return (video?.received ?? 0) + (audio?.received ?? 0);
+    }
+    // A frame is decoded some time before it is shown, and the first may miss the element.
+    if (session === this.#shown && this.video.videoWidth === 0) return 0;
+    return video?.frames ?? 0;
   }
 
   /** Notes the first frame at once, and how old frames are. */
