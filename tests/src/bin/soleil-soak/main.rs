@@ -2,6 +2,7 @@
 //! again and again, and the longest time without a new frame at any viewer is measured each time.
 //! `make soak` prints the tables that docs/failover.md shows.
 
+mod machine;
 mod scene;
 
 use anyhow::{Context, ensure};
@@ -73,6 +74,7 @@ impl Results {
             ("before", self.sorted(|r| r.before_ms)),
             ("after", self.sorted(|r| r.gap_ms)),
             ("while it was mended", self.sorted(|r| r.mending_ms)),
+            ("threads woke too late by", self.sorted(|r| r.late_ms)),
         ];
         for (what, all) in lines {
             let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| percentile(&all, share));
@@ -104,11 +106,13 @@ fn main() -> anyhow::Result<()> {
             Ok(row) => {
                 let seconds = clock.now().mono.0 / 1_000_000;
                 eprintln!(
-                    "{n}/{} at {seconds} s: gap {:.0} ms (before {:.0}, {} viewers), lost {} packets, {} frames, {} sessions",
+                    "{n}/{} at {seconds} s: gap {:.0} ms (before {:.0}, {} viewers; machine {:.0} late, {:.0} stolen), lost {} packets, {} frames, {} sessions",
                     a.times,
                     row.gap_ms,
                     row.before_ms,
                     row.stood,
+                    row.late_ms,
+                    row.stolen_ms,
                     row.lost,
                     row.broken,
                     row.sessions

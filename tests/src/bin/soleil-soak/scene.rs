@@ -1,5 +1,6 @@
 //! A tree on air with its viewers, what happens to one of its nodes, and what the viewers notice.
 
+use crate::machine::{Held, Machine};
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -28,6 +29,8 @@ const MAX_UNEVEN: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
+    /// Nothing: what pictures do on this machine by themselves.
+    Nothing,
     /// SIGKILL of a relay: its connections break.
     Kill,
     /// SIGSTOP of a relay for three seconds: no connection breaks, nothing comes.
@@ -60,7 +63,7 @@ impl Event {
             Event::Stop | Event::Blackhole => 350.0,
             // The relay has to notice, and to be believed.
             Event::Uplink => 450.0,
-            Event::Drain | Event::Move | Event::Subtree => before_ms + FRAME_MS,
+            Event::Nothing | Event::Drain | Event::Move | Event::Subtree => before_ms + FRAME_MS,
             Event::Root => 1_000.0,
         }
     }
@@ -87,6 +90,9 @@ pub struct Row {
     pub broken: u64,
     /// Viewers whose session ended.
     pub sessions: u64,
+    /// The machine's part: see `machine::Held`.
+    pub late_ms: f64,
+    pub stolen_ms: f64,
 }
 
 /// A tree on air.
@@ -99,6 +105,7 @@ pub struct Scene {
     pub uneven: usize,
     /// What the viewers had after the last event.
     last: Option<Report>,
+    machine: Machine,
     _source: Broadcast,
 }
 
@@ -133,7 +140,17 @@ impl Scene {
         if let Err(report) = viewers.wait(DEADLINE, |r| r.with_picture() == count) {
             bail!("not all viewers have a picture:\n{report}");
         }
-        Ok(Self { tree, viewers, count, events: 0, uneven: 0, last: None, _source: source })
+        let machine = Machine::start()?;
+        Ok(Self {
+            tree,
+            viewers,
+            count,
+            events: 0,
+            uneven: 0,
+            last: None,
+            machine,
+            _source: source,
+        })
     }
 
     /// Everybody is in the tree, and each leaf has a backup that is ready.
@@ -194,7 +211,7 @@ impl Scene {
             ensure!(self.uneven <= MAX_UNEVEN, "frames come too unevenly, or over no relay");
         };
         self.viewers.mark();
-        let after = self.happen(event, busiest)?;
+        let (after, held) = self.happen(event, busiest)?;
         // What is mended from now on is the next row's.
         self.viewers.mark();
         self.events += 1;
@@ -215,6 +232,8 @@ impl Scene {
             lost: lost(&after) - lost(&before),
             broken: after.video.broken_frames - before.video.broken_frames,
             sessions: after.failed as u64 + (self.count - after.connected) as u64,
+            late_ms: held.late_ms,
+            stolen_ms: held.stolen_ms,
         })
     }
 
@@ -224,6 +243,7 @@ impl Scene {
         self.viewers.mark();
         let before = self.watch()?;
         let keys: Vec<_> = before.each.iter().map(|v| (v.id, v.video.key_frames)).collect();
+        self.machine.held();
         self.tree.root.process.kill();
         // The first relay has no backup above it; another may have gone over to it.
         let missed = holds_within(DEADLINE, || !self.tree.relays[0].is_ready());
@@ -236,6 +256,7 @@ impl Scene {
         let took = self.tree.root.logged_ago("stream is on air: true");
         let Ok(after) = back else { bail!("not all have a picture again") };
         let took = took.context("the stream is not on air")?;
+        let held = self.machine.held();
         self.viewers.mark();
         self.watch()?;
         Ok(Row {
@@ -247,12 +268,16 @@ impl Scene {
             lost: after.video.lost + after.audio.lost - before.video.lost - before.audio.lost,
             broken: after.video.broken_frames - before.video.broken_frames,
             sessions: after.failed as u64 + (self.count - after.connected) as u64,
+            late_ms: held.late_ms,
+            stolen_ms: held.stolen_ms,
         })
     }
 
     /// Makes the event happen, watches, and mends what was broken.
-    fn happen(&mut self, event: Event, relay: usize) -> anyhow::Result<Report> {
+    fn happen(&mut self, event: Event, relay: usize) -> anyhow::Result<(Report, Held)> {
+        self.machine.held();
         match event {
+            Event::Nothing => {}
             Event::Kill => self.tree.relays[relay].process.kill(),
             Event::Stop => self.tree.relays[relay].process.freeze(true),
             Event::Blackhole => self.tree.black_hole(relay, true),
@@ -266,6 +291,7 @@ impl Scene {
             Event::Root => bail!("the root has an event of its own"),
         }
         let after = self.watch()?;
+        let held = self.machine.held();
         match event {
             Event::Uplink => {
                 self.tree.cut_off(relay, false);
@@ -281,9 +307,11 @@ impl Scene {
                 ensure!(ended, "relay-{} does not end", relay + 1);
                 self.tree.start_relay_again(relay)?;
             }
-            Event::Move | Event::Subtree | Event::Root => self.are_in_place(event)?,
+            Event::Nothing | Event::Move | Event::Subtree | Event::Root => {
+                self.are_in_place(event)?;
+            }
         }
-        Ok(after)
+        Ok((after, held))
     }
 
     /// Moves a node from one of the first two relays to the other.

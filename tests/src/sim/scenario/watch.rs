@@ -358,13 +358,21 @@ impl Watch {
         }
     }
 
-    /// Most moves in a minute.
+    /// Most moves in a minute. Where nobody watched for longer, as many less as there were seconds more: so
+    /// many are granted in that time.
     fn moves_in_a_minute(&self) -> u64 {
-        let of = |i: usize| self.samples.get(i).map_or(0, |s| s.moves);
-        (0..self.samples.len())
-            .map(|end| of(end) - end.checked_sub(60).map_or(0, of))
-            .max()
-            .unwrap_or_default()
+        const MINUTE: f64 = 60.0;
+        let mut since = 0;
+        let in_a_minute = |(end, sample): (usize, &Sample)| {
+            while since < end && self.samples[since + 1].at <= sample.at - MINUTE {
+                since += 1;
+            }
+            let first = &self.samples[since];
+            // A cast saturates: what is shorter than a minute grants nothing.
+            let granted = (sample.at - first.at - MINUTE).ceil() as u64;
+            (sample.moves - first.moves).saturating_sub(granted)
+        };
+        self.samples.iter().enumerate().map(in_a_minute).max().unwrap_or_default()
     }
 
     /// Puts everything together.
