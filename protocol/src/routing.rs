@@ -129,7 +129,7 @@ fn may_speak(
         (_, None) => true,
         (Arrival::Child(_), Some(Address::Root)) => false,
         (Arrival::Child(child), Some(Address::Node(id))) => {
-            id == child || (to.is_some() && place.below.next_hop(id) == Some(child))
+            id == child || (to.is_some() && place.below.is_behind(child, id))
         }
         // The root is above us: whether it is the parent itself, it alone can know.
         (Arrival::Parent(_), Some(Address::Root)) => !place.root,

@@ -12,6 +12,9 @@
 //! below a node that moved this is not needed, since an entry only counts if its parent is
 //! routed the same way.
 //!
+//! A child whose media path is not open yet is *hidden*: it and what it announces are kept apart, and
+//! ways stay as they are, for it may go back to where it was. [`SubtreeTable::show`] makes them count.
+//!
 //! A child that lies about its subtree can draw its neighbours' messages to itself: the threat
 //! model counts nodes with a certificate as insiders.
 
@@ -39,6 +42,8 @@ struct Link {
     incarnation: Incarnation,
     /// The nodes whose route leads over this link.
     nodes: BTreeSet<NodeId>,
+    /// What it has announced, as long as it is hidden.
+    hidden: Option<Box<SubtreeTable>>,
 }
 
 /// What a CHILDSUPDATE changed.
@@ -47,8 +52,8 @@ pub struct Applied {
     /// To be passed on to the parent (see [`ChildsUpdate::split`]); may be empty.
     pub forward: ChildsUpdate,
     /// Entries that were not believed: this node itself, the child itself, a parent that nobody
-    /// knows, or more than [`MAX_DESCENDANTS`] nodes, by their number or by the
-    /// weight that they claim.
+    /// knows, or more than [`MAX_DESCENDANTS`] nodes (and as many hidden ones), by their number or
+    /// by the weight that they claim.
     pub refused: usize,
 }
 
@@ -95,10 +100,18 @@ impl SubtreeTable {
 
     /// Nodes behind a child, itself included: the thesis' weight p. 0 if it is no child.
     pub fn weight(&self, child: &NodeId) -> u32 {
-        self.links.get(child).map_or(0, |link| link.nodes.len() as u32)
+        let hidden = |link: &Link| link.hidden.as_ref().map(|hidden| hidden.len());
+        self.links.get(child).map_or(0, |link| hidden(link).unwrap_or(link.nodes.len()) as u32)
     }
 
-    /// Nodes behind a child, itself included.
+    /// Whether a child may speak for a node: it is behind it, or would be if it were not hidden.
+    pub fn is_behind(&self, child: &NodeId, id: &NodeId) -> bool {
+        let hidden = self.links.get(child).and_then(|link| link.hidden.as_ref());
+        self.next_hop(id) == Some(child)
+            || hidden.is_some_and(|table| table.routes.contains_key(id))
+    }
+
+    /// Nodes behind a child that is not hidden, itself included.
     pub fn behind(&self, child: &NodeId) -> impl Iterator<Item = &NodeId> {
         self.links.get(child).into_iter().flat_map(|link| link.nodes.iter())
     }
@@ -130,6 +143,53 @@ impl SubtreeTable {
         Some(ChildsUpdate { added: vec![entry], removed })
     }
 
+    /// As [`SubtreeTable::attach`], for a child that is hidden until [`SubtreeTable::show`]: nothing but
+    /// what was behind it before is to be passed on.
+    pub fn attach_hidden(
+        &mut self,
+        me: &NodeId,
+        child: &NodeId,
+        incarnation: Incarnation,
+    ) -> Option<ChildsUpdate> {
+        let stale = self.incarnation(child).is_some_and(|known| known > incarnation);
+        let mut hidden = Self::new();
+        if stale || self.hidden_len() >= MAX_DESCENDANTS {
+            return None;
+        }
+        hidden.attach(me, child, incarnation)?;
+        let gone = self.links.remove(child).map_or_else(BTreeSet::new, |link| link.nodes);
+        let removed = self.forget(gone);
+        let hidden = Some(Box::new(hidden));
+        self.links.insert(child.clone(), Link { incarnation, nodes: BTreeSet::new(), hidden });
+        Some(ChildsUpdate { added: Vec::new(), removed })
+    }
+
+    /// A hidden child counts from now on, with all that it has announced. Gives what to pass on: nothing if it
+    /// was not hidden, or is elsewhere by now.
+    pub fn show(&mut self, me: &NodeId, child: &NodeId) -> ChildsUpdate {
+        let link = self.links.get_mut(child);
+        let Some((incarnation, hidden)) =
+            link.and_then(|link| Some((link.incarnation, link.hidden.take()?)))
+        else {
+            return ChildsUpdate::default();
+        };
+        if self.incarnation(child).is_some_and(|known| known > incarnation) {
+            return ChildsUpdate::default();
+        }
+        let mut added = hidden.snapshot(me).added;
+        let below = added.split_off(added.len().min(1));
+        let route = Route { via: child.clone(), parent: me.clone(), incarnation };
+        self.learn(child, route);
+        let update = ChildsUpdate { added: below, removed: Vec::new() };
+        added.extend(self.apply(me, child, &update).forward.added);
+        ChildsUpdate { added, removed: Vec::new() }
+    }
+
+    /// Nodes that hidden children have announced, themselves included.
+    fn hidden_len(&self) -> usize {
+        self.links.values().filter_map(|link| link.hidden.as_ref()).map(|hidden| hidden.len()).sum()
+    }
+
     /// A child's link is gone, with everybody whose route still leads over it. Gives what to pass
     /// on. Does nothing if a newer incarnation of the child has attached meanwhile.
     pub fn detach(&mut self, child: &NodeId, incarnation: Incarnation) -> ChildsUpdate {
@@ -144,8 +204,16 @@ impl SubtreeTable {
     /// Merges a child's CHILDSUPDATE. Does nothing if there is no such child.
     pub fn apply(&mut self, me: &NodeId, child: &NodeId, update: &ChildsUpdate) -> Applied {
         let mut applied = Applied::default();
-        if !self.links.contains_key(child) {
+        let room = MAX_DESCENDANTS.saturating_sub(self.hidden_len());
+        let Some(link) = self.links.get_mut(child) else {
             applied.refused = update.added.len() + update.removed.len();
+            return applied;
+        };
+        if let Some(hidden) = &mut link.hidden {
+            applied.refused = match update.added.len() <= room {
+                true => hidden.apply(me, child, update).refused,
+                false => update.added.len(),
+            };
             return applied;
         }
         let mut gone = BTreeSet::new();

@@ -231,3 +231,58 @@ fn a_snapshot_has_parents_first_and_weights() {
         snapshot.added.iter().map(|c| (c.id.as_str(), c.parent.as_str(), c.weight)).collect();
     assert_eq!(rows, [("b", "me", 3), ("c", "me", 1), ("e", "b", 2), ("f", "e", 1)]);
 }
+
+#[test]
+fn a_hidden_child_changes_no_way_until_it_is_shown() {
+    let (me, b, c, d) = (id("me"), id("b"), id("c"), id("d"));
+    let mut table = table();
+    let nothing = Some(ChildsUpdate::default());
+    assert_eq!(table.attach_hidden(&me, &d, Incarnation(1)), nothing);
+    assert_eq!(table.attach_hidden(&me, &id("e"), Incarnation(2)), nothing, "it was behind b");
+    let news = added(&[child("f", 1, "e"), child("g", 1, "f"), child("y", 1, "stranger")]);
+    let applied = table.apply(&me, &id("e"), &news);
+    assert_eq!((applied.forward, applied.refused), (ChildsUpdate::default(), 1));
+    let hops = |table: &SubtreeTable| {
+        ["d", "e", "f", "g"].map(|name| table.next_hop(&id(name)).map(ToString::to_string))
+    };
+    let way = |name: &str| Some(name.to_owned());
+    assert_eq!(hops(&table), [None, way("b"), way("b"), None]);
+    assert_eq!((table.weight(&id("e")), table.len()), (3, 4));
+    let speaks = |via: &NodeId| table.is_behind(via, &id("f"));
+    assert_eq!((speaks(&b), speaks(&id("e")), speaks(&c)), (true, true, false), "on both ways");
+    // It goes back.
+    let mut back = table.clone();
+    assert!(back.detach(&id("e"), Incarnation(2)).is_empty());
+    assert_eq!(hops(&back), hops(&table));
+    // It stays.
+    let shown = table.show(&me, &id("e"));
+    let whole = Child { weight: 3, ..child("e", 2, "me") };
+    let below = [Child { weight: 2, ..child("f", 1, "e") }, child("g", 1, "f")];
+    assert_eq!(shown, added(&[&[whole], &below[..]].concat()));
+    assert_eq!(hops(&table), [None, way("e"), way("e"), way("e")]);
+    assert_eq!((table.weight(&b), table.weight(&id("e"))), (1, 3));
+    assert!(table.show(&me, &id("e")).is_empty(), "once");
+    // One that is elsewhere by now is not shown any more.
+    table.apply(&me, &c, &added(&[child("d", 9, "c")]));
+    assert!(table.show(&me, &d).is_empty());
+    assert_eq!(table.next_hop(&d), Some(&c));
+    assert_eq!(table.attach_hidden(&me, &d, Incarnation(8)), None, "an older incarnation");
+}
+
+#[test]
+fn what_is_hidden_is_bounded_too() {
+    let me = id("me");
+    let mut table = table();
+    for name in ["x", "y"] {
+        table.attach_hidden(&me, &id(name), Incarnation(1)).expect("new");
+    }
+    let many = |parent: &str, count: usize| {
+        let all = (0..count).map(|n| child(&format!("{parent}{n}"), 1, parent));
+        added(&all.collect::<Vec<_>>())
+    };
+    assert_eq!(table.apply(&me, &id("x"), &many("x", MAX_DESCENDANTS - 10)).refused, 0);
+    assert_eq!(table.apply(&me, &id("y"), &many("y", 9)).refused, 9, "there are eight places");
+    assert_eq!(table.apply(&me, &id("y"), &many("y", 8)).refused, 0);
+    assert_eq!(table.attach_hidden(&me, &id("z"), Incarnation(1)), None);
+    assert_eq!(table.len(), 4);
+}

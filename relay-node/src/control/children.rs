@@ -12,7 +12,7 @@ use super::upcall::Upcall;
 use crate::media::api::{HopLink, PeerSide, PlaneCommand};
 use crate::refusals::Refusal;
 use rand::Rng;
-use soleil_protocol::message::{Bye, Child, ChildsUpdate, ErrorCode, Hello, WARM_VERSION};
+use soleil_protocol::message::{Bye, ChildsUpdate, ErrorCode, Hello, WARM_VERSION};
 use soleil_protocol::{Address, Body, Incarnation, LinkId, Message, NodeId, Rank, Role};
 
 /// Why a HELLO makes no child: for the metric, for the ERROR, for people.
@@ -146,18 +146,19 @@ impl NodeCore {
         if holder.is_some() && holder != self.links.child(id) && holder != self.links.reserved(id) {
             return no_ticket(Refusal::Ticket, "the media link is another child's");
         }
-        self.check_place(id, claims.incarnation, claims.backup, hello.warm)?;
+        self.check_place(id, claims.incarnation, claims.backup, hello)?;
         Ok((claims, nonce))
     }
 
-    /// What must hold for a node to hang below this one, now or (`warm`) some day.
+    /// What must hold for a node to hang below this one, now or (with a `warm` HELLO) some day.
     fn check_place(
         &self,
         id: &NodeId,
         incarnation: Incarnation,
         rank: Option<Rank>,
-        warm: bool,
+        hello: &Hello,
     ) -> Result<(), Refused> {
+        let warm = hello.warm;
         if self.removed.contains(id, incarnation) {
             return no(ErrorCode::Unauthorized, "the root has removed this node");
         }
@@ -172,7 +173,8 @@ impl NodeCore {
             return no(ErrorCode::Malformed, "a parent is not its child's backup");
         }
         // The root has one more for whom its plan has sent there: a relay that makes room.
-        let more = u32::from(self.is_root() && rank.is_none());
+        let grows = hello.role != Some(Role::Leaf);
+        let more = u32::from(self.is_root() && rank.is_none() && grows);
         let room = self.params.capacity.children.saturating_add(more);
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let (known, taken) = if warm {
@@ -222,7 +224,7 @@ impl NodeCore {
             let text = "this HELLO makes no child";
             return self.refuse_and_close(conn, message, ErrorCode::Malformed, text);
         }
-        if let Err(refused) = self.check_place(child, incarnation, rank, false) {
+        if let Err(refused) = self.check_place(child, incarnation, rank, hello) {
             return self.refuse_child(conn, message, refused);
         }
         let Some(update) = self.make_child(conn, child, incarnation) else { return };
@@ -249,12 +251,11 @@ impl NodeCore {
             self.lose(old, "came back on another connection");
         }
         let me = self.id().clone();
-        let Some(mut update) = self.table.attach(&me, child, incarnation) else {
+        // It is shown when its media path opens: no viewer is sent where no media arrive.
+        let Some(update) = self.table.attach_hidden(&me, child, incarnation) else {
             self.lose(conn, "no room in the routing table");
             return None;
         };
-        // It is shown when its media path opens: no viewer is sent where no media arrive.
-        update.added.clear();
         self.links.adopt(conn, child.clone());
         Some(update)
     }
@@ -301,21 +302,9 @@ impl NodeCore {
         if std::mem::replace(&mut link.shown, true) {
             return;
         }
-        let mut update = if self.table.behind(&child).eq([&child]) {
-            // Nearly always: a whole tree is not looked through for each joiner of a storm.
-            let (id, incarnation) = (child.clone(), link.incarnation);
-            let entry = Child { id, incarnation, parent: self.id().clone(), weight: 1 };
-            ChildsUpdate { added: vec![entry], removed: Vec::new() }
-        } else {
-            self.table.snapshot(self.id())
-        };
-        update.added.retain(|entry| self.table.next_hop(&entry.id) == Some(&child));
+        let me = self.id().clone();
+        let update = self.table.show(&me, &child);
         self.report_below(update);
-    }
-
-    fn is_shown(&self, child: &NodeId) -> bool {
-        let conn = self.links.child(child);
-        conn.and_then(|conn| self.links.get(conn)).is_some_and(|link| link.shown)
     }
 
     /// Events of the plane may get lost in a flood: its report says which children's media paths
@@ -351,11 +340,7 @@ impl NodeCore {
             self.refuse_as(Some(Refusal::Loop), conn, message, ErrorCode::Internal, text);
             return self.lose(conn, text);
         }
-        let mut applied = self.table.apply(&me, &child, update);
-        if !self.is_shown(&child) {
-            // Said with the child itself. Who is gone is gone in any case.
-            applied.forward.added.clear();
-        }
+        let applied = self.table.apply(&me, &child, update);
         self.report_below(applied.forward);
         if applied.refused > 0 {
             let text = format!("{} entries are not believed", applied.refused);
@@ -383,9 +368,7 @@ impl NodeCore {
 
     /// Tells a new parent of the whole subtree, as far as media get there.
     pub(super) fn announce_subtree(&mut self, parent: ConnId) {
-        let mut update = self.table.snapshot(self.id());
-        let hop = |id: &NodeId| self.table.next_hop(id);
-        update.added.retain(|entry| hop(&entry.id).is_some_and(|child| self.is_shown(child)));
+        let update = self.table.snapshot(self.id());
         self.send_update(parent, update);
     }
 

@@ -12,6 +12,12 @@ const NODES: usize = 6;
 enum Step {
     /// A node leaves its parent (if any) and attaches to another one.
     Move(usize, usize),
+    /// A node attaches to another parent, which hides it, and keeps the one that it has.
+    Try(usize, usize),
+    /// One that has tried another parent is shown there, and leaves the old one.
+    Stay(usize),
+    /// One that has tried another parent goes back.
+    GoBack(usize),
     /// A parent notices that one of its old links is dead.
     Notice(usize),
     /// A link delivers one message.
@@ -25,6 +31,8 @@ struct Link {
     queue: VecDeque<ChildsUpdate>,
     /// The child has left; the parent does not know yet.
     dead: bool,
+    /// The child only tries it.
+    tried: bool,
 }
 
 struct Tree {
@@ -46,7 +54,20 @@ impl Tree {
     }
 
     fn parent(&self, node: usize) -> Option<usize> {
-        self.links.iter().find(|l| l.child == node && !l.dead).map(|l| l.parent)
+        self.links.iter().find(|l| l.child == node && !l.dead && !l.tried).map(|l| l.parent)
+    }
+
+    /// Whether a way leads from a node up to another one, those that are only tried included.
+    fn reaches(&self, node: usize, above: usize) -> bool {
+        let mut up = self.links.iter().filter(|l| l.child == node && !l.dead);
+        node == above || up.any(|link| self.reaches(link.parent, above))
+    }
+
+    /// The nth link that is tried.
+    fn tried(&self, n: usize) -> Option<usize> {
+        let tried = |i: &usize| self.links[*i].tried && !self.links[*i].dead;
+        let tried: Vec<usize> = (0..self.links.len()).filter(tried).collect();
+        tried.get(n % tried.len().max(1)).copied()
     }
 
     fn is_below(&self, node: usize, above: usize) -> bool {
@@ -62,23 +83,37 @@ impl Tree {
 
     /// Sends up what a table's change has to tell.
     fn tell(&mut self, node: usize, update: ChildsUpdate) {
-        let link = self.links.iter_mut().find(|l| l.child == node && !l.dead);
-        if let Some(link) = link.filter(|_| !update.is_empty()) {
-            link.queue.push_back(update);
+        for link in self.links.iter_mut().filter(|l| l.child == node && !l.dead) {
+            if !update.is_empty() {
+                link.queue.push_back(update.clone());
+            }
         }
     }
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Move(node, parent) => self.attach(node, parent),
+            Step::Move(node, parent) => self.attach(node, parent, false),
+            Step::Try(node, parent) => {
+                let elsewhere = self.parent(node) != Some(parent);
+                if elsewhere && !self.links.iter().any(|l| l.child == node && l.tried && !l.dead) {
+                    self.attach(node, parent, true);
+                }
+            }
+            Step::Stay(n) => {
+                if let Some(index) = self.tried(n) {
+                    self.stay(index);
+                }
+            }
+            Step::GoBack(n) => {
+                if let Some(index) = self.tried(n) {
+                    self.links[index].dead = true;
+                }
+            }
             Step::Notice(n) => {
                 let dead: Vec<usize> =
                     (0..self.links.len()).filter(|&i| self.links[i].dead).collect();
                 if !dead.is_empty() {
-                    let link = self.links.remove(dead[n % dead.len()]);
-                    let (name, table) = (&self.names[link.child], &mut self.tables[link.parent]);
-                    let update = table.detach(name, link.incarnation);
-                    self.tell(link.parent, update);
+                    self.notice(dead[n % dead.len()]);
                 }
             }
             Step::Deliver(n) => {
@@ -91,20 +126,42 @@ impl Tree {
         }
     }
 
-    fn attach(&mut self, node: usize, parent: usize) {
-        if node == 0 || self.is_below(parent, node) {
+    fn notice(&mut self, index: usize) {
+        let link = self.links.remove(index);
+        let (name, table) = (&self.names[link.child], &mut self.tables[link.parent]);
+        let update = table.detach(name, link.incarnation);
+        self.tell(link.parent, update);
+    }
+
+    fn attach(&mut self, node: usize, parent: usize, tried: bool) {
+        if node == 0 || self.reaches(parent, node) {
             return;
         }
-        for link in self.links.iter_mut().filter(|l| l.child == node) {
+        for link in self.links.iter_mut().filter(|l| l.child == node && !tried) {
             link.dead = true;
         }
         self.incarnations[node] += 1;
         let incarnation = Incarnation(self.incarnations[node]);
         let (me, child) = (self.names[parent].clone(), self.names[node].clone());
-        let update = self.tables[parent].attach(&me, &child, incarnation);
+        let table = &mut self.tables[parent];
+        let update = match tried {
+            true => table.attach_hidden(&me, &child, incarnation),
+            false => table.attach(&me, &child, incarnation),
+        };
         self.tell(parent, update.expect("never older than what is known"));
         let queue = VecDeque::from([self.tables[node].snapshot(&child)]);
-        self.links.push(Link { child: node, parent, incarnation, queue, dead: false });
+        self.links.push(Link { child: node, parent, incarnation, queue, dead: false, tried });
+    }
+
+    fn stay(&mut self, index: usize) {
+        let (node, parent) = (self.links[index].child, self.links[index].parent);
+        for link in self.links.iter_mut().filter(|l| l.child == node && !l.tried) {
+            link.dead = true;
+        }
+        self.links[index].tried = false;
+        let (me, child) = (self.names[parent].clone(), self.names[node].clone());
+        let update = self.tables[parent].show(&me, &child);
+        self.tell(parent, update);
     }
 
     fn deliver(&mut self, index: usize) {
@@ -122,6 +179,9 @@ impl Tree {
     }
 
     fn settle(&mut self) {
+        while let Some(index) = self.tried(0) {
+            self.links[index].dead = true;
+        }
         while self.links.iter().any(|l| !l.queue.is_empty()) {
             self.step(Step::Deliver(0));
         }
@@ -161,6 +221,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..NODES, 0..NODES).prop_map(|(a, b)| Step::Move(a, b)),
         1 => any::<usize>().prop_map(Step::Notice),
         4 => any::<usize>().prop_map(Step::Deliver),
+        1 => (0..NODES, 0..NODES).prop_map(|(a, b)| Step::Try(a, b)),
+        1 => any::<usize>().prop_map(Step::Stay),
+        1 => any::<usize>().prop_map(Step::GoBack),
     ]
 }
 

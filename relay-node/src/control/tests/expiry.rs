@@ -6,8 +6,8 @@ use crate::control::limits::*;
 use soleil_protocol::message::*;
 use soleil_protocol::*;
 
-/// Lets time pass in steps of a second; neighbours answer every PING. What was said, without the
-/// clockwork.
+/// Lets time pass in steps of a second; neighbours answer every PING, and the root speaks now and then.
+/// What was said, without the clockwork.
 fn pass(rig: &mut Rig, seconds: u64) -> Vec<String> {
     let mut said = Vec::new();
     for _ in 0..seconds {
@@ -15,6 +15,9 @@ fn pass(rig: &mut Rig, seconds: u64) -> Vec<String> {
             if let Some(link) = rig.core.links.get_mut(conn) {
                 link.forgive();
             }
+        }
+        if rig.core.parent().is_some() {
+            rig.core.heard_root();
         }
         said.extend(Rig::quiet(rig.wait(SEC)));
     }
@@ -25,6 +28,7 @@ fn accept_until(rig: &mut Rig, conn: ConnId, name: &str, until: u64) {
     let peer = Peer::Node { id: id(name), key: [9; 32], until: Wall(until), token: None };
     rig.step(Event::Accepted { conn, peer, remote: "192.0.2.1:1".parse().unwrap() });
     rig.message(conn, child_hello(name, &format!("me {name} 1 20 9"), "me"));
+    rig.open(20);
     assert_eq!(rig.core.child_conn(&id(name)), Some(conn));
 }
 

@@ -15,6 +15,7 @@ fn a_stranger_becomes_a_child() {
         rig.message(CHILD, child_hello("c", "me c 1 20 9", "me")),
         ["add link 20 child", "10 hello me>c"]
     );
+    assert_eq!(rig.open(20), ["2 childsupdate me>- +c"]);
     assert_eq!(rig.step(Event::Closed(CHILD)), ["remove link 20", "2 childsupdate me>- -c/1"]);
     assert_eq!(rig.step(Event::Closed(CHILD)), [""; 0]);
 }

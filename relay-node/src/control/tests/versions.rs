@@ -95,7 +95,7 @@ fn a_child_of_version_1_is_a_child_whatever_else_it_says() {
     (hello.version, hello.warm) = (1, true);
     let said = rig.message(CHILD, message(Some("c"), Some("me"), Body::Hello(hello)));
     assert_eq!(said, ["add link 20 child", "10 hello me>c"]);
-    assert_eq!(rig.core.subtree().len(), 1);
+    assert_eq!(rig.open(20), ["2 childsupdate me>- +c"]);
 }
 
 #[test]
