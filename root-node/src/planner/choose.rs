@@ -2,7 +2,7 @@
 //!
 //! 0. What the operator has drawn comes before all of them ([`super::follow`]).
 //! 1. Hard: a parent can be reached, is no leaf, has a free slot, has arrived (and everybody above
-//!    it), is not about to leave and does not hang below the node.
+//!    it), is not about to leave and does not hang below the node. (One exception: [`Planner::makes_room`].)
 //! 2. The root is kept for relays: a leaf goes there only if no relay has room, and never takes its
 //!    last slot, nor the last one of the whole tree, or no relay could join and make room.
 //! 3. Leaves take what is kept for backups only when nothing else is left.
@@ -13,7 +13,7 @@
 //! 6. For leaves: a relay that serves leaves already, so that the others sleep.
 //! 7. The own region, the smaller load, the older node.
 
-use super::forest::{Ix, Planner, ROOT};
+use super::forest::{Entry, Ix, Planner, ROOT};
 use super::layers::OpenKey;
 use super::{ALIKE_MICROS, MAX_DEPTH};
 use soleil_protocol::NodeId;
@@ -87,18 +87,19 @@ impl Planner {
         })
     }
 
-    /// Whether a relay for which there is no place is taken by a root that is full, for as long as it takes: a
-    /// leaf can go below it. Leaves that have failed over to the root may have filled it, and without
-    /// a relay nobody would ever leave. Where one has a place, or is on its way, its places are
-    /// waited for.
+    /// Whether a relay for which there is no place is taken by a root that is full (or fuller: backups and
+    /// a demand that has grown do that), for as long as it takes: a leaf can go below it. Leaves that
+    /// have failed over to the root may have filled it, and without another relay nobody would ever
+    /// leave. Where a relay is on its way, its places are waited for.
     pub fn makes_room(&self, id: &NodeId) -> bool {
         let Some(ix) = self.ix(id) else { return false };
-        if self.entries.iter().any(|entry| entry.slots > 0 && entry.parent.is_some()) {
+        let comes = |entry: &Entry| entry.slots > 0 && entry.parent.is_some() && !entry.ready;
+        if self.entries.iter().any(comes) {
             return false;
         }
         let root = &self.entries[ROOT];
         let leaf = |child: &Ix| !self.grows(*child);
-        let full = root.used() == root.slots && root.children.iter().any(leaf);
+        let full = root.used() >= root.slots && root.children.iter().any(leaf);
         full && root.usable() && self.entries[ix].slots > 1
     }
 

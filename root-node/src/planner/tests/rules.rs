@@ -51,6 +51,53 @@ fn a_leaf_goes_from_the_root_when_a_relay_has_room() {
     assert_eq!(rig.moves(10), [""; 0]);
 }
 
+/// Puts a node where it has gone by itself, whatever the plan says.
+fn put(rig: &mut Rig, (name, role, slots): (&str, Role, u32), parent: &str, attached: bool) {
+    rig.serial += 1;
+    rig.planner.put(&node(name, role, slots, rig.serial));
+    let place = Place { parent: Some(&id(parent)), leg: None, attached };
+    rig.planner.place(&id(name), &place);
+}
+
+#[test]
+fn a_root_that_leaves_have_filled_takes_a_relay_that_makes_room() {
+    // A relay and its backup, the root, when another relay has died.
+    let full = |count: u32, relay: bool| {
+        let mut rig = Rig::new(2);
+        put(&mut rig, ("r1", Role::Relay, 2), "root", relay);
+        for leaf in ["a", "b"] {
+            put(&mut rig, (leaf, Role::Leaf, 0), "r1", relay);
+        }
+        for n in 1..count {
+            put(&mut rig, (&format!("leaf-{n}"), Role::Leaf, 0), "root", true);
+        }
+        rig.planner.put(&node("r2", Role::Relay, 4, 90));
+        rig
+    };
+    let takes = |rig: &Rig, name: &str| {
+        assert_eq!(rig.planner.choose(&id(name), None), None);
+        rig.planner.makes_room(&id(name))
+    };
+    assert!(takes(&full(2, true), "r2"));
+    assert!(takes(&full(6, true), "r2"), "it has more than it should");
+    assert!(!takes(&full(2, false), "r2"), "one is on its way, and brings places");
+    let mut rig = full(2, true);
+    rig.planner.put(&node("tiny", Role::Relay, 1, 91));
+    assert!(!takes(&rig, "tiny"), "no leaf and something more would go below it");
+    put(&mut rig, ("r2", Role::Relay, 4), "root", false);
+    rig.planner.put(&node("r3", Role::Relay, 4, 92));
+    assert!(!takes(&rig, "r3"), "one at a time");
+    put(&mut rig, ("r2", Role::Relay, 4), "root", true);
+    assert_eq!(rig.planner.choose(&id("r3"), None), Some(id("r2")));
+    assert_eq!(rig.moves(1), ["leaf-1: root to r2"], "and the root is rid of its leaf");
+    // Where there are relays only, none can make room.
+    let mut rig = Rig::new(1);
+    put(&mut rig, ("r1", Role::Relay, 1), "root", true);
+    put(&mut rig, ("a", Role::Leaf, 0), "r1", true);
+    rig.planner.put(&node("r2", Role::Relay, 4, 90));
+    assert!(!takes(&rig, "r2"));
+}
+
 #[test]
 fn egress_is_a_limit_once_the_demand_is_known() {
     let mut rig = Rig::new(4);
