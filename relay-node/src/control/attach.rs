@@ -34,7 +34,8 @@ pub(super) struct Uplink {
     pub(super) said: Option<Lack>,
     /// The root has not spoken to us for a while.
     pub(super) unheard: bool,
-    /// The root was asked for a place, and what it said is not known.
+    /// The root may count on another place than ours: what it said when it was asked for one is not known or
+    /// was of no avail, or it does not speak to us.
     pub(super) doubted: bool,
     /// How often it was asked since it last spoke to us, to be believed in the place that we have.
     pub(super) returns: u32,
@@ -244,8 +245,7 @@ impl NodeCore {
         let context = credential_context(self.id(), offer.link);
         let secret = self.vault.unwrap(&context, &offer.credential);
         let Some(secret) = secret.and_then(|s| <[u8; 32]>::try_from(s).ok()) else {
-            tracing::warn!(parent = %offer.id, "the hop credential can't be unwrapped");
-            return self.next_offer("the hop credential can't be unwrapped");
+            return self.not_to_be_had(&offer.id, "the hop credential can't be unwrapped");
         };
         let nonce = self.rng.random();
         let dial = self.next_dial();
@@ -259,24 +259,27 @@ impl NodeCore {
     /// The parent that we are going to is not to be had: the next offer, or the root again.
     pub(super) fn attempt_failed(&mut self, why: &str) {
         let Some(attempt) = &self.up.attempt else { return };
-        tracing::warn!(parent = %attempt.offer.id, why, "attach failed");
-        let text = format!("attach to {} failed: {why}", attempt.offer.id);
+        let parent = attempt.offer.id.clone();
         self.end_attempt(why);
+        self.not_to_be_had(&parent, why);
+    }
+
+    fn not_to_be_had(&mut self, parent: &NodeId, why: &str) {
+        tracing::warn!(%parent, why, "attach failed");
         let Some(conn) = self.parent_conn() else { return self.next_offer(why) };
         let asked = self.up.join.is_some();
         if asked
             && self.parent_is_cut_off()
-            && let Some(offer) = self.next_backup()
+            && let Some(offer) = self.next_elsewhere()
         {
             return self.attempt(offer);
         }
+        let text = format!("attach to {parent} failed: {why}");
         // A move: stay, and let the root know. If it was asked for the move it takes no news of where
         // we are, and is asked again.
         self.say_move_failed(conn, &text);
         self.end_join(why);
-        if asked {
-            self.doubt();
-        }
+        self.up.doubted |= asked;
         self.return_later();
         self.keep_warm();
     }
@@ -290,6 +293,16 @@ impl NodeCore {
             failed_type: "redirect".into(),
         };
         self.send(conn, Some(Address::Root), Body::Error(report));
+    }
+
+    /// The next backup that is not the parent.
+    fn next_elsewhere(&mut self) -> Option<ParentOffer> {
+        loop {
+            let offer = self.next_backup()?;
+            if self.parent() != Some(&offer.id) {
+                return Some(offer);
+            }
+        }
     }
 
     /// Without a parent: to the next backup, or else to the root.

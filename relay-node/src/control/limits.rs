@@ -120,8 +120,13 @@ pub const REPLAY_PAUSE: Duration = Duration::from_millis(500);
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// How long a leaf that the root does not ask for its statistics (every 2 s) is still ready: five
-/// questions. Longer than a link takes to be given up, so that a tree that heals goes unnoticed.
+/// questions. Longer than a link takes to be given up, so that a tree that heals goes unnoticed. A node
+/// that may have been lost sight of asks the root for a place after so long, if it has not spoken by then.
 pub const ROOT_SILENCE: Duration = Duration::from_secs(10);
+
+/// How long a relay that the root does not ask for its statistics (every 10 s) takes that for a pause:
+/// three questions, and half of one.
+pub const RELAY_SILENCE: Duration = Duration::from_secs(35);
 
 /// The longest pause, and half of it again, before a root that has not spoken to a node is asked once
 /// more for a place. The node has a parent, so there is no hurry.

@@ -340,7 +340,7 @@ impl NodeCore {
             Timer::Linger(pipeline) => self.on_linger(pipeline),
             Timer::PlayAgain(pipeline) => self.settle(pipeline),
             Timer::Silence => self.on_silence_timeout(),
-            Timer::Unheard => self.up.unheard = true,
+            Timer::Unheard => self.on_unheard(),
             Timer::CutOff => self.on_cut_off_timeout(),
             Timer::Look => self.on_look_timeout(),
             Timer::Grace => self.stop(),

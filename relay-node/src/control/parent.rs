@@ -4,7 +4,7 @@
 use super::NodeCore;
 use super::api::{Action, ConnId, Lack, PlaneReport};
 use super::attach::Parent;
-use super::limits::{OVERLAP, ROOT_SILENCE, SILENCE_MAX};
+use super::limits::{OVERLAP, RELAY_SILENCE, ROOT_SILENCE, SILENCE_MAX};
 use super::links::Use;
 use super::timers::Timer;
 use crate::media::api::PlaneCommand;
@@ -59,7 +59,8 @@ impl NodeCore {
         } else if !open(&self.up.parent) && !open(&self.up.old) {
             Some(Lack::Media)
         } else {
-            self.up.unheard.then_some(Lack::Root)
+            let leaf = self.params.role == Role::Leaf;
+            (self.up.unheard && leaf).then_some(Lack::Root)
         }
     }
 
@@ -72,9 +73,8 @@ impl NodeCore {
         }
     }
 
-    /// The root has spoken to this node, so those above know of it. It polls leaves, and only
-    /// those that it knows a way to: a leaf that hears nothing hangs in a part of the tree that
-    /// is cut off.
+    /// The root has spoken to this node, so those above know of it. It polls those that
+    /// it knows a way to: a leaf that hears nothing hangs in a part of the tree that is cut off.
     pub(super) fn heard_root(&mut self) {
         self.believed();
         self.trust_the_root();
@@ -83,8 +83,19 @@ impl NodeCore {
     /// The root is there, for a while.
     pub(super) fn trust_the_root(&mut self) {
         self.up.unheard = false;
-        if self.params.role == Role::Leaf {
-            self.timers.set(Timer::Unheard, self.now.mono.after(ROOT_SILENCE));
+        let silence = match self.params.role {
+            Role::Leaf => ROOT_SILENCE,
+            _ => RELAY_SILENCE,
+        };
+        self.timers.set(Timer::Unheard, self.now.mono.after(silence));
+    }
+
+    /// The root has not spoken to this node for too long. If nobody above says that it has no way to the
+    /// root, the root may have lost sight of us alone, and nothing else would ever tell it.
+    pub(super) fn on_unheard(&mut self) {
+        self.up.unheard = true;
+        if self.up.parent.as_ref().is_some_and(|p| p.open) && !self.parent_is_cut_off() {
+            self.doubt();
         }
     }
 

@@ -241,11 +241,16 @@ impl RootCore {
     /// The tree has changed.
     fn on_subtree(&mut self, update: ChildsUpdate) {
         let now = self.now.mono;
+        // Whoever is on the way to one of them gets nowhere.
+        let gone: BTreeSet<NodeId> = update.removed.iter().map(|(id, _)| id.clone()).collect();
         for (id, incarnation) in update.removed {
+            let to = self.tree.get(&id).and_then(|node| node.moving_to.clone());
+            let to = to.filter(|to| self.tree.is_attached(to) && !gone.contains(to));
             self.tree.change(&id, |node| {
                 if node.place == Place::Attached && node.incarnation <= incarnation {
                     node.lost = node.parent.take();
-                    node.parent = node.moving_to.take();
+                    node.moving_to = None;
+                    node.parent = to;
                     node.place = match node.parent {
                         Some(_) => Place::Pending { since: now },
                         None => Place::Away { since: now },

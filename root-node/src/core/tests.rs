@@ -4,6 +4,7 @@
 mod egress;
 mod epochs;
 mod joins;
+mod places;
 mod plans;
 mod restart;
 mod streams;

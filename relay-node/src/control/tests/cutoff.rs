@@ -245,7 +245,7 @@ fn nobody_is_asked_for_a_place_once_there_is_a_way_again() {
     let mut rig = asking();
     rig.step(cut_off(5, false));
     assert_eq!(rig.dialed(4, ConnId(9)), ["close 9"], "no HELLO: the root knows nothing of it");
-    assert_eq!(pass(&mut rig, 30_000 * MS), [""; 0]);
+    assert_eq!(pass(&mut rig, 15_000 * MS), [""; 0]);
     assert_eq!(rig.core.parent(), Some(&id("p")));
 }
 
@@ -269,9 +269,9 @@ fn an_answer_that_comes_when_there_is_a_way_again_is_followed_make_before_break(
     rig.dialed(4, ConnId(9));
     let said = rig.message(ConnId(9), answer());
     assert!(!said.iter().any(|s| s.contains("bye")), "{said:?}");
-    rig.dialed(6, ConnId(10));
-    let said = rig.message(ConnId(10), greeting("r", "me"));
-    assert_eq!(said, ["add link 8 parent", "close 9"]);
+    rig.dialed(6, ConnId(11));
+    let said = rig.message(ConnId(11), greeting("r", "me"));
+    assert_eq!(said, ["add link 8 parent", "close 9", "11 childsupdate me>- +c"]);
     rig.open(8);
     let said = Rig::quiet(rig.wait(500 * MS));
     assert!(said.contains(&"2 bye me>-".to_owned()), "{said:?}");
@@ -289,6 +289,20 @@ fn of_the_places_that_the_root_names_the_next_is_tried_while_the_parent_has_no_w
     let said = rig.step(failed(7));
     assert_eq!(said[0], "2 error me>^ internal redirect", "{said:?}");
     assert_eq!(rig.core.parent(), Some(&id("p")));
+    let refused = |rig: &mut Rig, first: ParentOffer| {
+        rig.dialed(4, ConnId(9));
+        let offers = vec![first, offer("p", 9), offer("s", 10)];
+        rig.message(ConnId(9), from_root(None, redirect(u64::MAX, offers)))
+    };
+    // The parent itself is no other place. (It may be named: its control link stands.)
+    let mut other = asking();
+    refused(&mut other, offer("r", 8));
+    assert_eq!(other.step(failed(6)), ["dial 7 s"]);
+    // A place whose secret makes no sense is none.
+    let mut other = asking();
+    let nonsense = pipeline::Wrapped { enc: b"another's".to_vec(), sealed: Vec::new() };
+    let said = refused(&mut other, ParentOffer { credential: nonsense, ..offer("r", 8) });
+    assert_eq!(said.last().unwrap(), "dial 6 s", "{said:?}");
     // The root counts on one of them.
     let said = pass(&mut rig, 10_100 * MS);
     assert!(said.iter().any(|s| s.ends_with(" root")), "{said:?}");
@@ -303,11 +317,12 @@ fn a_parent_that_the_answer_names_is_not_left_for_itself() {
     assert_eq!(said.last().unwrap(), "dial 6 p", "{said:?}");
     assert!(!said.iter().any(|s| s.contains("bye")), "{said:?}");
     assert_eq!(rig.lack, None);
-    rig.dialed(6, ConnId(10));
+    rig.dialed(6, ConnId(11));
     // It takes the new link in place of the old one, whichever end of that is heard of first.
     assert_eq!(rig.step(Event::Closed(PARENT)), ["remove link 5", "attached false"]);
-    let said = rig.message(ConnId(10), greeting("p", "me"));
-    assert_eq!(said, ["add link 8 parent", "close 9", "attached true"]);
+    let said = rig.message(ConnId(11), greeting("p", "me"));
+    let update = "11 childsupdate me>- +c";
+    assert_eq!(said, ["add link 8 parent", "close 9", update, "attached true"]);
     rig.open(8);
     assert_eq!((rig.core.parent(), rig.cut_off), (Some(&id("p")), false));
 }

@@ -108,6 +108,40 @@ fn an_offer_that_fails_is_followed_by_the_next_and_then_by_the_root() {
     assert_eq!(Rig::quiet(rig.wait(300 * MS)), ["dial 4 root"]);
 }
 
+/// Nobody above says that it has no way, and the root says nothing: it may not know that we are here.
+#[test]
+fn a_node_that_the_root_speaks_to_no_more_asks_for_a_place() {
+    for (role, silence) in [(Role::Leaf, 20), (Role::Relay, 45)] {
+        let mut rig = Rig::new(role, 2);
+        rig.step(Event::Timeout);
+        rig.dialed(1, ROOT_CONN);
+        rig.message(ROOT_CONN, from_root(None, redirect(u64::MAX, vec![offer("p", 5)])));
+        rig.dialed(2, PARENT);
+        rig.message(PARENT, greeting("p", "me"));
+        rig.open(5);
+        let seconds = |rig: &mut Rig, count: u64| -> Vec<String> {
+            let second = |_| {
+                rig.core.links.get_mut(PARENT).unwrap().forgive();
+                rig.wait(SEC).into_iter().filter(|said| said.starts_with("dial"))
+            };
+            (0..count).flat_map(second).collect()
+        };
+        let poll = Body::ReqFullStats(ReqFullStats { pipeline: None });
+        for _ in 0..3 {
+            rig.message(PARENT, from_root(Some("me"), poll.clone()));
+            assert_eq!(seconds(&mut rig, silence - 2), [""; 0], "{role}");
+        }
+        assert_eq!(seconds(&mut rig, 4), ["dial 3 root"], "{role}");
+        assert_eq!(rig.core.parent(), Some(&id("p")));
+        let failed = Event::DialFailed { dial: DialId(3), error: "down".into(), refused: false };
+        assert_eq!(rig.step(failed), [""; 0]);
+        assert_eq!(seconds(&mut rig, 15), [""; 0], "ever more seldom");
+        assert_eq!(seconds(&mut rig, 20), ["dial 4 root"]);
+        rig.message(PARENT, from_root(Some("me"), poll));
+        assert_eq!(seconds(&mut rig, silence - 2), [""; 0], "it speaks again");
+    }
+}
+
 #[test]
 fn answers_that_do_not_come_time_out() {
     let mut rig = Rig::new(Role::Relay, 2);
@@ -247,6 +281,7 @@ fn the_certificate_is_renewed_at_two_thirds_along_the_tree() {
     while rig.now.wall.0 < 2_400 * SEC {
         assert!(said.is_empty(), "too early at {}: {said:?}", rig.now.wall.0);
         rig.core.links.get_mut(PARENT).unwrap().forgive();
+        rig.core.heard_root();
         said = Rig::quiet(rig.wait(SEC));
     }
     assert_eq!(said, ["2 hello me>^"]);
