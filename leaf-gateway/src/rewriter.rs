@@ -201,6 +201,11 @@ impl Rewriter {
         self.next_out.checked_sub(1).map(|out| out as u16)
     }
 
+    /// The index behind the highest so far.
+    pub fn next_output(&self) -> PacketIndex {
+        PacketIndex(self.next_out)
+    }
+
     /// Whether the packet continues the present range (or fills a hole in it); otherwise the
     /// user calls [`begin`](Self::begin) with a packet that a decoder can start from.
     pub fn continues(&self, source: Source, index: PacketIndex) -> bool {

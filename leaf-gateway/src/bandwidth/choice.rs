@@ -25,6 +25,10 @@ const MAX_PENALTY: Duration = Duration::from_secs(120);
 /// A layer that was held for so long has proved that it fits.
 const PROOF: Duration = Duration::from_secs(60);
 
+/// Where less than this share of the present layer (1/100) gets through, none of its pictures does: the way
+/// is cleared for the lower layer's key frame.
+const HOLD_BELOW: u64 = 60;
+
 /// Below this share of the lowest layer (1/100), for so long, its picture would only take the sound
 /// with it.
 const PAUSE_BELOW: u64 = 50;
@@ -52,6 +56,8 @@ pub struct Decision {
     pub layer: usize,
     /// Leave out frames that no other frame needs.
     pub drop_discardable: bool,
+    /// Nothing more of the present layer: it would only stand in the lower one's way.
+    pub hold: bool,
     /// No picture for now: the link hardly carries the sound.
     pub paused: bool,
     /// What a probe would have to show for something better, bits per second.
@@ -164,7 +170,9 @@ impl Selector {
             Some(better) if now >= self.blocked_until => Some(with_margin(need(better))),
             _ => None,
         };
-        Decision { goal, ..self.decision(estimate < need(self.target)) }
+        let down = self.target > self.current;
+        let hold = down && estimate < need(self.current) * HOLD_BELOW / 100;
+        Decision { goal, hold, ..self.decision(estimate < need(self.target)) }
     }
 
     fn decision(&self, short: bool) -> Decision {
@@ -172,6 +180,7 @@ impl Selector {
             layer: self.target,
             // On the way down the present layer is too much until the lower one's key frame.
             drop_discardable: short || self.target > self.current,
+            hold: false,
             paused: self.paused,
             goal: None,
         }

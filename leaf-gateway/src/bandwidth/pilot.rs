@@ -35,6 +35,8 @@ const GONE: Duration = Duration::from_secs(3);
 pub enum Change {
     /// A track gets another layer, from its next key frame on.
     Layer(usize, Ssrc),
+    /// Until then nothing more of the present one is sent, nor sent again.
+    Hold(usize),
     /// A track goes without the frames that no other frame needs, or with them again.
     Lean(usize, bool),
     /// A track is left out for now.
@@ -70,6 +72,8 @@ struct Lane {
     selector: Selector,
     /// The layer that was last decided on.
     decided: Option<usize>,
+    /// Nothing is sent until a layer begins.
+    held: bool,
     /// What the session was last told; new layers change nothing in that.
     paused: bool,
     lean: bool,
@@ -107,6 +111,7 @@ impl Pilot {
             layers: vec![(ssrc, 0)],
             selector: Selector::new(0),
             decided: None,
+            held: false,
             paused: false,
             lean: false,
         };
@@ -172,6 +177,7 @@ impl Pilot {
     pub fn switched(&mut self, now: Mono, track: usize, ssrc: Ssrc) {
         let Some(lane) = self.lanes.get_mut(track) else { return };
         let Some(place) = lane.place(ssrc) else { return };
+        lane.held = false;
         let before = lane.selector.current();
         self.counts.ups += u64::from(place < before);
         self.counts.downs += u64::from(place > before);
@@ -245,6 +251,9 @@ impl Pilot {
                 && let Some((ssrc, _)) = lane.layers.get(decision.layer)
             {
                 change(Change::Layer(track, *ssrc));
+            }
+            if decision.hold && !std::mem::replace(&mut lane.held, true) {
+                change(Change::Hold(track));
             }
             let lean = std::mem::replace(&mut lane.lean, decision.drop_discardable);
             if lean != lane.lean {

@@ -278,7 +278,8 @@ impl Session {
                 let rtt = pilot.as_ref().and_then(|p| p.rtt()).or_else(|| track.rtt());
                 for seq in rtcp::nacked(seq, mask) {
                     stats.nacks += 1;
-                    if let Some(original) = track.original(seq).filter(|_| track.setup.nack)
+                    if let Some(original) =
+                        track.original(seq).filter(|o| track.setup.nack && !track.is_held(o))
                         && resends.take(now, i, original.output, rtt)
                     {
                         actions.push_back(Action::Resend(i, original));

@@ -25,6 +25,11 @@ impl Session {
         for change in changes {
             match change {
                 Change::Layer(track, source) => self.set_source(now, track, source),
+                Change::Hold(track) => {
+                    if let Some(t) = self.tracks.get_mut(track) {
+                        t.hold();
+                    }
+                }
                 Change::Lean(track, lean) => {
                     if let Some(t) = self.tracks.get_mut(track) {
                         t.set_lean(lean);

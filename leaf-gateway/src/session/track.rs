@@ -103,6 +103,8 @@ pub(super) struct OutTrack {
     paused: bool,
     /// Frames that no other frame needs are left out.
     lean: bool,
+    /// What lies before this was too much for the link, and is not sent again.
+    held: Option<PacketIndex>,
     /// Source's timestamp of the newest frame that was sent.
     frame: Option<u32>,
     /// The same of the frame that was left out last.
@@ -147,6 +149,7 @@ impl OutTrack {
             waiting: true,
             paused: false,
             lean: false,
+            held: None,
             frame: None,
             left_out: None,
             start: None,
@@ -246,6 +249,18 @@ impl OutTrack {
     pub(super) fn resume(&mut self) {
         self.paused = false;
         self.rewriter.close();
+    }
+
+    /// Sends nothing more until a layer begins.
+    pub(super) fn hold(&mut self) {
+        self.end_start();
+        self.rewriter.close();
+        (self.waiting, self.held) = (true, Some(self.rewriter.next_output()));
+    }
+
+    /// Whether a packet is of what was held back, which a viewer misses in vain.
+    pub(super) fn is_held(&self, original: &Original) -> bool {
+        self.held.is_some_and(|held| original.output < held)
     }
 
     /// Leaves frames out that no other frame needs, or no longer.

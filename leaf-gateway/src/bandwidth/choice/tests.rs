@@ -62,7 +62,7 @@ fn up_needs_a_margin_and_time() {
     assert_eq!(rig.run(1, fits).layer, 0);
     assert_eq!(
         rig.run(1, fits),
-        Decision { layer: 0, drop_discardable: false, paused: false, goal: None }
+        Decision { layer: 0, drop_discardable: false, hold: false, paused: false, goal: None }
     );
     assert_eq!(rig.switches.len(), 1);
 }
@@ -95,6 +95,24 @@ fn down_at_once_as_far_as_it_takes() {
 }
 
 #[test]
+fn where_little_of_a_layer_gets_through_it_is_held_until_the_lower_one_begins() {
+    let need = LAYERS[0] + AUDIO;
+    for (estimate, held) in [(need * 6 / 10, false), (need * 6 / 10 - 1, true), (100_000, true)] {
+        let mut rig = Rig::new(0);
+        rig.run(5, 3_000_000);
+        let d = rig.step(estimate, &LAYERS);
+        assert_eq!((d.layer > 0, d.hold), (true, held), "{estimate}");
+        let d = rig.run(1, estimate);
+        assert_eq!((rig.selector.current() > 0, d.hold), (true, false), "{estimate}");
+    }
+    // Nothing is held for what the viewer wants, nor where there is nothing lower.
+    let mut rig = Rig::new(0);
+    rig.selector.set_wish(Wish::Fixed(2));
+    assert!(!rig.step(100_000, &LAYERS).hold);
+    assert!(!Rig::new(0).step(100_000, &LAYERS[..1]).hold);
+}
+
+#[test]
 fn a_way_up_that_is_not_gone_is_taken_back() {
     let mut rig = Rig::new(1);
     rig.key_after = Duration::from_secs(5);
@@ -109,7 +127,10 @@ fn a_way_up_that_is_not_gone_is_taken_back() {
 fn without_an_estimate_nothing_moves() {
     let mut s = Selector::new(1);
     let d = s.decide(Mono(5), None, AUDIO, &LAYERS);
-    assert_eq!(d, Decision { layer: 1, drop_discardable: false, paused: false, goal: None });
+    assert_eq!(
+        d,
+        Decision { layer: 1, drop_discardable: false, hold: false, paused: false, goal: None }
+    );
 }
 
 #[test]

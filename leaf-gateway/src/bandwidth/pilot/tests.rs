@@ -16,6 +16,8 @@ struct Viewer {
     playing: usize,
     wanted: usize,
     paused: bool,
+    /// Nothing is sent until a layer begins.
+    held: bool,
     /// A key frame was asked for: it comes so much later.
     key_at: Option<Mono>,
     /// Whether there is sound, and whether packets for a probe are left.
@@ -43,6 +45,7 @@ impl Viewer {
             playing: 0,
             wanted: 0,
             paused: false,
+            held: false,
             key_at: None,
             sound: true,
             probes: true,
@@ -71,10 +74,10 @@ impl Viewer {
         if let Some((packets, size, key)) = self.source.frame(self.now, rate) {
             let asked = self.key_at.is_some_and(|at| self.now >= at);
             if self.playing != self.wanted && (key || asked) {
-                (self.playing, self.key_at) = (self.wanted, None);
+                (self.playing, self.key_at, self.held) = (self.wanted, None, false);
                 self.pilot.switched(self.now, 0, LADDER[self.playing].0);
             }
-            for _ in 0..if self.paused { 0 } else { packets } {
+            for _ in 0..if self.paused || self.held { 0 } else { packets } {
                 self.send(size);
                 self.pilot.on_sent(self.now, size);
             }
@@ -85,18 +88,20 @@ impl Viewer {
             heard = true;
         }
         if heard {
-            let (mut layer, mut paused) = (None, None);
+            let (mut layer, mut paused, mut held) = (None, None, false);
             self.pilot.steer(self.now, |change| match change {
                 Change::Layer(track, ssrc) => {
                     assert_eq!(track, 0);
                     layer = LADDER.iter().position(|l| l.0 == ssrc);
                 }
+                Change::Hold(_) => held = true,
                 // This source has no frame that can be left out.
                 Change::Lean(..) => {}
                 Change::Pause(_) => paused = Some(true),
                 Change::Resume(_) => paused = Some(false),
             });
             self.paused = paused.unwrap_or(self.paused);
+            self.held |= held;
             if let Some(layer) = layer {
                 self.wanted = layer;
                 self.key_at = Some(Mono(self.now.0 + 250_000));
@@ -320,5 +325,33 @@ fn a_link_that_was_down_gets_its_picture_again_at_once() {
                 assert!(!v.paused, "{down} ms: {:?} seed {seed}", v.pilot.counts());
             }
         }
+    }
+}
+
+/// The way is clear when the lowest layer's key frame comes: what was sent of the best would have stood in
+/// it, and no picture of that came through any more.
+#[test]
+fn a_link_that_narrows_much_is_cleared_for_the_lowest_layer() {
+    for seed in 0..6 {
+        let rates = vec![(0, 6_000_000), (20_000, 400_000)];
+        let mut v = Viewer::new(Path { rates, queue_ms: 300, ..Path::steady(0) }, seed);
+        v.run(20);
+        let narrow = v.now;
+        while v.wanted != 2 && ms(v.now) < 21_000 {
+            v.step();
+        }
+        assert!(v.held, "seed {seed}");
+        let took = v.now.since(narrow).as_millis();
+        assert!(took < 300, "decided after {took} ms, seed {seed}");
+        let sent = v.bytes;
+        while v.playing != 2 && ms(v.now) < 22_000 {
+            let before = v.wire.queued(v.now);
+            v.step();
+            if v.playing != 2 {
+                assert!(v.wire.queued(v.now) <= before + 4_000, "only sound, seed {seed}");
+            }
+        }
+        assert_eq!((v.playing, v.held), (2, false), "seed {seed}");
+        assert!(v.bytes - sent < 20_000, "{} bytes, seed {seed}", v.bytes - sent);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) const VIDEO: Ssrc = Ssrc(10);
 pub(crate) const AUDIO: Ssrc = Ssrc(20);
 pub(crate) const VIDEO_OUT: u32 = 1_000;
 pub(crate) const AUDIO_OUT: u32 = 2_000;
+/// The lower layer of the picture.
+pub(super) const LOW: Ssrc = Ssrc(11);
 pub(super) const RTX_OUT: u32 = 1_001;
 pub(super) const OFFER_LEN: usize = 6_000;
 pub(super) const CONNECT: Duration = Duration::from_secs(15);
@@ -55,6 +57,8 @@ pub(super) struct Bench {
     next_check: Mono,
     pub video: PacketRing,
     pub audio: PacketRing,
+    /// The picture's lower layer.
+    pub low: PacketRing,
     pub next_video: u64,
     pub next_audio: u64,
     /// What is on the wire to the viewer's side.
@@ -135,6 +139,7 @@ impl Bench {
             next_check: now,
             video: PacketRing::new(VIDEO, true),
             audio: PacketRing::new(AUDIO, false),
+            low: PacketRing::new(LOW, true),
             next_video: 100,
             next_audio: 100,
             wire: Vec::new(),
@@ -226,7 +231,12 @@ impl Bench {
                     self.send(to.unwrap(), out);
                 }
                 Action::Resend(track, original) => {
-                    let ring = if track == 0 { &self.video } else { &self.audio };
+                    let ring = match original.source.ssrc {
+                        VIDEO => &self.video,
+                        LOW => &self.low,
+                        _ => &self.audio,
+                    };
+                    assert_eq!(track, usize::from(ring.source().ssrc == AUDIO));
                     let Some(packet) = ring.get(original.source, original.index) else { continue };
                     let mut out = Vec::new();
                     let to = self.session.resend(self.now, track, &original, packet, &mut out);
@@ -309,7 +319,7 @@ impl Bench {
 
     /// A packet of a layer comes from the hop.
     pub fn packet(&mut self, ssrc: Ssrc, index: u64, key: bool) {
-        let rate = if ssrc == VIDEO { 90_000 } else { 48_000 };
+        let rate = if ssrc == AUDIO { 48_000 } else { 90_000 };
         let mut payload = index.to_be_bytes().to_vec();
         payload.resize(200, ssrc.0 as u8);
         let capture = (self.now.0 << 32) / 1_000_000;
@@ -328,7 +338,11 @@ impl Bench {
             }),
             payload: &payload,
         };
-        let ring = if ssrc == VIDEO { &mut self.video } else { &mut self.audio };
+        let ring = match ssrc {
+            VIDEO => &mut self.video,
+            LOW => &mut self.low,
+            _ => &mut self.audio,
+        };
         if !ring.insert(self.now, &packet) {
             return;
         }

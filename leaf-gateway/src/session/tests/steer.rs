@@ -7,8 +7,6 @@ use crate::session::Action;
 use soleil_protocol::Ssrc;
 use std::time::Duration;
 
-const LOW: Ssrc = Ssrc(11);
-
 /// Connected, with numbers on all tracks and two layers of the picture.
 fn reporting() -> Bench {
     let mut setup = setup(true);
@@ -81,6 +79,42 @@ fn a_queue_that_grows_brings_the_lower_layer() {
     }
     assert_eq!(asked, [LOW], "{:?}", b.session.pilot().unwrap().state());
     assert!(b.session.sources().any(|(track, source)| (track, source) == (0, LOW)));
+}
+
+/// Nothing of a layer that does not get through any more is sent, or sent again, until the lower one begins.
+#[test]
+fn a_link_that_is_suddenly_narrow_is_cleared() {
+    let mut b = reporting();
+    b.video(1, true);
+    for i in 0..10 {
+        b.tenth(i, |_| 0);
+        b.settle();
+    }
+    let mut asked = Vec::new();
+    for i in 10..30i64 {
+        b.tenth(i as u8, |ticks| (i - 10) * 1_600 + ticks * 4);
+        asked.extend(b.layers());
+        if !asked.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(asked, [LOW], "{:?}", b.session.pilot().unwrap().state());
+    let (sent, last) = (b.session.stats(), *b.seqs(VIDEO_OUT).last().unwrap());
+    b.video(30, false);
+    b.rtcp(&nack(VIDEO_OUT, &[(last, 0)]));
+    b.audio(1);
+    let now = b.session.stats();
+    assert_eq!((now.packets - sent.packets, now.resends - sent.resends), (1, 0), "the sound");
+    // Nor by a key frame of the old one.
+    b.video(3, true);
+    assert_eq!(b.session.stats().packets, now.packets);
+    b.packet(LOW, 1, true);
+    b.packet(LOW, 2, false);
+    b.exchange();
+    let seqs = b.seqs(VIDEO_OUT);
+    assert_eq!(seqs[seqs.len() - 2..], [last.wrapping_add(1), last.wrapping_add(2)], "no hole");
+    b.rtcp(&nack(VIDEO_OUT, &[(last.wrapping_add(1), 0)]));
+    assert_eq!(b.session.stats().resends - now.resends, 1);
 }
 
 #[test]

@@ -104,6 +104,11 @@ impl Wire {
         self.under_way.push_back((self.last_due, number));
     }
 
+    /// How long a packet would wait that is sent now, µs.
+    pub(crate) fn queued(&self, now: Mono) -> u64 {
+        self.busy_until.saturating_sub(now.0)
+    }
+
     /// A feedback message that has come by now; call until there is none.
     pub(crate) fn feedback(&mut self, now: Mono) -> Option<Vec<u8>> {
         while self.under_way.front().is_some_and(|(at, _)| *at <= now.0) {
