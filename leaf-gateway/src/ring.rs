@@ -27,6 +27,10 @@ pub const MAX_START_AGE: u32 = 4;
 /// And if something has come within this time: nobody starts with a picture that stands.
 const MAX_START_SILENCE: Duration = Duration::from_secs(1);
 
+/// A layer of which nothing has come for so long is not sent: a browser sends fewer than the stream has, or
+/// a reserve is on air.
+const SILENT: Duration = Duration::from_secs(3);
+
 /// What a viewer's datagram is longer than its payload: header, extensions, tag.
 const VIEWER_OVERHEAD: usize = 12 + 16 + 16;
 
@@ -87,6 +91,11 @@ impl PacketRing {
     /// Bits per second that the layer takes on its way to a viewer, once that is known.
     pub fn rate(&self, now: Mono) -> Option<u64> {
         self.meter.rate(now)
+    }
+
+    /// Whether nothing has come for so long that it is no pause between frames.
+    pub fn is_silent(&self, now: Mono) -> bool {
+        self.highest.is_none() || now.since(self.at) >= SILENT
     }
 
     /// The source that the packets belong to at present.

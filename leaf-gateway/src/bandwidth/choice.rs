@@ -29,6 +29,11 @@ const PROOF: Duration = Duration::from_secs(60);
 /// is cleared for the lower layer's key frame.
 const HOLD_BELOW: u64 = 60;
 
+/// A lower layer that has not begun after so long is not there, or has no key frames: longer than encoders
+/// that don't listen take from one to the next. It is passed over for a while.
+const GIVE_UP: Duration = Duration::from_secs(12);
+const PASSED_OVER: Duration = Duration::from_secs(60);
+
 /// Below this share of the lowest layer (1/100), for so long, its picture would only take the sound
 /// with it.
 const PAUSE_BELOW: u64 = 50;
@@ -77,6 +82,10 @@ pub struct Selector {
     starved_since: Option<Mono>,
     probed_at: Option<Mono>,
     went_up_at: Option<Mono>,
+    /// When a lower layer than the present one was decided on.
+    waits_since: Mono,
+    /// One that did not begin, and until when it is passed over.
+    absent: Option<(usize, Mono)>,
     blocked_until: Mono,
     penalty: Duration,
 }
@@ -95,6 +104,8 @@ impl Selector {
             starved_since: None,
             probed_at: None,
             went_up_at: None,
+            waits_since: Mono(0),
+            absent: None,
             blocked_until: Mono(0),
             penalty: PENALTY,
         }
@@ -158,12 +169,14 @@ impl Selector {
             (Wish::Auto, None) => return Decision { goal: None, ..self.decision(false) },
             (Wish::Auto, Some(estimate)) => estimate,
         };
+        self.take_back(now, layers);
         if estimate < need(self.target) {
-            self.go_down(now, estimate, &need, last);
+            self.go_down(now, estimate, layers, &need);
         } else {
             self.go_up(now, estimate, layers, &need);
         }
-        self.pause(now, estimate, audio, need(last), self.target == last);
+        let last = layers.iter().rposition(|rate| *rate > 0).unwrap_or(last);
+        self.pause(now, estimate, audio, need(last), self.target >= last);
         let better = self.target.checked_sub(1).filter(|l| layers.get(*l).is_some_and(|b| *b > 0));
         let goal = match better {
             _ if self.paused => Some(need(last)),
@@ -186,12 +199,33 @@ impl Selector {
         }
     }
 
-    fn go_down(&mut self, now: Mono, estimate: u64, need: &impl Fn(usize) -> u64, last: usize) {
-        self.fits_since = None;
-        let lower = (self.target + 1..=last).find(|l| need(*l) <= estimate).unwrap_or(last);
-        if lower == self.target {
+    /// Whether a layer is sent by the source, as far as is known.
+    fn lives(&self, now: Mono, layer: usize, layers: &[u64]) -> bool {
+        let absent = self.absent.is_some_and(|(l, until)| l == layer && now < until);
+        !absent && layers.get(layer).is_some_and(|rate| *rate > 0)
+    }
+
+    /// A lower layer that is silent or does not begin is not waited for.
+    fn take_back(&mut self, now: Mono, layers: &[u64]) {
+        if self.target <= self.current {
             return;
         }
+        let late = now.since(self.waits_since) >= GIVE_UP;
+        if late {
+            self.absent = Some((self.target, now.after(PASSED_OVER)));
+        }
+        if late || !self.lives(now, self.target, layers) {
+            self.target = self.current;
+        }
+    }
+
+    fn go_down(&mut self, now: Mono, estimate: u64, layers: &[u64], need: &impl Fn(usize) -> u64) {
+        self.fits_since = None;
+        let lower = (self.target + 1..layers.len()).filter(|l| self.lives(now, *l, layers));
+        let Some(lower) = lower.clone().find(|l| need(*l) <= estimate).or(lower.last()) else {
+            return;
+        };
+        self.waits_since = now;
         if self.target < self.current {
             // It was only on its way up: nothing was switched, and nothing failed.
             self.target = lower.max(self.current);

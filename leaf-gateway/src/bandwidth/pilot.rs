@@ -158,7 +158,7 @@ impl Pilot {
             let wished = wished.and_then(|ssrc| layers.iter().position(|l| l.0 == ssrc));
             lane.selector = Selector::new(at.unwrap_or(0));
             lane.selector.set_wish(wished.map_or(Wish::Auto, Wish::Fixed));
-            lane.decided = None;
+            (lane.decided, lane.held) = (None, false);
         }
         lane.layers.clear();
         lane.layers.extend_from_slice(layers);
@@ -176,8 +176,8 @@ impl Pilot {
     /// A track is sent from another layer now.
     pub fn switched(&mut self, now: Mono, track: usize, ssrc: Ssrc) {
         let Some(lane) = self.lanes.get_mut(track) else { return };
-        let Some(place) = lane.place(ssrc) else { return };
         lane.held = false;
+        let Some(place) = lane.place(ssrc) else { return };
         let before = lane.selector.current();
         self.counts.ups += u64::from(place < before);
         self.counts.downs += u64::from(place > before);
@@ -232,6 +232,8 @@ impl Pilot {
         if let Some(outcome) = self.estimator.conclude(now) {
             self.probed(now, outcome);
         }
+        // Where nothing is heard the estimate only falls, and what is sent may well come.
+        let fresh = !self.estimator.is_silent(now);
         let estimate = self.estimator.heard().then(|| self.estimator.target(now));
         let total: u64 = self.lanes.iter().map(Lane::rate).sum();
         self.goal = None;
@@ -252,7 +254,7 @@ impl Pilot {
             {
                 change(Change::Layer(track, *ssrc));
             }
-            if decision.hold && !std::mem::replace(&mut lane.held, true) {
+            if fresh && decision.hold && !std::mem::replace(&mut lane.held, true) {
                 change(Change::Hold(track));
             }
             let lean = std::mem::replace(&mut lane.lean, decision.drop_discardable);

@@ -113,6 +113,39 @@ fn where_little_of_a_layer_gets_through_it_is_held_until_the_lower_one_begins() 
 }
 
 #[test]
+fn a_layer_that_nobody_sends_is_not_waited_for() {
+    // The one between is silent: the lowest is taken. All are: nothing is left for them.
+    for (rates, layer) in [([2_500_000, 0, 300_000], 2), ([2_500_000, 0, 0], 0)] {
+        let mut rig = Rig::new(0);
+        for _ in 0..50 {
+            rig.step(3_000_000, &rates);
+        }
+        let d = rig.step(400_000, &rates);
+        assert_eq!((d.layer, d.hold), (layer, layer > 0), "{rates:?}");
+    }
+    // It falls silent while it is waited for.
+    let mut rig = Rig::new(0);
+    rig.key_after = Duration::from_secs(60);
+    rig.run(5, 3_000_000);
+    assert_eq!(rig.step(500_000, &LAYERS).layer, 2);
+    let d = rig.step(500_000, &[LAYERS[0], LAYERS[1], 0]);
+    assert_eq!((d.layer, d.hold), (1, true));
+    let d = rig.step(500_000, &[LAYERS[0], 0, 0]);
+    assert_eq!((d.layer, d.hold), (0, false));
+}
+
+#[test]
+fn a_layer_that_does_not_begin_is_given_up() {
+    let mut rig = Rig::new(0);
+    rig.key_after = Duration::from_secs(600);
+    rig.run(5, 3_000_000);
+    let asked: Vec<usize> = (0..40).map(|_| rig.run(1, 500_000).layer).collect();
+    assert_eq!(asked[..11], [2; 11], "{asked:?}");
+    assert!(asked[13..].iter().any(|layer| *layer != 2), "another one: {asked:?}");
+    assert_eq!(rig.selector.current(), 0);
+}
+
+#[test]
 fn a_way_up_that_is_not_gone_is_taken_back() {
     let mut rig = Rig::new(1);
     rig.key_after = Duration::from_secs(5);

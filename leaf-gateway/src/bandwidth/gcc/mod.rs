@@ -169,6 +169,9 @@ impl Estimator {
         let reference = self.epoch.micros(feedback.reference());
         self.feedback_at = Some(now);
         let mut unreported = self.take_unreported(now, first);
+        if unreported > 0 {
+            self.train.miss();
+        }
         let mut newest = None;
         // The longest queue at which the trend gave alarm, and what the full link carried then.
         let mut over: Option<(i64, Option<f64>)> = None;
@@ -187,6 +190,7 @@ impl Estimator {
             newest = newest.max(Some(sent.at));
             let Fate::At(offset) = fate else {
                 self.queue.sent(sent.at, sent.size, rate);
+                self.train.miss();
                 continue;
             };
             let arrived = reference + offset;
@@ -256,11 +260,16 @@ impl Estimator {
         self.feedback_at.is_some()
     }
 
+    /// Whether packets are out, and nothing has been heard of them for so long that the rate is taken down.
+    pub fn is_silent(&self, now: Mono) -> bool {
+        let out = self.reported < self.history.sent();
+        out && self.feedback_at.is_some_and(|at| now.since(at) >= SILENCE)
+    }
+
     /// The link is back: what was out when it went down says nothing of it any more. `false` if it
     /// was not silent.
     pub fn revive(&mut self, now: Mono) -> bool {
-        let out = self.reported < self.history.sent();
-        let silent = out && self.feedback_at.is_some_and(|at| now.since(at) >= SILENCE);
+        let silent = self.is_silent(now);
         if silent {
             self.reported = self.history.sent();
             self.feedback_at = Some(now);

@@ -355,3 +355,20 @@ fn a_link_that_narrows_much_is_cleared_for_the_lowest_layer() {
         assert!(v.bytes - sent < 20_000, "{} bytes, seed {seed}", v.bytes - sent);
     }
 }
+
+/// The estimate falls while nothing is heard, and what is sent comes all the same.
+#[test]
+fn a_viewer_whose_feedback_is_late_is_not_held() {
+    for seed in 0..6 {
+        let mut v = Viewer::new(Path::steady(6_000_000), seed);
+        v.run(10);
+        v.wire.path.feedback_loss = 1.0;
+        for _ in 0..2_500 {
+            v.step();
+            assert!(!v.held, "seed {seed}");
+        }
+        v.wire.path.feedback_loss = 0.0;
+        v.run(2);
+        assert!(!v.held, "seed {seed}");
+    }
+}

@@ -29,10 +29,14 @@ impl Worker {
     }
 
     fn layers(&self, now: Mono, def: &PipelineDef) -> Layers {
-        let rate = |ssrc: Ssrc| self.rings.get(&ssrc).and_then(|ring| ring.rate(now));
+        // Of a silent one the declared rate says nothing.
+        let ring = |ssrc: Ssrc| self.rings.get(&ssrc).filter(|ring| !ring.is_silent(now));
         let layers = def.tracks.iter().map(|track| {
             let each = track.layers.iter();
-            let rates = each.map(|l| (l.ssrc, rate(l.ssrc).or(l.bitrate).unwrap_or(0)));
+            let rates = each.map(|l| {
+                let rate = ring(l.ssrc).and_then(|ring| ring.rate(now).or(l.bitrate));
+                (l.ssrc, rate.unwrap_or(0))
+            });
             (track.name.clone(), rates.collect())
         });
         layers.collect()
