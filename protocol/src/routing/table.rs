@@ -73,6 +73,11 @@ impl SubtreeTable {
         self.routes.get(id).map(|route| route.incarnation)
     }
 
+    /// The newest incarnation of a node below or of a hidden child.
+    pub fn newest(&self, id: &NodeId) -> Option<Incarnation> {
+        self.incarnation(id).max(self.links.get(id).map(|link| link.incarnation))
+    }
+
     /// The parent of a node below.
     pub fn parent(&self, id: &NodeId) -> Option<&NodeId> {
         self.routes.get(id).map(|route| &route.parent)
@@ -151,7 +156,7 @@ impl SubtreeTable {
         child: &NodeId,
         incarnation: Incarnation,
     ) -> Option<ChildsUpdate> {
-        let stale = self.incarnation(child).is_some_and(|known| known > incarnation);
+        let stale = self.newest(child).is_some_and(|known| known > incarnation);
         let mut hidden = Self::new();
         if stale || self.hidden_len() >= MAX_DESCENDANTS {
             return None;
@@ -165,24 +170,30 @@ impl SubtreeTable {
     }
 
     /// A hidden child counts from now on, with all that it has announced. Gives what to pass on: nothing if it
-    /// was not hidden, or is elsewhere by now.
-    pub fn show(&mut self, me: &NodeId, child: &NodeId) -> ChildsUpdate {
+    /// was not hidden, or is elsewhere by now. What the table has no room for is refused.
+    pub fn show(&mut self, me: &NodeId, child: &NodeId) -> Applied {
         let link = self.links.get_mut(child);
         let Some((incarnation, hidden)) =
             link.and_then(|link| Some((link.incarnation, link.hidden.take()?)))
         else {
-            return ChildsUpdate::default();
+            return Applied::default();
         };
-        if self.incarnation(child).is_some_and(|known| known > incarnation) {
-            return ChildsUpdate::default();
+        let known = self.incarnation(child);
+        if known.is_some_and(|known| known > incarnation) {
+            return Applied::default();
+        }
+        if known.is_none() && self.routes.len() >= MAX_DESCENDANTS {
+            return Applied { refused: hidden.len(), ..Applied::default() };
         }
         let mut added = hidden.snapshot(me).added;
         let below = added.split_off(added.len().min(1));
         let route = Route { via: child.clone(), parent: me.clone(), incarnation };
         self.learn(child, route);
         let update = ChildsUpdate { added: below, removed: Vec::new() };
-        added.extend(self.apply(me, child, &update).forward.added);
-        ChildsUpdate { added, removed: Vec::new() }
+        let mut applied = self.apply(me, child, &update);
+        added.append(&mut applied.forward.added);
+        applied.forward.added = added;
+        applied
     }
 
     /// Nodes that hidden children have announced, themselves included.

@@ -256,17 +256,20 @@ fn a_hidden_child_changes_no_way_until_it_is_shown() {
     assert_eq!(hops(&back), hops(&table));
     // It stays.
     let shown = table.show(&me, &id("e"));
+    assert_eq!(shown.refused, 0);
     let whole = Child { weight: 3, ..child("e", 2, "me") };
     let below = [Child { weight: 2, ..child("f", 1, "e") }, child("g", 1, "f")];
-    assert_eq!(shown, added(&[&[whole], &below[..]].concat()));
+    assert_eq!(shown.forward, added(&[&[whole], &below[..]].concat()));
     assert_eq!(hops(&table), [None, way("e"), way("e"), way("e")]);
     assert_eq!((table.weight(&b), table.weight(&id("e"))), (1, 3));
-    assert!(table.show(&me, &id("e")).is_empty(), "once");
+    assert!(table.show(&me, &id("e")).forward.is_empty(), "once");
     // One that is elsewhere by now is not shown any more.
     table.apply(&me, &c, &added(&[child("d", 9, "c")]));
-    assert!(table.show(&me, &d).is_empty());
+    assert!(table.show(&me, &d).forward.is_empty());
     assert_eq!(table.next_hop(&d), Some(&c));
     assert_eq!(table.attach_hidden(&me, &d, Incarnation(8)), None, "an older incarnation");
+    table.attach_hidden(&me, &id("z"), Incarnation(5)).expect("new");
+    assert_eq!(table.attach_hidden(&me, &id("z"), Incarnation(4)), None, "than the hidden one");
 }
 
 #[test]
@@ -285,4 +288,8 @@ fn what_is_hidden_is_bounded_too() {
     assert_eq!(table.apply(&me, &id("y"), &many("y", 8)).refused, 0);
     assert_eq!(table.attach_hidden(&me, &id("z"), Incarnation(1)), None);
     assert_eq!(table.len(), 4);
+    // Both do not fit among those that count.
+    assert_eq!(table.show(&me, &id("x")).refused, 0);
+    let shown = table.show(&me, &id("y"));
+    assert_eq!((table.len(), shown.refused, shown.forward.added.len()), (MAX_DESCENDANTS, 4, 5));
 }

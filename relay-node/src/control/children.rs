@@ -162,7 +162,7 @@ impl NodeCore {
         if self.removed.contains(id, incarnation) {
             return no(ErrorCode::Unauthorized, "the root has removed this node");
         }
-        if self.table.incarnation(id).is_some_and(|known| incarnation < known) {
+        if self.table.newest(id).is_some_and(|known| incarnation < known) {
             return no_ticket(Refusal::Replayed, "a newer incarnation of this node is here");
         }
         // The root is above everybody, and below nobody.
@@ -303,8 +303,11 @@ impl NodeCore {
             return;
         }
         let me = self.id().clone();
-        let update = self.table.show(&me, &child);
-        self.report_below(update);
+        let shown = self.table.show(&me, &child);
+        self.report_below(shown.forward);
+        if shown.refused > 0 {
+            self.lose(conn, "no room in the routing table");
+        }
     }
 
     /// Events of the plane may get lost in a flood: its report says which children's media paths

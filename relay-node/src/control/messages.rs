@@ -9,7 +9,7 @@ use crate::media::api::PlaneCommand;
 use crate::refusals::Refusal;
 use soleil_protocol::message::{Bye, Echo, ErrorCode, ErrorReport, FullStats, ReqFullStats};
 use soleil_protocol::routing::{Arrival, Decision, Place, route};
-use soleil_protocol::{Address, Body, Message};
+use soleil_protocol::{Address, Body, Message, NodeId};
 
 impl NodeCore {
     /// A message came.
@@ -279,8 +279,12 @@ impl NodeCore {
                 from == self.id() || self.table.next_hop(from).is_some()
             }
             // A node that is behind another child by now has moved, and its old parent has not heard
-            // of that yet: what it still passes on is refused, but no fault of its.
-            Some(Address::Node(from)) => self.table.next_hop(from).is_none(),
+            // of that yet: what it still passes on is refused, but no fault of its. Nor is what comes
+            // from below one that is hidden.
+            Some(Address::Node(from)) => {
+                let behind = |child: &NodeId| self.table.is_behind(child, from);
+                self.table.next_hop(from).is_none() && !link.id.as_ref().is_some_and(behind)
+            }
             Some(Address::Root) => !up,
             Some(Address::All) | None => true,
         }

@@ -8,6 +8,7 @@ use super::limits::{OVERLAP, RELAY_SILENCE, ROOT_SILENCE, SILENCE_MAX};
 use super::links::Use;
 use super::timers::Timer;
 use crate::media::api::PlaneCommand;
+use rand::Rng;
 use soleil_protocol::{LinkId, Role};
 
 impl NodeCore {
@@ -91,12 +92,19 @@ impl NodeCore {
     }
 
     /// The root has not spoken to this node for too long. If nobody above says that it has no way to the
-    /// root, the root may have lost sight of us alone, and nothing else would ever tell it.
+    /// root, the root may have lost sight of us alone, and nothing else would ever tell it. Leaves wait
+    /// for longer, each for another time: it may be their relay that is out of sight, whose question
+    /// brings all of them back.
     pub(super) fn on_unheard(&mut self) {
-        self.up.unheard = true;
-        if self.up.parent.as_ref().is_some_and(|p| p.open) && !self.parent_is_cut_off() {
-            self.doubt();
+        let again = std::mem::replace(&mut self.up.unheard, true);
+        let open = self.up.parent.as_ref().is_some_and(|p| p.open);
+        let turn = again || self.params.role != Role::Leaf;
+        if open && turn && !self.parent_is_cut_off() {
+            return self.doubt();
         }
+        let pause =
+            RELAY_SILENCE + RELAY_SILENCE.saturating_mul(self.rng.random_range(0..1_000)) / 1_000;
+        self.timers.set(Timer::Unheard, self.now.mono.after(pause));
     }
 
     /// The plane hears nothing on a media link. If it is the parent's, the backup takes over; without

@@ -160,8 +160,8 @@ impl Tree {
         }
         self.links[index].tried = false;
         let (me, child) = (self.names[parent].clone(), self.names[node].clone());
-        let update = self.tables[parent].show(&me, &child);
-        self.tell(parent, update);
+        let shown = self.tables[parent].show(&me, &child);
+        self.tell(parent, shown.forward);
     }
 
     fn deliver(&mut self, index: usize) {

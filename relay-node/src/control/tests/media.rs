@@ -67,6 +67,29 @@ fn a_hidden_child_is_told_to_nobody_nor_is_its_end() {
     );
 }
 
+#[test]
+fn a_hidden_child_is_not_blamed_for_what_comes_from_below_it() {
+    let mut rig = Rig::attached();
+    rig.hidden_child(CHILD, "c", 20);
+    rig.message(CHILD, message(Some("c"), None, update(vec![below("d", "c")])));
+    for _ in 0..40 {
+        let said = rig.message(CHILD, message(Some("d"), Some("me"), ping()));
+        assert!(!said.iter().any(|s| s.starts_with("close")), "{said:?}");
+    }
+    assert!(rig.core.child_conn(&id("c")).is_some());
+}
+
+#[test]
+fn an_older_ticket_does_not_throw_a_hidden_child_out() {
+    let mut rig = Rig::attached();
+    rig.accept(CHILD, "c");
+    rig.message(CHILD, child_hello("c", "me c 5 20 9", "me"));
+    rig.accept(ConnId(11), "c");
+    let said = rig.message(ConnId(11), child_hello("c", "me c 4 21 9", "me"));
+    assert_eq!(said, ["11 error me>- unauthorized hello", "close 11"]);
+    assert_eq!(rig.core.child_conn(&id("c")), Some(CHILD));
+}
+
 /// A node that is moved to one above it, over a path that does not open, goes back to where it was.
 #[test]
 fn a_hidden_child_that_goes_back_is_where_it_was() {
