@@ -210,7 +210,8 @@ export class Player {
       return (video?.received ?? 0) + (audio?.received ?? 0);
     }
     // A frame is decoded some time before it is shown, and the first may miss the element.
-    if (session === this.#shown && this.video.videoWidth === 0) return 0;
+    // (Without a click it may show none at all.)
+    if (session === this.#shown && !this.#needsClick && this.video.videoWidth === 0) return 0;
     return video?.frames ?? 0;
   }
 
