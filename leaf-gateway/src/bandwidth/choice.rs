@@ -221,10 +221,9 @@ impl Selector {
 
     fn go_down(&mut self, now: Mono, estimate: u64, layers: &[u64], need: &impl Fn(usize) -> u64) {
         self.fits_since = None;
-        let lower = (self.target + 1..layers.len()).filter(|l| self.lives(now, *l, layers));
-        let Some(lower) = lower.clone().find(|l| need(*l) <= estimate).or(lower.last()) else {
-            return;
-        };
+        let mut lower = (self.target + 1..layers.len()).filter(|l| self.lives(now, *l, layers));
+        let lowest = lower.clone().next_back();
+        let Some(lower) = lower.find(|l| need(*l) <= estimate).or(lowest) else { return };
         self.waits_since = now;
         if self.target < self.current {
             // It was only on its way up: nothing was switched, and nothing failed.
