@@ -59,6 +59,7 @@ pub fn play(job: &Job, say: &Voice) -> Result<Report, Problem> {
         live,
         time: Clock::start(),
         first_seen: None,
+        useless_since: None,
         playing_out: false,
         remarks: Vec::new(),
     };
@@ -119,6 +120,8 @@ struct Player<'a> {
     time: Clock,
     /// When the first packet was seen.
     first_seen: Option<Mono>,
+    /// When the input had shown all of its streams, as it seemed, and none that a track takes.
+    useless_since: Option<Mono>,
     /// The input is over; the output plays what it has.
     playing_out: bool,
     /// What was remarked, and when.
@@ -145,7 +148,24 @@ impl Player<'_> {
         }
     }
 
+    /// Whether nothing has shown itself so far that a track takes.
+    fn is_useless(&self) -> bool {
+        self.output.is_none() && (self.bridge.found().is_empty() || !self.bridge.takes_any())
+    }
+
+    fn useless(&self) -> Problem {
+        let what = match self.bridge.found().join(", ") {
+            all if all.is_empty() => "it has neither picture nor sound".to_owned(),
+            all => format!("no track takes what it has: {all}"),
+        };
+        Problem::new(input::PLACE, what)
+    }
+
     fn beat(&mut self) -> Result<(), Problem> {
+        let waited = self.useless_since.map(|since| self.time.now().mono.since(since));
+        if waited.is_some_and(|waited| waited >= GRACE) && self.is_useless() {
+            return Err(self.useless());
+        }
         let packets = self.output.as_ref().map_or(0, OutputPipe::packets);
         self.say.say(&Report::Flowing { packets });
         if self.output.is_none() && self.bridge.has_media() {
@@ -163,15 +183,9 @@ impl Player<'_> {
         match event {
             Event::Ready => self.build().map(|()| None),
             Event::Complete => {
-                // Nothing that a track takes, and nothing will come.
-                let found = self.bridge.found();
-                let none = found.is_empty() || !self.bridge.takes_any();
-                if none && self.output.is_none() {
-                    let what = match found.join(", ") {
-                        all if all.is_empty() => "it has neither picture nor sound".to_owned(),
-                        all => format!("no track takes what it has: {all}"),
-                    };
-                    return Err(Problem::new(input::PLACE, what));
+                // parsebin shows the picture of an FLV first, and the sound a moment later.
+                if self.is_useless() {
+                    self.useless_since.get_or_insert(self.time.now().mono);
                 }
                 Ok(None)
             }
@@ -201,6 +215,9 @@ impl Player<'_> {
         }
         if !matches!(message.view(), gst::MessageView::Eos(_)) || self.playing_out {
             return Ok(None);
+        }
+        if self.useless_since.is_some() && self.is_useless() {
+            return Err(self.useless());
         }
         if self.output.is_none() {
             if !self.bridge.has_media() {
