@@ -25,8 +25,8 @@ const MAX_PENALTY: Duration = Duration::from_secs(120);
 /// A layer that was held for so long has proved that it fits.
 const PROOF: Duration = Duration::from_secs(60);
 
-/// Where less than this share of the present layer (1/100) gets through, none of its pictures does: the way
-/// is cleared for the lower layer's key frame.
+/// Where less than this share of the present layer (1/100) gets through, hardly one of its pictures comes
+/// whole: the way is cleared for the lower layer's key frame.
 const HOLD_BELOW: u64 = 60;
 
 /// A lower layer that has not begun after so long is not there, or has no key frames: longer than encoders

@@ -35,7 +35,7 @@ const GONE: Duration = Duration::from_secs(3);
 pub enum Change {
     /// A track gets another layer, from its next key frame on.
     Layer(usize, Ssrc),
-    /// Until then nothing more of the present one is sent, nor sent again.
+    /// Until then nothing more of the present one is sent, nor sent again but by probes.
     Hold(usize),
     /// A track goes without the frames that no other frame needs, or with them again.
     Lean(usize, bool),
