@@ -158,7 +158,7 @@ impl Selector {
         let last = layers.len().saturating_sub(1);
         self.current = self.current.min(last);
         self.target = self.target.min(last);
-        let need = |layer: usize| audio + layers.get(layer).copied().unwrap_or(0);
+        let need = |layer: usize| audio.saturating_add(layers.get(layer).copied().unwrap_or(0));
         let estimate = match (self.wish, estimate) {
             (Wish::Fixed(layer), estimate) => {
                 self.target = layer.min(last);
@@ -184,7 +184,7 @@ impl Selector {
             _ => None,
         };
         let down = self.target > self.current;
-        let hold = down && estimate < need(self.current) * HOLD_BELOW / 100;
+        let hold = down && estimate < need(self.current).saturating_mul(HOLD_BELOW) / 100;
         Decision { goal, hold, ..self.decision(estimate < need(self.target)) }
     }
 
@@ -275,5 +275,5 @@ impl Selector {
 }
 
 fn with_margin(rate: u64) -> u64 {
-    rate * MARGIN / 100
+    rate.saturating_mul(MARGIN) / 100
 }
